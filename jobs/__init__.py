@@ -1,0 +1,1 @@
+"""Reconciles LiteLLM's spend logs with the usage events that Lago bills."""

@@ -1,0 +1,1 @@
+"""The effects: one outside world per module, none of which knows another."""

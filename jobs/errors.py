@@ -1,0 +1,41 @@
+"""One tree of errors; each carries the exit code the command line ends with.
+
+A discrepancy is a value, never an exception. An exception here means that the run could not do its work, and its
+message is the one line a person reads: what was wrong, and where to set it right.
+"""
+
+
+class ReconcileError(Exception):
+    """The run could not do its work."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        """Take what was wrong and, where there is one, what the reader can change."""
+        self.what = what
+        self.remedy = remedy
+        super().__init__(f"{what}. {remedy}" if remedy else what)
+
+
+class SettingError(ReconcileError):
+    """A setting, option or file the user gave is missing, malformed or contradicts another."""
+
+    exit_code = 2
+
+
+class SourceError(ReconcileError):
+    """PostgreSQL cannot be reached or read."""
+
+
+class LagoError(ReconcileError):
+    """Lago cannot be reached, refuses the key, or answers in a way that cannot be used."""
+
+
+class LawBrokenError(ReconcileError):
+    """A run-time check of one of the product's laws failed: nothing it computed may be trusted."""
+
+
+class RefusedError(ReconcileError):
+    """A plan or run was refused: stale, edited, over a cap, or another run holds the lock."""
+
+    exit_code = 4
