@@ -1,0 +1,74 @@
+"""The folder that a run leaves behind: written aside and put in place whole, or not at all."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+import pandas as pd
+
+from jobs.core.text import spreadsheet_safe
+from jobs.errors import SettingError
+
+
+class RunFolder:
+    """A context manager: on success the folder appears under its name, on failure nothing is left."""
+
+    def __init__(self, output: Path, name: str) -> None:
+        """Prepare the folder `output/name`; raises `SettingError` where it cannot be written."""
+        self.path = output / name
+        self._aside = output / f".{name}.partial"
+        try:
+            self._aside.mkdir(parents=True)
+        except OSError as error:
+            raise SettingError(
+                f"cannot write to the output folder {str(output)!r}: {error.strerror}", "Set --output to one that can be"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._aside.rename(self.path)
+        else:
+            shutil.rmtree(self._aside, ignore_errors=True)
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for the run's own use that `discard_scratch` removes; on the same disk as the output."""
+        path = self._aside / "workspace"
+        path.mkdir(exist_ok=True)
+        return path
+
+    def discard_scratch(self) -> None:
+        """Remove the scratch folder."""
+        shutil.rmtree(self._aside / "workspace", ignore_errors=True)
+
+    def write_csv(
+        self, name: str, columns: Sequence[str], frames: Iterable[pd.DataFrame], *, texts: Sequence[str]
+    ) -> int:
+        """Write frames of these columns and return the number of rows.
+
+        The columns named in `texts` hold strangers' text and are made safe for a spreadsheet; the others are numbers,
+        times and words of our own. UTF-8, comma, "\\n" line ends, quoted where needed: the same bytes everywhere.
+        """
+        rows = 0
+        with (self._aside / name).open("w", encoding="utf-8", newline="") as file:
+            pd.DataFrame(columns=list(columns)).to_csv(file, index=False, lineterminator="\n")
+            for frame in frames:
+                safe = frame[list(columns)].assign(**{text: frame[text].map(spreadsheet_safe) for text in texts})
+                safe.to_csv(file, index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+                rows += len(frame)
+        return rows
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write one JSON document, keys in the given order."""
+        (self._aside / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")

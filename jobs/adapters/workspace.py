@@ -1,0 +1,129 @@
+"""The workspace: a DuckDB database in a folder of its own, where the two sides meet.
+
+Everything set-based happens here, from the files under `sql/`, within a memory limit and spilling to the folder's disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pandas as pd
+
+from jobs.core.assignment import Tolerance, assign
+from jobs.errors import ReconcileError
+from jobs.queries import query
+
+_ROWS_AT_A_TIME = 50_000
+
+
+class Workspace:
+    """One run's DuckDB database; a context manager that closes it. The caller removes the folder."""
+
+    def __init__(self, folder: Path, *, memory_limit: str, threads: int | None = None) -> None:
+        """Open an empty workspace in this folder. `memory_limit` is a size such as `1GB`."""
+        self._folder = folder
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory_limit,
+            "temp_directory": str(folder / "spill"),
+            "preserve_insertion_order": False,
+        }
+        if threads:
+            config["threads"] = threads
+        self._database = duckdb.connect(str(folder / "workspace.duckdb"), config=config)
+        self._database.execute(query("workspace_schema"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def run(self, name: str, **parameters: object) -> duckdb.DuckDBPyConnection:
+        """Run the query of this name; a failure of the engine becomes a `ReconcileError` that names the query."""
+        try:
+            return self._database.execute(query(name), parameters or None)
+        except duckdb.OutOfMemoryException as error:
+            raise ReconcileError(
+                f"the workspace's memory limit is too small for {name}", "Raise RECONCILE_MEMORY_LIMIT"
+            ) from error
+        except duckdb.Error as error:
+            raise ReconcileError(f"the workspace could not run {name}: {error}") from error
+
+    def rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
+        """Return a small result as dictionaries; for results that do not grow with the window."""
+        result = self.run(name, **parameters)
+        columns = [column[0] for column in result.description or []]
+        return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+
+    def frames(self, name: str, **parameters: object) -> Iterator[pd.DataFrame]:
+        """Yield a result of any size as pandas frames of bounded length."""
+        result = self.run(name, **parameters)
+        while not (frame := result.fetch_df_chunk(vectors_per_chunk=25)).empty:
+            yield frame
+
+    def load(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Load chunks of CSV by the query of this name, each chunk whole rows; the file is gone afterwards."""
+        path = self._folder / f"{name}.csv"
+        for chunk in chunks:
+            path.write_bytes(chunk)
+            self.run(name, path=str(path))
+        path.unlink(missing_ok=True)
+
+    def insert(self, table: str, rows: Iterable[Sequence[object]]) -> None:
+        """Append rows to one of the workspace's tables, in its column order."""
+        columns = [column[0] for column in self._database.table(table).description]
+        for batch in _batched(rows):
+            frame = pd.DataFrame(batch, columns=columns, dtype=object)
+            self._database.append(table, frame)
+
+    def map_rows(self, name: str, table: str, transform: Any) -> None:
+        """Append `transform(*row)` to a table for each row of the query of this name."""
+        result = self._database.cursor().execute(query(name))
+        while rows := result.fetchmany(_ROWS_AT_A_TIME):
+            self.insert(table, [transform(*row) for row in rows])
+
+    def match(
+        self, stages: Mapping[str, str], tolerance: Tolerance, read_start_us: int, read_end_us: int
+    ) -> None:
+        """Run the stages that pair by time, in order: stage name -> the query that fills its candidates."""
+        reach = {"early_us": tolerance.early_us, "late_us": tolerance.late_us}
+        edges = {"read_start_us": read_start_us, "read_end_us": read_end_us}
+        for stage, candidates in stages.items():
+            self.run("clear_candidates")
+            self.run(candidates)
+            self.run("find_islands", **reach)
+            self.run("measure_islands", **reach, **edges)
+            self.run("rank_islands", **reach)
+            self.run("pair_solved_islands", stage=stage)
+            self.insert("pair", self._solve_islands(stage, tolerance))
+            if stage == "content":
+                self.run("mark_open_chains", **edges)
+
+    def _solve_islands(self, stage: str, tolerance: Tolerance) -> Iterator[tuple[int, int, str]]:
+        result = self._database.cursor().execute(query("read_unsolved_islands"))
+        rows = (row for batch in iter(lambda: result.fetchmany(_ROWS_AT_A_TIME), []) for row in batch)
+        for _, members in groupby(rows, key=lambda row: row[0]):
+            sides: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+            for _, is_expected, event_id, time_us in members:
+                sides[is_expected].append((event_id, time_us))
+            expected, recorded = sides[True], sides[False]
+            for left, right in assign([time for _, time in expected], [time for _, time in recorded], tolerance):
+                yield expected[left][0], recorded[right][0], stage
+
+
+def _batched(rows: Iterable[Sequence[object]]) -> Iterator[list[Sequence[object]]]:
+    batch: list[Sequence[object]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _ROWS_AT_A_TIME:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

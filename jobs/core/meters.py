@@ -1,0 +1,240 @@
+"""Meters: the rule by which one spend log becomes one or more expected events.
+
+A meter is a tuple of parts; each part makes at most one event of one code. A part names, per event property, the source
+in the spend log it comes from:
+
+- a number: `prompt_tokens`, `completion_tokens`, `total_tokens`, `spend`;
+- a text: `model` (as LiteLLM's callback spells it), `model_group`, `provider`, `call_type`, `user_id`, `team_id`,
+  `organization_id`, `end_user`, `api_key`;
+- `metadata.<path>`: a value inside the spend log's metadata, its keys separated by dots;
+- `=<text>`: the same text for every event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jobs.core.lago_values import BillableMetric
+from jobs.errors import SettingError
+
+NUMBER_SOURCES = ("prompt_tokens", "completion_tokens", "total_tokens", "spend")
+TEXT_SOURCES = (
+    "model",
+    "model_group",
+    "provider",
+    "call_type",
+    "user_id",
+    "team_id",
+    "organization_id",
+    "end_user",
+    "api_key",
+)
+METADATA = "metadata."
+LITERAL = "="
+
+Properties = tuple[tuple[str, str], ...]
+"""Event properties in order: (property name, source)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterPart:
+    """What one part of a meter makes of a spend log."""
+
+    code: str
+    """The billable metric's code that the event names."""
+    part: str
+    """Tells the parts of one meter apart; goes into the transaction id."""
+    dimensions: Properties
+    """The properties that choose a price; compared."""
+    quantities: Properties
+    """The counted properties; compared."""
+    carried: Properties = ()
+    """Sent with a backfilled event and compared only if the metric bills one of them."""
+    skip_zero: bool = False
+    """The sender makes no event where the billed quantity is zero."""
+    optional: bool = False
+    """Left out where Lago has no billable metric of this code; other parts are then held."""
+
+    def quantity_properties(self, billed: str | None) -> Properties:
+        """Return the compared quantities, with the billed one among them even if it is only carried."""
+        promoted = tuple(item for item in self.carried if item[0] == billed)
+        return self.quantities + promoted
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPart:
+    """A meter part and the property that its billable metric bills."""
+
+    part: MeterPart
+    billed: str | None
+    """The property whose number is the quantity; None where the metric counts events."""
+    sums: bool
+    """The metric adds the quantities up, so that a difference can be topped up."""
+    known: bool = True
+    """Lago has a billable metric of this code."""
+
+
+def preset(name: str, code: str) -> tuple[MeterPart, ...]:
+    """Return a preset's parts by its name; `code` is what `LAGO_API_EVENT_CODE` says (`agent-sdk` has its own codes)."""
+    presets = {
+        "callback": (
+            MeterPart(
+                code,
+                "total",
+                dimensions=(("model", "model"),),
+                quantities=(
+                    ("prompt_tokens", "prompt_tokens"),
+                    ("completion_tokens", "completion_tokens"),
+                    ("total_tokens", "total_tokens"),
+                ),
+                carried=(("response_cost", "spend"),),
+            ),
+        ),
+        "input-output": tuple(
+            MeterPart(
+                code,
+                part,
+                dimensions=(("model", "model"), ("type", f"={part}")),
+                quantities=(("tokens", source),),
+            )
+            for part, source in (("input", "prompt_tokens"), ("output", "completion_tokens"))
+        ),
+        "agent-sdk": tuple(
+            MeterPart(
+                sdk_code,
+                part,
+                dimensions=(("model", "model"),),
+                quantities=(("value", source),),
+                carried=(("provider", "provider"),),
+                skip_zero=True,
+                optional=True,
+            )
+            for sdk_code, part, source in (
+                ("llm_input_tokens", "input", "prompt_tokens"),
+                ("llm_output_tokens", "output", "completion_tokens"),
+                (
+                    "llm_cached_input_tokens",
+                    "cached-input",
+                    "metadata.additional_usage_values.cache_read_input_tokens",
+                ),
+                (
+                    "llm_cache_creation_tokens",
+                    "cache-creation",
+                    "metadata.additional_usage_values.cache_creation_input_tokens",
+                ),
+                (
+                    "llm_reasoning_tokens",
+                    "reasoning",
+                    "metadata.additional_usage_values.completion_tokens_details.reasoning_tokens",
+                ),
+            )
+        ),
+    }
+    if name not in presets:
+        raise SettingError(
+            f"there is no meter named {name!r}", f"Choose one of {', '.join(presets)}, or describe one under [[meter]]"
+        )
+    return presets[name]
+
+
+def custom(tables: Sequence[Mapping[str, object]], code: str) -> tuple[MeterPart, ...]:
+    """Return the parts described by the configuration file's `[[meter]]` tables; raise `SettingError` naming the entry."""
+    return check_parts(tuple(_custom_part(number, table, code) for number, table in enumerate(tables, start=1)))
+
+
+def _custom_part(number: int, table: Mapping[str, object], code: str) -> MeterPart:
+    where = f"[[meter]] number {number}"
+    unknown = set(table) - {"code", "part", "dimensions", "quantities", "carried", "skip_zero"}
+    if unknown:
+        raise SettingError(f"{where} has the unknown key {sorted(unknown)[0]!r}")
+    chosen_code, part, skip_zero = table.get("code", code), table.get("part"), table.get("skip_zero", False)
+    if not isinstance(chosen_code, str) or not chosen_code:
+        raise SettingError(f"{where} has no code", "Give it one, or set LAGO_API_EVENT_CODE")
+    if not isinstance(part, str) or not part:
+        raise SettingError(f"{where} has no part", 'Name it, as in part = "input"')
+    if not isinstance(skip_zero, bool):
+        raise SettingError(f"{where}: skip_zero must be true or false")
+    properties = {
+        name: _properties(where, name, table.get(name, {})) for name in ("dimensions", "quantities", "carried")
+    }
+    return MeterPart(chosen_code, part, skip_zero=skip_zero, **properties)
+
+
+def _properties(where: str, name: str, table: object) -> Properties:
+    if not isinstance(table, Mapping) or not all(isinstance(source, str) for source in table.values()):
+        raise SettingError(f'{where}: {name} must map property names to sources, as in {{ model = "model" }}')
+    numeric = name == "quantities"
+    for source in table.values():
+        known = source in NUMBER_SOURCES or (not numeric and (source in TEXT_SOURCES or source.startswith(LITERAL)))
+        if not known and not source.removeprefix(METADATA) != source:
+            choices = NUMBER_SOURCES if numeric else (*TEXT_SOURCES, *NUMBER_SOURCES, "=text")
+            raise SettingError(
+                f"{where}: {name} has the unknown source {source!r}",
+                f"Use one of {', '.join(choices)} or metadata.<path>",
+            )
+    return tuple(table.items())
+
+
+def check_parts(parts: tuple[MeterPart, ...]) -> tuple[MeterPart, ...]:
+    """Return the parts, or raise `SettingError` where two of them could not be told apart or compared."""
+    if not parts:
+        raise SettingError("the meter has no parts")
+    shapes: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+    seen: set[tuple[str, str]] = set()
+    for part in parts:
+        if (part.code, part.part) in seen:
+            raise SettingError(f"two meter parts of code {part.code!r} are both named {part.part!r}")
+        seen.add((part.code, part.part))
+        if [source for _, source in part.dimensions].count("model") > 1:
+            raise SettingError(f"the meter part {part.part!r} takes the model for two dimensions", "Keep one of them")
+        shape = (_names(part.dimensions), _names(part.quantities))
+        if shapes.setdefault(part.code, shape) != shape:
+            raise SettingError(
+                f"the meter parts of code {part.code!r} have different properties",
+                "Events of one code are compared by the same dimensions and quantities: give every part all of them",
+            )
+    return parts
+
+
+def _names(properties: Properties) -> tuple[str, ...]:
+    return tuple(name for name, _ in properties)
+
+
+def bind(parts: Sequence[MeterPart], metrics: Mapping[str, BillableMetric]) -> tuple[BoundPart, ...]:
+    """Return the parts with the property that each one's metric bills, less the optional ones Lago has no metric for.
+
+    Raises `SettingError` if Lago knows none of the codes, or if a metric bills a property that the meter does not have.
+    """
+    if not any(part.code in metrics for part in parts):
+        codes = ", ".join(sorted({repr(part.code) for part in parts}))
+        known = ", ".join(sorted(map(repr, metrics))[:10]) or "none"
+        raise SettingError(
+            f"Lago has no billable metric with the code {codes}",
+            f"Set LAGO_API_EVENT_CODE to one it has ({known}), or create the metric in Lago",
+        )
+    return tuple(
+        _bind_part(part, metrics[part.code])
+        if part.code in metrics
+        else BoundPart(part, part.quantities[0][0] if part.quantities else None, sums=False, known=False)
+        for part in parts
+        if part.code in metrics or not part.optional
+    )
+
+
+def _bind_part(part: MeterPart, metric: BillableMetric) -> BoundPart:
+    if metric.aggregation_type == "count_agg":
+        return BoundPart(part, None, sums=False)
+    field = metric.field_name
+    numeric = [*part.quantities, *((name, source) for name, source in part.carried if _is_number(source))]
+    if field is None or field not in _names(tuple(numeric)):
+        raise SettingError(
+            f"the billable metric {part.code!r} bills the property {field!r}, which the meter does not send "
+            f"(it sends {', '.join(_names(tuple(numeric)))})",
+            "Choose the meter that fits your events (RECONCILE_METER), or describe it under [[meter]]",
+        )
+    return BoundPart(part, field, sums=metric.aggregation_type == "sum_agg")
+
+
+def _is_number(source: str) -> bool:
+    return source in NUMBER_SOURCES or source.startswith(METADATA)

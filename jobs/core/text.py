@@ -1,0 +1,27 @@
+"""Strangers' text, made safe to show: in a terminal, a log line, and a spreadsheet."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Excel and its kin read a cell as a formula by its first character, and split one at these separators in some locales.
+_FORMULA = re.compile(r"(^|[;,|\t])(\s*)(?=[=+\-@＝＋－＠])")  # noqa: RUF001 - the full-width signs are read as formulas too
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def visible(text: str) -> str:
+    """Return the text with control, formatting and line-breaking characters written as visible escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        if unicodedata.category(character) in _HIDDEN
+        else character
+        for character in text
+    )
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Return visible text that no spreadsheet takes for a formula: an apostrophe stands before what would begin one."""
+    return _FORMULA.sub(r"\1\2'", visible(text))

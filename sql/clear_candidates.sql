@@ -1,0 +1,2 @@
+-- Each stage starts from what is still undecided. Runs on DuckDB.
+TRUNCATE candidate

@@ -1,0 +1,24 @@
+-- Gives every recorded event of the window exactly one kind. Runs on DuckDB.
+CREATE TABLE judged_recorded AS
+WITH matched_content AS (
+    SELECT DISTINCT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
+    FROM pair
+    JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
+    WHERE pair.stage IN ('id', 'content')
+        AND EXISTS (SELECT 1 FROM recorded_event WHERE id NOT IN (SELECT recorded_id FROM pair))
+)
+SELECT
+    recorded.id,
+    CASE
+        WHEN pair.stage IN ('id', 'content') THEN 'matched'
+        WHEN pair.stage = 'elsewhere' THEN 'misattributed'
+        WHEN pair.stage IN ('near', 'id_differs') THEN 'mismatched'
+        WHEN matched_content.code IS NOT NULL THEN 'duplicated'
+        ELSE 'orphaned'
+    END AS kind
+FROM recorded_event AS recorded
+LEFT JOIN pair ON pair.recorded_id = recorded.id
+LEFT JOIN matched_content ON pair.recorded_id IS NULL
+    AND matched_content.subscription = recorded.subscription AND matched_content.code = recorded.code
+    AND matched_content.dimensions = recorded.dimensions AND matched_content.quantities = recorded.quantities
+WHERE recorded.in_window

@@ -1,0 +1,52 @@
+-- Brings the events that Lago holds into the shape of the expected ones. ClickHouse organisations list a re-sent event
+-- once per sending but bill it once, by (code, subscription, transaction id, timestamp), the last one winning; on
+-- PostgreSQL organisations that key is unique except where the subscription is null. Runs on DuckDB.
+CREATE TABLE recorded_event AS
+WITH billed AS (
+    SELECT *
+    FROM listed_event
+    QUALIFY NOT $collapses_duplicates OR row_number() OVER (
+        PARTITION BY code, subscription, transaction_id, timestamp
+        ORDER BY TRY_CAST(created_at AS TIMESTAMP) DESC NULLS LAST, lago_id DESC, CAST(properties AS VARCHAR)
+    ) = 1
+),
+timed AS (
+    SELECT *, CASE WHEN ends_with(timestamp, 'Z') THEN TRY_CAST(timestamp AS TIMESTAMP) END AS time
+    FROM billed
+)
+SELECT
+    row_number() OVER () AS id,
+    timed.transaction_id,
+    nullif(timed.subscription, '') AS subscription,
+    timed.code,
+    timed.time,
+    coalesce(timed.time >= $start AND timed.time < $end, false) AS in_window,
+    names.model_key,
+    timed.properties[code.model_place] AS model,
+    CAST(to_json(list_concat(
+        [names.model_key],
+        list_select(timed.properties, code.dimension_places)
+    )) AS VARCHAR) AS dimensions,
+    array_to_string(
+        list_transform(
+            list_zip(list_select(timed.properties, code.quantity_places), code.quantity_is_cost),
+            lambda item: coalesce(
+                CASE
+                    WHEN item[2] THEN rounded_cost(lago_number(item[1]))
+                    ELSE plain_number(lago_number(item[1]))
+                END,
+                '0'
+            )
+        ),
+        '|'
+    ) AS quantities,
+    CASE
+        WHEN code.billed_place IS NULL THEN CAST(1 AS DECIMAL(38, 20))
+        ELSE coalesce(lago_number(timed.properties[code.billed_place]), 0)
+    END AS quantity,
+    code.billed_place IS NOT NULL AND timed.properties[code.billed_place] IS NULL AS lacks_quantity,
+    code.billed_place IS NOT NULL AND timed.properties[code.billed_place] IS NOT NULL
+        AND lago_number(timed.properties[code.billed_place]) IS NULL AS is_unreadable
+FROM timed
+JOIN metered_code AS code ON code.code = timed.code
+LEFT JOIN model_name AS names ON names.model = timed.properties[code.model_place]

@@ -1,0 +1,121 @@
+-- The workspace's input tables and the rules that more than one query needs. Runs on DuckDB.
+-- Times are UTC without a zone. Texts are strangers' texts, kept as they came.
+
+CREATE TABLE spend_log (
+    request_id VARCHAR NOT NULL,
+    start_time TIMESTAMP NOT NULL,
+    end_time TIMESTAMP NOT NULL,
+    time_is_ambiguous BOOLEAN NOT NULL,
+    call_type VARCHAR NOT NULL,
+    api_key VARCHAR,
+    user_id VARCHAR,
+    team_id VARCHAR,
+    organization_id VARCHAR,
+    end_user VARCHAR,
+    model VARCHAR NOT NULL,
+    model_group VARCHAR,
+    provider VARCHAR,
+    prompt_tokens BIGINT NOT NULL,
+    completion_tokens BIGINT NOT NULL,
+    total_tokens BIGINT NOT NULL,
+    spend VARCHAR,
+    cache_hit VARCHAR,
+    status VARCHAR NOT NULL,
+    extras VARCHAR[]
+);
+
+CREATE TABLE listed_event (
+    lago_id VARCHAR,
+    transaction_id VARCHAR,
+    subscription VARCHAR,
+    code VARCHAR NOT NULL,
+    timestamp VARCHAR,
+    created_at VARCHAR,
+    properties VARCHAR[] NOT NULL
+);
+
+-- How the models of either side are spelled once normalised.
+CREATE TABLE spend_log_model (model VARCHAR NOT NULL, provider VARCHAR, event_model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
+CREATE TABLE model_name (model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
+CREATE TABLE attribution (source VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
+CREATE TABLE not_inference (call_type VARCHAR NOT NULL);
+
+-- One row per meter part. Numbers and texts are picked by their place in the lists that `meter_spend_logs` builds.
+CREATE TABLE meter_part (
+    code VARCHAR NOT NULL,
+    part VARCHAR NOT NULL,
+    model_place INTEGER,
+    dimension_places INTEGER[] NOT NULL,
+    literals VARCHAR[] NOT NULL,
+    quantity_places INTEGER[] NOT NULL,
+    billed_place INTEGER,
+    skip_zero BOOLEAN NOT NULL,
+    id_template VARCHAR
+);
+
+-- One row per code. Properties are picked by their place in the list that was asked of Lago.
+CREATE TABLE metered_code (
+    code VARCHAR NOT NULL,
+    model_place INTEGER,
+    dimension_places INTEGER[] NOT NULL,
+    quantity_places INTEGER[] NOT NULL,
+    quantity_is_cost BOOLEAN[] NOT NULL,
+    billed_place INTEGER,
+    known_to_lago BOOLEAN NOT NULL
+);
+
+CREATE TABLE subscription_row (
+    external_id VARCHAR NOT NULL,
+    plan_code VARCHAR,
+    status VARCHAR NOT NULL,
+    started_at TIMESTAMP,
+    terminated_at TIMESTAMP,
+    current_period_started_at TIMESTAMP
+);
+
+CREATE TABLE charge (plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL);
+
+CREATE TABLE pair (
+    expected_id BIGINT NOT NULL,
+    recorded_id BIGINT NOT NULL,
+    stage VARCHAR NOT NULL
+);
+
+-- What remains undecided for the stage at hand; the four texts are the stage's idea of "equal content".
+CREATE TABLE candidate (
+    is_expected BOOLEAN NOT NULL,
+    id BIGINT NOT NULL,
+    subscription VARCHAR,
+    code VARCHAR NOT NULL,
+    dimensions VARCHAR,
+    quantities VARCHAR,
+    time_us BIGINT NOT NULL,
+    tie VARCHAR
+);
+
+-- Lago bills a property's text only if it is a plain decimal (facts: its numeric gate); beyond a million million the
+-- figure is no token count and no sum of such figures would fit, so it is left out and counted as unreadable.
+CREATE MACRO lago_number(text) AS
+    CASE WHEN regexp_full_match(text, '-?[0-9]+(\.[0-9]+)?')
+        AND abs(TRY_CAST(text AS DECIMAL(38, 20))) < 1000000000000
+    THEN TRY_CAST(text AS DECIMAL(38, 20)) END;
+
+-- Equal numbers must be equal texts: no leading or trailing zeros.
+CREATE MACRO plain_number(number) AS
+    CASE WHEN number = 0 THEN '0' ELSE rtrim(rtrim(CAST(number AS VARCHAR), '0'), '.') END;
+
+-- The two sides round a cost differently in its last digits.
+CREATE MACRO rounded_cost(number) AS
+    CASE WHEN number = 0 THEN '0' ELSE format('{:.11e}', CAST(number AS DOUBLE)) END;
+
+CREATE MACRO netstring(text) AS concat(strlen(text), ':', text);
+
+CREATE MACRO transaction_id(subscription, code, part, request_id) AS
+    concat(
+        'litellm-lago:1:',
+        sha256(concat(netstring(subscription), netstring(code), netstring(part), netstring(request_id)))
+    );
+
+-- The spend column is a double; its exact text may say NaN or Infinity, which is no money.
+CREATE MACRO spend_amount(text) AS
+    CASE WHEN abs(TRY_CAST(text AS DECIMAL(38, 20))) < 1000000000000 THEN TRY_CAST(text AS DECIMAL(38, 20)) END;
