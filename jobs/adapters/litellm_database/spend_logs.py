@@ -1,0 +1,245 @@
+"""Read spend logs, and what certifies them, from one snapshot of LiteLLM's database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import orjson
+from psycopg.rows import dict_row
+
+from jobs.adapters.litellm_database.connection import (
+    FailedAttempt,
+    Patience,
+    Snapshot,
+    connect,
+    explained,
+    quoted,
+    read_only_snapshot,
+)
+from jobs.core.spend_log_values import (
+    PORTABLE_COLUMNS,
+    DailyTable,
+    DatabaseSettings,
+    SourceClock,
+    SpendLogsBounds,
+    SpendLogsSchema,
+)
+from jobs.core.window import Window
+from jobs.errors import SettingError, SourceError
+from jobs.queries import query
+
+# Big enough that the cost of handing a chunk on does not show, small enough to keep memory flat.
+CHUNK_BYTES = 16 * 1024 * 1024
+
+_LEGACY_TABLE = "LiteLLM_SpendLogs_legacy"
+_DAILY_QUERIES = {
+    DailyTable.USER: "read_daily_user_totals",
+    DailyTable.TEAM: "read_daily_team_totals",
+    DailyTable.END_USER: "read_daily_end_user_totals",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SpendLogs:
+    """LiteLLM's spend logs as one snapshot sees them. Reads run one after another, never two at a time."""
+
+    snapshot: Snapshot  # The transaction in which everything is read.
+    schema: SpendLogsSchema  # What the probe found in it.
+
+    def read(
+        self,
+        window: Window,
+        *,
+        clock: SourceClock,
+        longest_call: timedelta,
+        metadata_paths: Sequence[Sequence[str]] = (),
+    ) -> Iterator[bytes]:
+        """Yield the spend logs whose call ended in the window, as CSV in chunks of whole rows, in no order.
+
+        The columns are `SPEND_LOG_COLUMNS`: times in UTC to the millisecond without a zone, token counts as
+        integers, the spend in USD as the shortest text of its double (NaN and Infinity included), and in
+        `extras` a JSON array with the text found under each of `metadata_paths`, in their order (a nested
+        value as JSON text; null where nothing is found). Every value is quoted; NULL is an empty field, and
+        absent or empty text is NULL but in request_id, call_type and model. Calls longer than `longest_call`
+        may be missing. Where the table is partitioned, a request id can occur twice. Raise `SourceError` if
+        the read is cancelled or breaks off.
+        """
+        asked = _asked(window, clock, longest_call)
+        paths = [list(path) for path in metadata_paths]
+        asked["metadata_paths"] = orjson.dumps(paths).decode() if paths else None
+        return self._copy("read_spend_logs", asked)
+
+    def read_daily(self, table: DailyTable, first_day: date, last_day: date) -> Iterator[bytes]:
+        """Yield one daily total's rows of these UTC days, both included, as CSV in chunks of whole rows.
+
+        The columns are `DAILY_COLUMNS`, summed over everything else the table keeps apart; the counts of
+        requests are NULL where the table has none. Raise `SourceError` if the table does not exist or may not
+        be read.
+        """
+        if table not in self.schema.daily_tables:
+            raise SourceError(f"the daily totals in {table.value} do not exist or may not be read")
+        return self._copy(
+            _DAILY_QUERIES[table], {"first_day": first_day.isoformat(), "last_day": last_day.isoformat()}
+        )
+
+    def bounds(self, clock: SourceClock) -> SpendLogsBounds:
+        """Return when the stored spend logs begin and end; all None in an empty table."""
+        row = _one_row(self.snapshot, "read_spend_log_bounds", _clock(clock))
+        return SpendLogsBounds(**row)
+
+    def count_legacy(self, window: Window, *, clock: SourceClock, longest_call: timedelta) -> int | None:
+        """Return how many spend logs of the window lie in the table that partitioning left behind.
+
+        Return 0 without such a table, and None where it exists and this role may not read it.
+        """
+        if not self.schema.legacy_table_exists:
+            return 0
+        if not self.schema.legacy_table_readable:
+            return None
+        row = _one_row(self.snapshot, "count_legacy_spend_logs", _asked(window, clock, longest_call))
+        return int(row["spend_logs"])
+
+    def require_zone(self, clock: SourceClock) -> None:
+        """Raise `SettingError` if PostgreSQL does not know the clock's zone by name."""
+        if not _one_row(self.snapshot, "probe_time_zone", {"zone": clock.zone})["known"]:
+            raise SettingError(
+                f'PostgreSQL knows no time zone "{clock.zone}"',
+                "Give the source time zone's IANA name, like Asia/Seoul",
+            )
+
+    def _copy(self, name: str, parameters: Mapping[str, object]) -> Iterator[bytes]:
+        # PostgreSQL sends each CSV row as one message, so that message ends are row ends even where values
+        # have line breaks.
+        copy = f"COPY (\n{query(name)}\n) TO STDOUT (FORMAT csv, FORCE_QUOTE *)".encode()
+        chunk = bytearray()
+        with (
+            explained(self.snapshot.settings, self.snapshot.statement_timeout),
+            self.snapshot.connection.cursor() as cursor,
+            cursor.copy(copy, parameters) as rows,
+        ):
+            for row in rows:
+                chunk += row
+                if len(chunk) >= CHUNK_BYTES:
+                    yield bytes(chunk)
+                    chunk.clear()
+        if chunk:
+            yield bytes(chunk)
+
+
+@contextmanager
+def open_spend_logs(
+    settings: DatabaseSettings,
+    *,
+    statement_timeout: timedelta,
+    lock_timeout: timedelta = timedelta(seconds=10),
+    patience: Patience | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    on_failed_attempt: Callable[[FailedAttempt], None] = lambda _: None,
+) -> Iterator[SpendLogs]:
+    """Connect with patience, open one read-only snapshot and probe it once.
+
+    Read what is needed and leave: while the snapshot is open, the server keeps the rows it sees, and may end
+    a transaction that idles. Raise `SourceError` if the database cannot be reached or lacks what must be
+    read.
+    """
+    connection = connect(settings, patience=patience, sleep=sleep, on_failed_attempt=on_failed_attempt)
+    with (
+        closing(connection),
+        read_only_snapshot(
+            connection, settings, statement_timeout=statement_timeout, lock_timeout=lock_timeout
+        ) as snapshot,
+    ):
+        yield SpendLogs(snapshot, _probed(snapshot))
+
+
+def _probed(snapshot: Snapshot) -> SpendLogsSchema:
+    others = [_LEGACY_TABLE, *(table.value for table in DailyTable)]
+    found = _one_row(snapshot, "probe_spend_logs", {"other_tables": others})
+    _require_table(found, snapshot.settings)
+    _require_columns(found["column_types"])
+    readable: dict[str, bool] = found["other_tables_readable"] or {}
+    return SpendLogsSchema(
+        columns=frozenset(found["column_types"]),
+        primary_key=tuple(found["primary_key"]),
+        partitioned=found["partitioned"],
+        has_start_time_index=found["has_start_time_index"],
+        legacy_table_exists=_LEGACY_TABLE in readable,
+        legacy_table_readable=readable.get(_LEGACY_TABLE, False),
+        daily_tables=frozenset(table for table in DailyTable if readable.get(table.value, False)),
+        unreadable_daily_tables=frozenset(
+            table for table in DailyTable if not readable.get(table.value, True)
+        ),
+        estimated_rows=found["estimated_rows"],
+        server_version=found["server_version"],
+        on_standby=found["on_standby"],
+    )
+
+
+def _require_table(found: Mapping[str, Any], settings: DatabaseSettings) -> None:
+    where = f'database "{settings.name}" at {settings.address}'
+    if not found["table_found"]:
+        schemas = found["schemas_with_table"]
+        if schemas:
+            raise SourceError(
+                f'the search path in {where} has no "LiteLLM_SpendLogs", but schema {schemas[0]} has',
+                f"Set DATABASE_SCHEMA to {schemas[0]}, and GRANT USAGE ON SCHEMA {quoted(schemas[0])} "
+                f"TO {quoted(settings.username)}",
+            )
+        raise SourceError(
+            f'{where} has no table "LiteLLM_SpendLogs"',
+            "Name LiteLLM's database, and let LiteLLM run its migrations before the first reconciliation",
+        )
+    if not found["readable"]:
+        raise SourceError(
+            f'role "{settings.username}" may not read "LiteLLM_SpendLogs" in {where}',
+            f"As its owner: GRANT SELECT ON {_in_schema(found, settings)} TO {quoted(settings.username)}",
+        )
+
+
+def _in_schema(found: Mapping[str, Any], settings: DatabaseSettings) -> str:
+    return f'{quoted(settings.schema or found["current_schema"])}."LiteLLM_SpendLogs"'
+
+
+def _require_columns(types: Mapping[str, str]) -> None:
+    missing = [column for column in PORTABLE_COLUMNS if column not in types]
+    if missing:
+        raise SourceError(
+            f'"LiteLLM_SpendLogs" lacks the columns {", ".join(missing)}',
+            "LiteLLM has had them since 1.44: upgrade it, or point DATABASE_SCHEMA to the real table",
+        )
+    for column in ("startTime", "endTime"):
+        if types[column] != "timestamp without time zone":
+            raise SourceError(
+                f'"LiteLLM_SpendLogs"."{column}" is of type {types[column]}, not timestamp without time zone',
+                "This is not LiteLLM's schema; its times would be misread",
+            )
+
+
+def _one_row(snapshot: Snapshot, name: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+    with (
+        explained(snapshot.settings, snapshot.statement_timeout),
+        snapshot.connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        cursor.execute(query(name).encode(), parameters)
+        row = cursor.fetchone()
+    if row is None:
+        raise SourceError(f"the query {name} returned no row")
+    return row
+
+
+def _asked(window: Window, clock: SourceClock, longest_call: timedelta) -> dict[str, object]:
+    return {
+        "window_start": window.start,
+        "window_end": window.end,
+        "longest_call": longest_call,
+        **_clock(clock),
+    }
+
+
+def _clock(clock: SourceClock) -> dict[str, object]:
+    return {"zone": clock.zone, "utc_since": clock.utc_since}

@@ -1,0 +1,406 @@
+"""What the reader of LiteLLM's database is told, and what it tells: settings, clocks, schema facts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from jobs.errors import SettingError
+
+DEFAULT_PORT = 5432
+
+# The columns of a spend log as they leave PostgreSQL, in the order of the CSV.
+SPEND_LOG_COLUMNS = (
+    "request_id",
+    "start_time",
+    "end_time",
+    "time_is_ambiguous",
+    "call_type",
+    "api_key",
+    "user_id",
+    "team_id",
+    "organization_id",
+    "end_user",
+    "model",
+    "model_group",
+    "custom_llm_provider",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "spend",
+    "cache_hit",
+    "status",
+    "extras",
+)
+
+# The columns of a daily total as they leave PostgreSQL, in the order of the CSV.
+DAILY_COLUMNS = (
+    "day",
+    "entity",
+    "api_key",
+    "model",
+    "custom_llm_provider",
+    "prompt_tokens",
+    "completion_tokens",
+    "api_requests",
+    "successful_requests",
+    "failed_requests",
+)
+
+# Every LiteLLM from 1.44 to 1.109 has these columns in "LiteLLM_SpendLogs"; all others come and go.
+PORTABLE_COLUMNS = (
+    "request_id",
+    "call_type",
+    "api_key",
+    "spend",
+    "total_tokens",
+    "prompt_tokens",
+    "completion_tokens",
+    "startTime",
+    "endTime",
+    "completionStartTime",
+    "model",
+    "model_id",
+    "model_group",
+    "api_base",
+    "user",
+    "metadata",
+    "cache_hit",
+    "cache_key",
+    "request_tags",
+    "team_id",
+    "end_user",
+    "requester_ip_address",
+)
+
+# What libpq understands in a connection URL and this product has no reason to change.
+_LIBPQ_PARAMETERS = frozenset(
+    {
+        *(
+            "channel_binding",
+            "connect_timeout",
+            "gssencmode",
+            "gsslib",
+            "hostaddr",
+            "keepalives",
+            "keepalives_count",
+        ),
+        *(
+            "keepalives_idle",
+            "keepalives_interval",
+            "krbsrvname",
+            "load_balance_hosts",
+            "options",
+            "passfile",
+        ),
+        *("require_auth", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcertmode"),
+        *("sslcompression", "sslcrl", "sslcrldir", "sslkey", "sslmode", "sslnegotiation", "sslpassword"),
+        *("sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout"),
+    }
+)
+# What only Prisma (LiteLLM's database library) or SQLAlchemy understands: pools and caches this product does
+# not have.
+_DROPPED_PARAMETERS = frozenset(
+    {
+        *(
+            "application_name",
+            "async_fallback",
+            "client_encoding",
+            "connection_limit",
+            "max_connection_lifetime",
+        ),
+        *("max_idle_connection_lifetime", "pgbouncer", "pool_timeout", "prepared_statement_cache_size"),
+        *("single_use_connections", "socket_timeout", "sslaccept", "sslidentity", "statement_cache_size"),
+    }
+)
+# The parts of an address, which libpq also takes as parameters
+# (`postgresql:///litellm?host=/run/postgresql`).
+_ADDRESS_PARAMETERS = frozenset({"dbname", "host", "password", "port", "user"})
+
+_UNEXPANDED = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
+_FOUR_PARTS = "DATABASE_HOST, DATABASE_NAME, DATABASE_USERNAME and DATABASE_PASSWORD"
+_USE_PARTS = f"set {_FOUR_PARTS}, which need no encoding"
+
+
+class DailyTable(Enum):
+    """One of LiteLLM's daily totals: a second, independent count of what the spend logs hold, per payer.
+
+    There is no member for tags: those totals hold a request once per tag, so their sum means nothing.
+    """
+
+    USER = "LiteLLM_DailyUserSpend"
+    TEAM = "LiteLLM_DailyTeamSpend"
+    END_USER = "LiteLLM_DailyEndUserSpend"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Where LiteLLM's database is and who reads it. Its text form never shows the password."""
+
+    host: str  # A host name, an address without brackets, or the folder of a Unix socket.
+    port: int  # The TCP port.
+    name: str  # The name of the database.
+    username: str  # The database role.
+    # The role's password, decoded; None where the server asks for none.
+    password: str | None = field(repr=False)
+    # The PostgreSQL schema of LiteLLM's tables; None takes the role's own search path.
+    schema: str | None = None
+    # Other libpq parameters; may be secret.
+    parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    origin: str = "DATABASE_HOST"  # The setting to look at when the address is wrong.
+
+    @property
+    def address(self) -> str:
+        """Return `host:port` as a person writes it, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceClock:
+    """How to read LiteLLM's times, which carry no zone: until 1.60 they are local time, since 1.61 UTC."""
+
+    # The IANA name of the zone that LiteLLM's containers ran in while they stored local time.
+    zone: str = "UTC"
+    # The instant from which rows hold UTC; None says that all are in `zone`.
+    utc_since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a cut-over without a time zone, or without a zone to cut over from, with `SettingError`."""
+        if self.utc_since is None:
+            return
+        if self.utc_since.tzinfo is None:
+            raise SettingError(
+                f"the source's cut-over to UTC, {self.utc_since.isoformat()}, has no time zone",
+                "Write it with one: 2025-02-10T09:30:00+09:00",
+            )
+        object.__setattr__(self, "utc_since", self.utc_since.astimezone(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class SpendLogsSchema:
+    """What the one probe of LiteLLM's database found."""
+
+    columns: frozenset[str]  # The columns of "LiteLLM_SpendLogs".
+    primary_key: tuple[str, ...]  # Its key columns in order; with partitions, request_id alone is not unique.
+    partitioned: bool  # Whether the table is partitioned by "startTime".
+    # Whether a valid index begins with "startTime"; without one, a read scans the table.
+    has_start_time_index: bool
+    # Whether "LiteLLM_SpendLogs_legacy" is there, which partitioning leaves behind.
+    legacy_table_exists: bool
+    legacy_table_readable: bool  # Whether that table exists and this role may read it.
+    daily_tables: frozenset[DailyTable]  # The daily totals that exist and that this role may read.
+    unreadable_daily_tables: frozenset[DailyTable]  # The daily totals that exist and that it may not read.
+    estimated_rows: int | None  # PostgreSQL's own estimate of the rows; None before the first ANALYZE.
+    server_version: str  # PostgreSQL's version, as the server writes it.
+    on_standby: bool  # Whether the server is a hot standby, whose newest rows may lag.
+
+
+@dataclass(frozen=True, slots=True)
+class SpendLogsBounds:
+    """The first and last times in the spend logs, UTC; all None in an empty table.
+
+    The ends are those of the 1,000 rows that started first and last: "endTime" has no index to ask for more.
+    """
+
+    oldest_start: datetime | None  # When the first call that is still stored started.
+    oldest_end: datetime | None  # When the first of the oldest calls ended.
+    newest_start: datetime | None  # When the last stored call started.
+    newest_end: datetime | None  # When the last of the newest calls ended.
+
+
+def database_settings(
+    host: str | None = None,
+    name: str | None = None,
+    username: str | None = None,
+    password: str | None = None,
+    url: str | None = None,
+    schema: str | None = None,
+    port: str | int | None = None,
+) -> DatabaseSettings:
+    """Return the connection settings that a LiteLLM deployment's DATABASE_* variables describe.
+
+    The parts win over the URL, because a password with `@ / ? # [ ]` survives only there. Raise
+    `SettingError` that names what is missing, malformed or contradictory, and never shows a password or a
+    URL.
+    """
+    if host:
+        return _from_parts(host, name, username, password, schema, port, has_url=bool(url))
+    if url:
+        return _from_url(url, schema, port)
+    if name or username or password:
+        raise SettingError(
+            "DATABASE_HOST is not set, though other parts of the connection are",
+            "Set DATABASE_HOST to the host, or host:port, of LiteLLM's PostgreSQL",
+        )
+    raise SettingError(
+        "no database is set",
+        f"Set {_FOUR_PARTS}, or DATABASE_URL, as for LiteLLM",
+    )
+
+
+def _from_parts(
+    host: str,
+    name: str | None,
+    username: str | None,
+    password: str | None,
+    schema: str | None,
+    port: str | int | None,
+    *,
+    has_url: bool,
+) -> DatabaseSettings:
+    given = {"DATABASE_NAME": name, "DATABASE_USERNAME": username, "DATABASE_PASSWORD": password}
+    missing = [setting for setting, text in given.items() if not text]
+    if missing:
+        raise SettingError(
+            f"DATABASE_HOST is set, but {_listed(missing)} {'is' if len(missing) == 1 else 'are'} not",
+            f"Set {_listed(missing)}" + (", or unset DATABASE_HOST to use DATABASE_URL" if has_url else ""),
+        )
+    for setting, text in {"DATABASE_HOST": host, **given, "DATABASE_SCHEMA": schema}.items():
+        _refuse_unexpanded(setting, text or "", whole=setting == "DATABASE_PASSWORD")
+    plain_host, its_port = _host_and_port(host.strip(), "DATABASE_HOST")
+    return DatabaseSettings(
+        host=plain_host,
+        port=_one_port(its_port, port, "DATABASE_HOST"),
+        name=(name or "").strip(),
+        username=(username or "").strip(),
+        password=password,
+        schema=(schema or "").strip() or None,
+    )
+
+
+def _from_url(url: str, schema: str | None, port: str | int | None) -> DatabaseSettings:
+    _refuse_unexpanded("DATABASE_URL", url)
+    parts = _split_url(url.strip())
+    parameters = _url_parameters(parts.query)
+    user_part, _, address = parts.netloc.rpartition("@")
+    username, _, password = user_part.partition(":")
+    plain_host, its_port = _host_and_port(_decoded(address), "DATABASE_URL") if address else ("", None)
+    if "port" in parameters:
+        its_port = _port(parameters["port"], "DATABASE_URL")
+    found = {
+        "host": parameters.get("host") or plain_host,
+        "database name": parameters.get("dbname") or _decoded(parts.path.removeprefix("/")),
+        "username": parameters.get("user") or _decoded(username),
+    }
+    missing = [part for part, text in found.items() if not text]
+    if missing:
+        raise SettingError(
+            f"DATABASE_URL names no {_listed(missing)}",
+            "Write it as postgresql://USERNAME:PASSWORD@HOST:PORT/NAME",
+        )
+    return DatabaseSettings(
+        host=found["host"],
+        port=_one_port(its_port, port, "DATABASE_URL"),
+        name=found["database name"],
+        username=found["username"],
+        password=parameters.get("password") or _decoded(password) or None,
+        schema=(schema or "").strip() or parameters.get("schema") or None,
+        parameters=_libpq_parameters(parameters),
+        origin="DATABASE_URL",
+    )
+
+
+def _split_url(url: str) -> SplitResult:
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme.startswith("prisma"):
+        raise SettingError(
+            "DATABASE_URL points to Prisma's own proxy, which speaks no PostgreSQL", f"Instead {_USE_PARTS}"
+        )
+    if not re.fullmatch(r"postgres(ql)?(\+[a-z0-9_]+)?", scheme):
+        raise SettingError("DATABASE_URL does not begin with postgresql://", f"Correct it, or {_USE_PARTS}")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _unencoded() from None  # The original text would show a piece of the password.
+    if parts.fragment or "@" in parts.path + parts.query or "/" in parts.path.removeprefix("/"):
+        raise _unencoded()
+    return parts
+
+
+def _unencoded() -> SettingError:
+    return SettingError(
+        "DATABASE_URL cannot be taken apart: its username or password seems to hold @ / ? # [ or ] unencoded",
+        f"Percent-encode them, or {_USE_PARTS}",
+    )
+
+
+def _url_parameters(text: str) -> dict[str, str]:
+    """Return the parameters of a URL; a `+` stays a `+`, as for libpq and Prisma."""
+    parameters = {}
+    for pair in filter(None, text.split("&")):
+        name, _, value = pair.partition("=")
+        parameters[_decoded(name)] = _decoded(value)
+    known = _LIBPQ_PARAMETERS | _DROPPED_PARAMETERS | _ADDRESS_PARAMETERS | {"schema"}
+    unknown = sorted(set(parameters) - known)
+    if unknown:
+        raise SettingError(
+            f"DATABASE_URL has the unknown parameter {_listed(unknown)}", "Remove it or correct its spelling"
+        )
+    return parameters
+
+
+def _libpq_parameters(parameters: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    kept = {name: value for name, value in parameters.items() if name in _LIBPQ_PARAMETERS and value}
+    if "sslcert" in kept and "sslkey" not in kept:
+        # For Prisma `sslcert` is the authority to trust; for libpq it would be our own certificate.
+        kept.setdefault("sslrootcert", kept.pop("sslcert"))
+    return tuple(sorted(kept.items()))
+
+
+def _decoded(text: str) -> str:
+    try:
+        decoded = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise _unencoded() from None
+    if "\0" in decoded:
+        raise SettingError("DATABASE_URL holds %00, which PostgreSQL cannot store", "Correct it")
+    return decoded
+
+
+def _host_and_port(text: str, setting: str) -> tuple[str, int | None]:
+    """Split off the port, if any; an IPv6 address without brackets and a socket folder have none."""
+    if text.startswith("/") or (text.count(":") > 1 and not text.startswith("[")):
+        return text, None
+    bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", text)
+    host, its_port = bracketed.groups() if bracketed else text.partition(":")[::2]
+    if not host or re.search(r"[\s\[\]/@]", host):
+        raise SettingError(
+            f"{setting} holds no usable host name", "Write it as host or host:port, without a scheme"
+        )
+    return host, _port(its_port, setting) if its_port else None
+
+
+def _one_port(from_host: int | None, from_setting: str | int | None, setting: str) -> int:
+    given = None if from_setting in (None, "") else _port(str(from_setting), "DATABASE_PORT")
+    if from_host and given and from_host != given:
+        raise SettingError(
+            f"{setting} says port {from_host} and DATABASE_PORT says {given}",
+            "Unset one of them, or make them agree",
+        )
+    return from_host or given or DEFAULT_PORT
+
+
+def _port(text: str, setting: str) -> int:
+    if re.fullmatch(r"[0-9]{1,5}", text.strip()) and 0 < int(text) < 65536:
+        return int(text)
+    # The text is not shown: in a broken URL it is a piece of the password.
+    raise SettingError(
+        f"{setting} holds a port that is not a number from 1 to 65535", "Correct the part after the :"
+    )
+
+
+def _refuse_unexpanded(setting: str, text: str, *, whole: bool = False) -> None:
+    found = _UNEXPANDED.fullmatch(text) if whole else _UNEXPANDED.search(text)
+    if found:
+        raise SettingError(
+            f"{setting} still holds $({found.group(1)}), which Kubernetes did not replace",
+            f"Kubernetes replaces it only by an `env` entry that stands earlier in the same container: move "
+            f"{found.group(1)} above {setting}, or {_USE_PARTS}",
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
