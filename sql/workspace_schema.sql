@@ -119,3 +119,17 @@ CREATE MACRO transaction_id(subscription, code, part, request_id) AS
 -- The spend column is a double; its exact text may say NaN or Infinity, which is no money.
 CREATE MACRO spend_amount(text) AS
     CASE WHEN abs(TRY_CAST(text AS DECIMAL(38, 20))) < 1000000000000 THEN TRY_CAST(text AS DECIMAL(38, 20)) END;
+
+CREATE TABLE daily_total (
+    day VARCHAR NOT NULL,
+    source VARCHAR,
+    api_key VARCHAR,
+    model VARCHAR,
+    provider VARCHAR,
+    prompt_tokens HUGEINT NOT NULL,
+    completion_tokens HUGEINT NOT NULL,
+    requests HUGEINT,
+    successful_requests HUGEINT,
+    failed_requests HUGEINT
+);
+CREATE TABLE daily_model (model VARCHAR, provider VARCHAR, model_key VARCHAR NOT NULL);

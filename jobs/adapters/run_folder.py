@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +12,7 @@ from typing import Any, Self
 import orjson
 import pandas as pd
 
+from jobs.core.reports import Columns
 from jobs.core.text import spreadsheet_safe
 from jobs.errors import SettingError
 
@@ -52,19 +53,17 @@ class RunFolder:
         """Remove the scratch folder."""
         shutil.rmtree(self._aside / "workspace", ignore_errors=True)
 
-    def write_csv(
-        self, name: str, columns: Sequence[str], frames: Iterable[pd.DataFrame], *, texts: Sequence[str]
-    ) -> int:
-        """Write frames of these columns and return the number of rows.
+    def write_csv(self, name: str, columns: Columns, frames: Iterable[pd.DataFrame]) -> int:
+        """Write frames of these columns, strangers' text made safe for a spreadsheet, and return the number of rows.
 
-        The columns named in `texts` hold strangers' text and are made safe for a spreadsheet; the others are numbers,
-        times and words of our own. UTF-8, comma, "\\n" line ends, quoted where needed: the same bytes everywhere.
+        UTF-8, comma, "\\n" line ends, quoted where needed: the same bytes everywhere.
         """
         rows = 0
         with (self._aside / name).open("w", encoding="utf-8", newline="") as file:
-            pd.DataFrame(columns=list(columns)).to_csv(file, index=False, lineterminator="\n")
+            pd.DataFrame(columns=list(columns.names)).to_csv(file, index=False, lineterminator="\n")
             for frame in frames:
-                safe = frame[list(columns)].assign(**{text: frame[text].map(spreadsheet_safe) for text in texts})
+                texts = {text: frame[text].map(spreadsheet_safe) for text in columns.texts}
+                safe = frame[list(columns.names)].assign(**texts)
                 safe.to_csv(file, index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
                 rows += len(frame)
         return rows

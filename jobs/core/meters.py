@@ -133,18 +133,18 @@ def preset(name: str, code: str) -> tuple[MeterPart, ...]:
     }
     if name not in presets:
         raise SettingError(
-            f"there is no meter named {name!r}", f"Choose one of {', '.join(presets)}, or describe one under [[meter]]"
+            f"there is no meter named {name!r}", f"Choose one of {', '.join(presets)}, or describe one under [[meter_parts]]"
         )
     return presets[name]
 
 
 def custom(tables: Sequence[Mapping[str, object]], code: str) -> tuple[MeterPart, ...]:
-    """Return the parts described by the configuration file's `[[meter]]` tables; raise `SettingError` naming the entry."""
+    """Return the parts described by the configuration file's `[[meter_parts]]` tables; raise `SettingError` naming the entry."""
     return check_parts(tuple(_custom_part(number, table, code) for number, table in enumerate(tables, start=1)))
 
 
 def _custom_part(number: int, table: Mapping[str, object], code: str) -> MeterPart:
-    where = f"[[meter]] number {number}"
+    where = f"[[meter_parts]] number {number}"
     unknown = set(table) - {"code", "part", "dimensions", "quantities", "carried", "skip_zero"}
     if unknown:
         raise SettingError(f"{where} has the unknown key {sorted(unknown)[0]!r}")
@@ -231,7 +231,7 @@ def _bind_part(part: MeterPart, metric: BillableMetric) -> BoundPart:
         raise SettingError(
             f"the billable metric {part.code!r} bills the property {field!r}, which the meter does not send "
             f"(it sends {', '.join(_names(tuple(numeric)))})",
-            "Choose the meter that fits your events (RECONCILE_METER), or describe it under [[meter]]",
+            "Choose the meter that fits your events (RECONCILE_METER), or describe it under [[meter_parts]]",
         )
     return BoundPart(part, field, sums=metric.aggregation_type == "sum_agg")
 

@@ -1,0 +1,126 @@
+"""Whether a window is certified: every spend log accounted for, every event agreed on, the sources complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from jobs.core.kinds import HoldReason, Kind
+from jobs.core.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What a run learnt about the completeness of its two sources."""
+
+    settled_until: datetime
+    """Spend logs that ended from here on may still be written or their events may still be on the way."""
+    oldest_spend_log: datetime | None
+    """The earliest start of any spend log in the table; None if there is none."""
+    spend_logs_read: int
+    """Spend logs of the window."""
+    recorded_events: int
+    """Events Lago has in the window, of the meter's codes."""
+    ambiguous_times: int
+    """Spend logs whose end time can be read in two ways."""
+    future_times: int
+    """Spend logs that claim to have ended after the run began."""
+    legacy_rows: int | None
+    """Spend logs of the window in the table that partitioning has put aside; None where it may not be read."""
+    unreadable_events: int
+    """Recorded events whose timestamp, quantity or properties cannot be read."""
+    invalid_spend_logs: int
+    """Spend logs with a negative count, or with an unusable cost where costs are billed."""
+    daily_requests: int | None
+    """Requests by LiteLLM's daily tables on the window's whole days; None where there are none to compare."""
+    daily_differences: int
+    """Rows of `daily.csv` where the daily table counts more than the spend logs hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason why a window is not certified."""
+
+    code: str
+    """A stable word for machines."""
+    text: str
+    """One sentence for a person."""
+
+
+def reasons_against(
+    window: Window,
+    facts: SourceFacts,
+    kinds: Mapping[Kind, int],
+    held: Mapping[HoldReason, int],
+) -> tuple[Reason, ...]:
+    """Return every reason why the window is not certified; none means that it is.
+
+    `kinds` counts discrepancies by kind; `held` counts the held ones by reason. An event of no quantity bills nothing,
+    so one that is held for that is no reason.
+    """
+    found = [*_source_reasons(window, facts)]
+    for kind, count in kinds.items():
+        billing = count - held.get(HoldReason.ZERO_QUANTITY, 0) if kind is Kind.HELD else count
+        if billing:
+            noun = "spend log" if kind is Kind.UNATTRIBUTED else "event"
+            found.append(Reason(kind.value, f"{billing} {kind.value} {noun}{'' if billing == 1 else 's'}"))
+    return tuple(found)
+
+
+def _source_reasons(window: Window, facts: SourceFacts) -> list[Reason]:
+    checks = [
+        (
+            window.end > facts.settled_until,
+            "not_settled",
+            f"the window is final only up to {facts.settled_until.isoformat()}; later rows and events may still come",
+        ),
+        (
+            facts.spend_logs_read == 0 and bool(facts.recorded_events or facts.daily_requests),
+            "no_spend_logs",
+            "there are no spend logs although there was usage: is disable_spend_logs set, or did retention delete them?",
+        ),
+        (
+            facts.oldest_spend_log is not None and facts.oldest_spend_log > window.start,
+            "retention",
+            f"the oldest spend log starts {_at(facts.oldest_spend_log)}, after the window does: "
+            "retention may have deleted some",
+        ),
+        (
+            facts.legacy_rows != 0,
+            "legacy_table",
+            f"{'unknown' if facts.legacy_rows is None else facts.legacy_rows} spend logs of the window lie in "
+            "LiteLLM_SpendLogs_legacy, which is not read",
+        ),
+        (
+            facts.ambiguous_times > 0,
+            "ambiguous_times",
+            f"{facts.ambiguous_times} spend logs have an end time that can be read in two ways",
+        ),
+        (
+            facts.future_times > 0,
+            "future_times",
+            f"{facts.future_times} spend logs end in the future: check RECONCILE_SOURCE_TIME_ZONE",
+        ),
+        (
+            facts.unreadable_events > 0,
+            "unreadable_events",
+            f"{facts.unreadable_events} events in Lago have a timestamp or quantity that cannot be read",
+        ),
+        (
+            facts.invalid_spend_logs > 0,
+            "invalid_spend_logs",
+            f"{facts.invalid_spend_logs} spend logs hold a count or cost that cannot be used",
+        ),
+        (
+            facts.daily_differences > 0,
+            "daily_tables",
+            f"LiteLLM's daily tables count more than the spend logs hold in {facts.daily_differences} places "
+            "(daily.csv): spend logs were lost",
+        ),
+    ]
+    return [Reason(code, text) for applies, code, text in checks if applies]
+
+
+def _at(instant: datetime | None) -> str:
+    return "" if instant is None else instant.isoformat()

@@ -1,0 +1,29 @@
+"""Durations as people write them in settings: `90s`, `10m`, `2h`, `3d`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration; raise `ValueError` for anything but a whole number and a unit (ms, s, m, h, d)."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("write a whole number and a unit: 90s, 10m, 2h or 3d")
+    try:
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError as error:
+        raise ValueError("the duration is too long") from error
+
+
+def write_duration(duration: timedelta) -> str:
+    """Return the duration in its largest whole unit, so that `parse_duration` gives it back."""
+    milliseconds = duration // timedelta(milliseconds=1)
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds and milliseconds % length == 0:
+            return f"{milliseconds // length}{unit}"
+    return f"{milliseconds}ms"

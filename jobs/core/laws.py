@@ -1,0 +1,32 @@
+"""The laws that every run checks of itself before it reports anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from jobs.errors import LawBrokenError
+
+_EXPECTED = ("matched_expected", "mismatched_expected", "misattributed_expected", "ambiguous", "missing", "held")
+_RECORDED = ("matched_recorded", "mismatched_recorded", "misattributed_recorded", "duplicated", "orphaned")
+
+
+def check_conservation(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Check law 1 on each row of the summary, in events and in quantity; raise `LawBrokenError` on the first breach."""
+    for row in rows:
+        for side, kinds in (("expected", _EXPECTED), ("recorded", _RECORDED)):
+            for measure in ("events", "quantity"):
+                whole = Decimal(row[f"{side}_{measure}"])
+                parts = sum((Decimal(row[f"{kind}_{measure}"]) for kind in kinds), Decimal(0))
+                if whole != parts:
+                    raise LawBrokenError(
+                        f"conservation is broken for subscription {row['subscription']!r}, model {row['model']!r}, "
+                        f"code {row['code']!r}: {side} {measure} {whole}, but its kinds add up to {parts}"
+                    )
+
+
+def check_accounting(read: int, dispositions: Mapping[str, int]) -> None:
+    """Check that every spend log read is attributed, unattributed or excluded; raise `LawBrokenError` if not."""
+    if read != sum(dispositions.values()):
+        raise LawBrokenError(f"{read} spend logs were read, but {dict(dispositions)} are accounted for")

@@ -1,0 +1,123 @@
+"""The plan: what would be sent, as a value that can be written down, read back, and refused.
+
+A plan file is JSON Lines: one header, then one event a line with the exact bytes that go to Lago. The header's SHA-256
+covers everything else, so an edited plan is recognised, and the same inputs give the same bytes everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from jobs.errors import RefusedError
+
+FORMAT = "litellm-lago-plan/1"
+
+_EDITED = "Make a new plan; a plan is never edited"
+
+
+class Outcome(StrEnum):
+    """What became of a planned event; each one ends as exactly one of these."""
+
+    SENT = "sent"
+    ALREADY_PRESENT = "already_present"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEvent:
+    """One event that would be sent, and the spend log it comes from."""
+
+    transaction_id: str
+    """Its identity in Lago, derived from the four fields below."""
+    subscription: str
+    """Lago's `external_subscription_id`."""
+    code: str
+    """The billable metric's code."""
+    part: str
+    """The meter part, or `<part>/top-up`."""
+    request_id: str
+    """The spend log's request id."""
+    timestamp: str
+    """The call's end in Unix seconds with three decimals, as it is sent."""
+    properties: tuple[tuple[str, str], ...]
+    """Property names and texts as they are sent, in order."""
+    quantity: str
+    """What Lago bills for it, as a plain decimal."""
+    model: str
+    """The model's key, for a reader of the plan."""
+    spend: str
+    """What the request cost in USD, as a plain decimal; empty where unknown."""
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """Return the event as Lago's API takes it."""
+        return {
+            "transaction_id": self.transaction_id,
+            "external_subscription_id": self.subscription,
+            "code": self.code,
+            "timestamp": self.timestamp,
+            "properties": dict(self.properties),
+        }
+
+    @property
+    def time(self) -> datetime:
+        """Return the timestamp as an aware time."""
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(Decimal(self.timestamp) * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class EventOutcome:
+    """What became of one planned event after one attempt to send it."""
+
+    event: PlannedEvent
+    outcome: Outcome
+    """How it ended."""
+    reason: str
+    """Lago's reason, or what is not known; empty where there is nothing to say."""
+
+
+def event_line(event: PlannedEvent) -> bytes:
+    """Return the event's line of the plan file, without its line break."""
+    return orjson.dumps({**asdict(event), "properties": dict(event.properties)})
+
+
+def read_event(line: bytes) -> PlannedEvent:
+    """Return the event of a plan's line; raise `RefusedError` where it is not one."""
+    try:
+        fields = orjson.loads(line)
+        event = PlannedEvent(**{**fields, "properties": tuple(fields["properties"].items())})
+        if not all(isinstance(text, str) for text in (*dict(event.properties).values(), event.transaction_id)):
+            raise TypeError("a property is not a text")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RefusedError(f"the plan holds a line that is no event: {error}", _EDITED) from error
+    return event
+
+
+def content_hash(header: dict[str, Any], lines: Iterable[bytes]) -> str:
+    """Return the SHA-256 of a plan's header, without its own hash, and of all its lines."""
+    digest = hashlib.sha256(orjson.dumps({**header, "sha256": ""}, option=orjson.OPT_SORT_KEYS))
+    for line in lines:
+        digest.update(b"\n" + line)
+    return digest.hexdigest()
+
+
+def checked_header(first_line: bytes, lines: Iterator[bytes]) -> dict[str, Any]:
+    """Return a plan's header after reading it whole; raise `RefusedError` if it was edited or cut short."""
+    try:
+        header = orjson.loads(first_line)
+    except ValueError as error:
+        raise RefusedError("the plan's first line is no header", _EDITED) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise RefusedError(f"this is no plan of the format {FORMAT}", "Make a new plan with this version")
+    if header.get("sha256") != content_hash(header, lines):
+        raise RefusedError("the plan was edited or cut short: its hash does not fit its content", _EDITED)
+    return header

@@ -1,0 +1,367 @@
+"""Settings: the only reader of the environment and of the configuration file.
+
+Each setting has one name in the configuration file and one environment variable; where LiteLLM or Lago's own tools
+already have a variable, it is that one. A command-line option beats the environment, the environment beats the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from jobs.adapters.litellm_database import Patience
+from jobs.core.assignment import Tolerance
+from jobs.core.durations import parse_duration
+from jobs.core.kinds import ChargeBy
+from jobs.core.lago_values import LagoConnection, normalise_api_base
+from jobs.core.meters import MeterPart, check_parts, custom, preset
+from jobs.core.spend_log_values import DatabaseSettings, SourceClock, database_settings
+from jobs.core.window import Window, scheduled_window
+from jobs.errors import SettingError
+from jobs.reconcile import ReconcileSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: where it comes from, how its text is read, and what it means."""
+
+    name: str
+    """Dotted name in the configuration file."""
+    variable: str
+    """Environment variable."""
+    parse: Callable[[str], Any]
+    """Reads the text; raises `ValueError` with what would be right."""
+    default: str | None
+    """Text taken where nothing is set; None where there is no default."""
+    help: str
+    """One sentence for the documentation."""
+    secret: bool = False
+    """Never shown."""
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
+def _flag(text: str) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.strip().lower() not in words:
+        raise ValueError("write true or false")
+    return words[text.strip().lower()]
+
+
+def _count(text: str) -> int:
+    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
+        raise ValueError("write a whole number from 1")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0
+    if not 0 < rate <= 10_000:
+        raise ValueError("write a number of requests per second above 0")
+    return rate
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("write a name of the time zone database, such as Asia/Seoul") from error
+    return text
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an ISO-8601 instant or a day as an aware time in UTC; raise `ValueError` where it has no zone."""
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ValueError("write a day (2026-11-01) or an instant with its zone (2026-11-01T00:00:00Z)") from error
+    if instant.tzinfo is None:
+        if len(text.strip()) != len("2026-11-01"):
+            raise ValueError("it has no time zone; write one, as in 2026-11-01T00:00:00Z")
+        instant = instant.replace(tzinfo=UTC)
+    return instant.astimezone(UTC)
+
+
+def _memory(text: str) -> str:
+    number, unit = text.strip()[:-2], text.strip()[-2:].upper()
+    if unit not in {"MB", "GB"} or not number.isdigit():
+        raise ValueError("write a whole number and MB or GB, such as 1GB")
+    return text.strip()
+
+
+def _charge_by(text: str) -> tuple[ChargeBy, str | None]:
+    if text == "key_alias":
+        return ChargeBy.METADATA, "user_api_key_alias"
+    if text.startswith("metadata.") and len(text) > len("metadata."):
+        return ChargeBy.METADATA, text.removeprefix("metadata.")
+    choices = [choice.value for choice in ChargeBy if choice is not ChargeBy.METADATA]
+    if text not in choices:
+        raise ValueError(f"write one of {', '.join(choices)}, key_alias or metadata.<path>")
+    return ChargeBy(text), None
+
+
+def _template(text: str) -> str:
+    if "{request_id}" not in text:
+        raise ValueError("it must contain {request_id}, and {part} where a request makes several events")
+    return text
+
+
+SETTINGS = (
+    Setting("database.host", "DATABASE_HOST", _text, None, "PostgreSQL host of LiteLLM, with or without `:port`."),
+    Setting("database.name", "DATABASE_NAME", _text, None, "Database that holds LiteLLM's tables."),
+    Setting("database.username", "DATABASE_USERNAME", _text, None, "Role to log in as; reading is all it needs."),
+    Setting("database.password", "DATABASE_PASSWORD", str, None, "Its password, as it is, not URL-encoded.", secret=True),
+    Setting("database.url", "DATABASE_URL", _text, None, "Used where the four above are not set.", secret=True),
+    Setting("database.schema", "DATABASE_SCHEMA", _text, None, "Schema of LiteLLM's tables, where it is not `public`."),
+    Setting("database.connect_attempts", "RECONCILE_CONNECT_ATTEMPTS", _count, "12", "Attempts to connect, about 2 minutes."),
+    Setting("database.statement_timeout", "RECONCILE_STATEMENT_TIMEOUT", parse_duration, "30m", "Longest database query."),
+    Setting("lago.api_base", "LAGO_API_BASE", _text, None, "Lago's address, with or without `/api/v1`."),
+    Setting("lago.api_key", "LAGO_API_KEY", _text, None, "Lago's API key.", secret=True),
+    Setting("lago.event_code", "LAGO_API_EVENT_CODE", _text, None, "Code of the billable metric that events name."),
+    Setting("lago.charge_by", "LAGO_API_CHARGE_BY", _charge_by, "end_user_id", "Whose id is the subscription."),
+    Setting("lago.requests_per_second", "RECONCILE_LAGO_RATE", _rate, "20", "Requests to Lago per second, never more."),
+    Setting("lago.concurrency", "RECONCILE_LAGO_CONCURRENCY", _count, "4", "Requests to Lago at one time."),
+    Setting("lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", _count, "1000", "Events per page asked of Lago."),
+    Setting("lago.timeout", "RECONCILE_LAGO_TIMEOUT", parse_duration, "30s", "How long to wait for one answer."),
+    Setting("lago.ca_file", "RECONCILE_LAGO_CA_FILE", Path, None, "Certificates to trust besides the public ones."),
+    Setting("meter", "RECONCILE_METER", _text, "callback", "`callback`, `input-output`, `agent-sdk` or `custom`."),
+    Setting("id_template", "RECONCILE_ID_TEMPLATE", _template, None, "How the sender derives transaction ids, if it does."),
+    Setting("mapping_file", "RECONCILE_MAPPING_FILE", Path, None, "CSV `source,subscription`: who pays for a source value."),
+    Setting("alias_file", "RECONCILE_ALIAS_FILE", Path, None, "CSV `alias,model`: other spellings of model names."),
+    Setting("bill_cache_hits", "RECONCILE_BILL_CACHE_HITS", _flag, "true", "Whether cache hits should have events."),
+    Setting("source_time_zone", "RECONCILE_SOURCE_TIME_ZONE", _zone, "UTC", "Zone of LiteLLM's times; not UTC before 1.61."),
+    Setting("source_utc_since", "RECONCILE_SOURCE_UTC_SINCE", parse_instant, None, "When an upgrade made those times UTC."),
+    Setting("settlement_lag", "RECONCILE_SETTLEMENT_LAG", parse_duration, "2h", "How long after it ended a call is left alone."),
+    Setting("longest_call", "RECONCILE_LONGEST_CALL", parse_duration, "2h", "The longest a call can last."),
+    Setting("early", "RECONCILE_EARLY", parse_duration, "5s", "How much before the call's end its event may lie."),
+    Setting("late", "RECONCILE_LATE", parse_duration, "60s", "How much after the call's end its event may lie."),
+    Setting("window_length", "RECONCILE_WINDOW_LENGTH", parse_duration, "3d", "Length of the window of a scheduled run."),
+    Setting("memory_limit", "RECONCILE_MEMORY_LIMIT", _memory, "1GB", "Memory of the matching; more spills to disk."),
+    Setting("threads", "RECONCILE_THREADS", _count, None, "Threads of the matching; all cores where not set."),
+    Setting("output", "RECONCILE_OUTPUT", Path, "runs", "Folder that each run leaves its own folder in."),
+)
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+_MISSPELLED_CODE = "LAGO_EVENT_CODE"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A setting's value and where it came from."""
+
+    value: Any
+    origin: str
+
+
+class Settings:
+    """Every setting's value and origin; a value that is needed but missing is asked for by name."""
+
+    def __init__(self, values: Mapping[str, Value], meter_tables: list[dict[str, Any]], notes: tuple[str, ...]) -> None:
+        """Take the values by setting name, the `[[meter]]` tables, and notes for the log."""
+        self._values = values
+        self._meter_tables = meter_tables
+        self.notes = notes
+
+    def optional(self, name: str) -> Any:
+        """Return a setting's value, or None where it has none."""
+        found = self._values.get(name)
+        return found.value if found else None
+
+    def required(self, name: str) -> Any:
+        """Return a setting's value; raise `SettingError` naming its variable where it has none."""
+        found = self.optional(name)
+        if found is None:
+            setting = _BY_NAME[name]
+            raise SettingError(f"{setting.variable} is not set", f"It is: {setting.help}")
+        return found
+
+    def origin(self, name: str) -> str:
+        """Return where a setting's value came from."""
+        found = self._values.get(name)
+        return found.origin if found else "not set"
+
+    def meter(self) -> tuple[MeterPart, ...]:
+        """Return the configured meter's parts; raise `SettingError` where it cannot be used."""
+        name = self.required("meter")
+        if name == "agent-sdk":
+            return preset(name, "")
+        if name == "custom":
+            return custom(self._meter_tables, self.optional("lago.event_code") or "")
+        return check_parts(preset(name, self.required("lago.event_code")))
+
+
+def load_settings(
+    environment: Mapping[str, str], config_file: Path | None = None, options: Mapping[str, str] | None = None
+) -> Settings:
+    """Read every setting; raise `SettingError` naming the first one that is wrong and where it was set.
+
+    `options` holds the command line's texts by setting name.
+    """
+    file_texts, meter_tables = _read_config(config_file) if config_file else ({}, [])
+    notes = []
+    if not environment.get("LAGO_API_EVENT_CODE") and environment.get(_MISSPELLED_CODE):
+        environment = {**environment, "LAGO_API_EVENT_CODE": environment[_MISSPELLED_CODE]}
+        notes.append(
+            f"{_MISSPELLED_CODE} is taken for LAGO_API_EVENT_CODE here, but LiteLLM's callback does not know it "
+            "and sends nothing: rename it"
+        )
+    values = {}
+    for setting in SETTINGS:
+        sources = (
+            ((options or {}).get(setting.name), f"option --{setting.name.rpartition('.')[2].replace('_', '-')}"),
+            (environment.get(setting.variable) or None, f"environment {setting.variable}"),
+            (file_texts.get(setting.name), f"{config_file}: {setting.name}"),
+            (setting.default, "default"),
+        )
+        text, origin = next(((text, origin) for text, origin in sources if text is not None), (None, ""))
+        if text is not None:
+            values[setting.name] = Value(_parse(setting, text, origin), origin)
+    return Settings(values, meter_tables, tuple(notes))
+
+
+def reconcile_settings(
+    settings: Settings, start: str | None, end: str | None, now: datetime
+) -> ReconcileSettings:
+    """Return what a run is asked to do; `start` and `end` are the command line's texts, both or neither given."""
+    charge_by, charge_by_path = settings.required("lago.charge_by")
+    mapping_file, alias_file = settings.optional("mapping_file"), settings.optional("alias_file")
+    return ReconcileSettings(
+        window=_window(settings, start, end, now),
+        parts=settings.meter(),
+        charge_by=charge_by,
+        charge_by_path=charge_by_path,
+        tolerance=Tolerance(
+            settings.required("early") // timedelta(microseconds=1), settings.required("late") // timedelta(microseconds=1)
+        ),
+        settlement_lag=settings.required("settlement_lag"),
+        longest_call=settings.required("longest_call"),
+        memory_limit=settings.required("memory_limit"),
+        output=settings.required("output"),
+        database=_database(settings),
+        clock=SourceClock(settings.required("source_time_zone"), settings.optional("source_utc_since")),
+        statement_timeout=settings.required("database.statement_timeout"),
+        patience=Patience(attempts=settings.required("database.connect_attempts")),
+        lago=_lago(settings),
+        mapping=_pairs(mapping_file, ("source", "subscription")) if mapping_file else None,
+        aliases=dict(_pairs(alias_file, ("alias", "model"))) if alias_file else {},
+        bill_cache_hits=settings.required("bill_cache_hits"),
+        id_template=settings.optional("id_template"),
+        threads=settings.optional("threads"),
+    )
+
+
+def _pairs(path: Path, columns: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(read_pairs(path, columns))
+
+
+def _window(settings: Settings, start: str | None, end: str | None, now: datetime) -> Window:
+    if start is None and end is None:
+        return scheduled_window(now, settings.required("settlement_lag"), settings.required("window_length"))
+    if start is None or end is None:
+        raise SettingError("--from and --to are given together", "Give both, or neither for the last settled days")
+    edges = []
+    for option, text in (("--from", start), ("--to", end)):
+        try:
+            edges.append(parse_instant(text))
+        except ValueError as error:
+            raise SettingError(f"{text!r} cannot be used for {option}: {error}") from error
+    return Window(*edges)
+
+
+def _database(settings: Settings) -> DatabaseSettings:
+    return database_settings(
+        **{part: settings.optional(f"database.{part}") for part in ("host", "name", "username", "password", "url", "schema")}
+    )
+
+
+def _lago(settings: Settings) -> LagoConnection:
+    ca_file = settings.optional("lago.ca_file")
+    return LagoConnection(
+        api_base=normalise_api_base(settings.required("lago.api_base")),
+        api_key=settings.required("lago.api_key"),
+        requests_per_second=settings.required("lago.requests_per_second"),
+        concurrency=settings.required("lago.concurrency"),
+        page_size=settings.required("lago.page_size"),
+        timeout_seconds=settings.required("lago.timeout").total_seconds(),
+        ca_file=None if ca_file is None else str(ca_file),
+    )
+
+
+def _parse(setting: Setting, text: str, origin: str) -> Any:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        shown = "its value" if setting.secret else repr(text)
+        raise SettingError(f"{shown} cannot be used for {setting.name} ({origin}): {error}") from error
+
+
+def _read_config(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"cannot read the configuration file {str(path)!r}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"the configuration file {str(path)!r} is not valid TOML: {error}") from error
+    meter_tables = content.pop("meter_parts", [])
+    if not isinstance(meter_tables, list) or not all(isinstance(table, dict) for table in meter_tables):
+        raise SettingError(f"{path}: meter parts are written as [[meter_parts]] tables")
+    return dict(_flatten(content, path)), meter_tables
+
+
+def _flatten(table: Mapping[str, Any], path: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        name = prefix + key
+        if isinstance(value, dict):
+            yield from _flatten(value, path, f"{name}.")
+        elif name not in _BY_NAME:
+            nearest = difflib.get_close_matches(name, _BY_NAME, n=1)
+            raise SettingError(
+                f"{path} sets {name!r}, which is not a setting", f"Did you mean {nearest[0]!r}?" if nearest else ""
+            )
+        elif isinstance(value, bool):
+            yield name, str(value).lower()
+        elif isinstance(value, str | int | float | datetime):
+            yield name, value.isoformat() if isinstance(value, datetime) else str(value)
+        else:
+            raise SettingError(f"{path}: {name} must be a text, a number, a truth value or a time")
+
+
+def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the rows of a two-column CSV file with this header.
+
+    Raises `SettingError` naming the file and line for an unreadable file, another header, a row of another width, an
+    empty cell, or a first cell that came before with another second one.
+    """
+    seen: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, strict=True)
+            if next(rows, None) != list(columns):
+                raise SettingError(f"{path} must begin with the line {','.join(columns)!r}")
+            for row in rows:
+                if not row:
+                    continue
+                if len(row) != 2 or not all(row):
+                    raise SettingError(f"{path}, line {rows.line_num}: a row has two cells, neither empty")
+                if seen.setdefault(row[0], row[1]) != row[1]:
+                    raise SettingError(f"{path}, line {rows.line_num}: {row[0]!r} stands there twice, differently")
+        yield from seen.items()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingError(f"cannot read {str(path)!r}: {reason}") from error
+
+
