@@ -48,9 +48,7 @@ def test_parts_keep_any_password_and_win_over_the_url() -> None:
     assert (settings.password, settings.schema, settings.origin) == (HOSTILE, "gateway", "DATABASE_HOST")
 
 
-@pytest.mark.parametrize(
-    "scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgresql+asyncpg", "POSTGRES"]
-)
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgresql+asyncpg", "POSTGRES"])
 def test_url_is_decoded(scheme: str) -> None:
     """Every scheme that LiteLLM, Prisma and SQLAlchemy write is understood, percent-encoding included."""
     settings = database_settings(url=f"{scheme}://re%40der:{HOSTILE_ENCODED}@[::1]:6543/lite%2Fllm")

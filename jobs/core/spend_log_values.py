@@ -367,9 +367,7 @@ def _host_and_port(text: str, setting: str) -> tuple[str, int | None]:
     bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", text)
     host, its_port = bracketed.groups() if bracketed else text.partition(":")[::2]
     if not host or re.search(r"[\s\[\]/@]", host):
-        raise SettingError(
-            f"{setting} holds no usable host name", "Write it as host or host:port, without a scheme"
-        )
+        raise SettingError(f"{setting} holds no usable host name", "Write it as host or host:port, without a scheme")
     return host, _port(its_port, setting) if its_port else None
 
 
@@ -387,9 +385,7 @@ def _port(text: str, setting: str) -> int:
     if re.fullmatch(r"[0-9]{1,5}", text.strip()) and 0 < int(text) < 65536:
         return int(text)
     # The text is not shown: in a broken URL it is a piece of the password.
-    raise SettingError(
-        f"{setting} holds a port that is not a number from 1 to 65535", "Correct the part after the :"
-    )
+    raise SettingError(f"{setting} holds a port that is not a number from 1 to 65535", "Correct the part after the :")
 
 
 def _refuse_unexpanded(setting: str, text: str, *, whole: bool = False) -> None:

@@ -14,7 +14,14 @@ import psycopg
 from psycopg import ClientCursor, IsolationLevel
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow, dict_row
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from jobs.core.spend_log_values import DatabaseSettings
 from jobs.errors import SourceError
@@ -111,11 +118,8 @@ def connect(
 
     retrying = Retrying(
         stop=stop_after_attempt(patience.attempts),
-        wait=wait_exponential_jitter(
-            initial=patience.first_wait.total_seconds(),
-            max=patience.longest_wait.total_seconds(),
-            jitter=patience.jitter.total_seconds(),
-        ),
+        wait=wait_exponential(multiplier=patience.first_wait.total_seconds(), max=patience.longest_wait)
+        + wait_random(0, patience.jitter),
         retry=retry_if_exception(_may_pass),
         before_sleep=report,
         sleep=sleep,
@@ -250,9 +254,7 @@ def _reason(error: BaseException | None) -> str:
     return " ".join(line.split()) or type(error).__name__
 
 
-def _explain(
-    error: psycopg.Error, settings: DatabaseSettings, statement_timeout: timedelta | None
-) -> NoReturn:
+def _explain(error: psycopg.Error, settings: DatabaseSettings, statement_timeout: timedelta | None) -> NoReturn:
     reason = " ".join((error.diag.message_primary or _reason(error)).split())
     seconds = f"{statement_timeout.total_seconds():g} seconds" if statement_timeout else "its limit"
     match error:
@@ -273,9 +275,7 @@ def _explain(
             )
         case psycopg.errors.SerializationFailure():
             what = f"the standby at {settings.address} cancelled the read to replay changes: {reason}"
-            remedy = (
-                "Turn on hot_standby_feedback there, raise max_standby_streaming_delay, or read the primary"
-            )
+            remedy = "Turn on hot_standby_feedback there, raise max_standby_streaming_delay, or read the primary"
         case psycopg.OperationalError() | psycopg.InterfaceError():
             what = f"the connection to PostgreSQL at {settings.address} broke: {reason}"
             remedy = "Run again; nothing was written"

@@ -83,9 +83,7 @@ class SpendLogs:
         """
         if table not in self.schema.daily_tables:
             raise SourceError(f"the daily totals in {table.value} do not exist or may not be read")
-        return self._copy(
-            _DAILY_QUERIES[table], {"first_day": first_day.isoformat(), "last_day": last_day.isoformat()}
-        )
+        return self._copy(_DAILY_QUERIES[table], {"first_day": first_day.isoformat(), "last_day": last_day.isoformat()})
 
     def bounds(self, clock: SourceClock) -> SpendLogsBounds:
         """Return when the stored spend logs begin and end; all None in an empty table."""
@@ -171,9 +169,7 @@ def _probed(snapshot: Snapshot) -> SpendLogsSchema:
         legacy_table_exists=_LEGACY_TABLE in readable,
         legacy_table_readable=readable.get(_LEGACY_TABLE, False),
         daily_tables=frozenset(table for table in DailyTable if readable.get(table.value, False)),
-        unreadable_daily_tables=frozenset(
-            table for table in DailyTable if not readable.get(table.value, True)
-        ),
+        unreadable_daily_tables=frozenset(table for table in DailyTable if not readable.get(table.value, True)),
         estimated_rows=found["estimated_rows"],
         server_version=found["server_version"],
         on_standby=found["on_standby"],
