@@ -22,6 +22,7 @@ from jobs.core.durations import parse_duration
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection, normalise_api_base
 from jobs.core.meters import MeterPart, check_parts, custom, preset
+from jobs.core.rules import Rules
 from jobs.core.spend_log_values import DatabaseSettings, SourceClock, database_settings
 from jobs.core.window import Window, scheduled_window
 from jobs.errors import SettingError
@@ -124,33 +125,112 @@ SETTINGS = (
     Setting("database.host", "DATABASE_HOST", _text, None, "PostgreSQL host of LiteLLM, with or without `:port`."),
     Setting("database.name", "DATABASE_NAME", _text, None, "Database that holds LiteLLM's tables."),
     Setting("database.username", "DATABASE_USERNAME", _text, None, "Role to log in as; reading is all it needs."),
-    Setting("database.password", "DATABASE_PASSWORD", str, None, "Its password, as it is, not URL-encoded.", secret=True),
+    Setting(
+        "database.password",
+        "DATABASE_PASSWORD",
+        str,
+        None,
+        "Its password, as it is, not URL-encoded.",
+        secret=True,
+    ),
     Setting("database.url", "DATABASE_URL", _text, None, "Used where the four above are not set.", secret=True),
-    Setting("database.schema", "DATABASE_SCHEMA", _text, None, "Schema of LiteLLM's tables, where it is not `public`."),
-    Setting("database.connect_attempts", "RECONCILE_CONNECT_ATTEMPTS", _count, "12", "Attempts to connect, about 2 minutes."),
-    Setting("database.statement_timeout", "RECONCILE_STATEMENT_TIMEOUT", parse_duration, "30m", "Longest database query."),
+    Setting(
+        "database.schema",
+        "DATABASE_SCHEMA",
+        _text,
+        None,
+        "Schema of LiteLLM's tables, where it is not `public`.",
+    ),
+    Setting(
+        "database.connect_attempts",
+        "RECONCILE_CONNECT_ATTEMPTS",
+        _count,
+        "12",
+        "Attempts to connect, about 2 minutes.",
+    ),
+    Setting(
+        "database.statement_timeout",
+        "RECONCILE_STATEMENT_TIMEOUT",
+        parse_duration,
+        "30m",
+        "Longest database query.",
+    ),
     Setting("lago.api_base", "LAGO_API_BASE", _text, None, "Lago's address, with or without `/api/v1`."),
     Setting("lago.api_key", "LAGO_API_KEY", _text, None, "Lago's API key.", secret=True),
     Setting("lago.event_code", "LAGO_API_EVENT_CODE", _text, None, "Code of the billable metric that events name."),
     Setting("lago.charge_by", "LAGO_API_CHARGE_BY", _charge_by, "end_user_id", "Whose id is the subscription."),
-    Setting("lago.requests_per_second", "RECONCILE_LAGO_RATE", _rate, "20", "Requests to Lago per second, never more."),
+    Setting(
+        "lago.requests_per_second",
+        "RECONCILE_LAGO_RATE",
+        _rate,
+        "20",
+        "Requests to Lago per second, never more.",
+    ),
     Setting("lago.concurrency", "RECONCILE_LAGO_CONCURRENCY", _count, "4", "Requests to Lago at one time."),
     Setting("lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", _count, "1000", "Events per page asked of Lago."),
     Setting("lago.timeout", "RECONCILE_LAGO_TIMEOUT", parse_duration, "30s", "How long to wait for one answer."),
     Setting("lago.ca_file", "RECONCILE_LAGO_CA_FILE", Path, None, "Certificates to trust besides the public ones."),
     Setting("meter", "RECONCILE_METER", _text, "callback", "`callback`, `input-output`, `agent-sdk` or `custom`."),
-    Setting("id_template", "RECONCILE_ID_TEMPLATE", _template, None, "How the sender derives transaction ids, if it does."),
-    Setting("mapping_file", "RECONCILE_MAPPING_FILE", Path, None, "CSV `source,subscription`: who pays for a source value."),
+    Setting(
+        "id_template",
+        "RECONCILE_ID_TEMPLATE",
+        _template,
+        None,
+        "How the sender derives transaction ids, if it does.",
+    ),
+    Setting(
+        "mapping_file",
+        "RECONCILE_MAPPING_FILE",
+        Path,
+        None,
+        "CSV `source,subscription`: who pays for a source value.",
+    ),
     Setting("alias_file", "RECONCILE_ALIAS_FILE", Path, None, "CSV `alias,model`: other spellings of model names."),
-    Setting("bill_cache_hits", "RECONCILE_BILL_CACHE_HITS", _flag, "true", "Whether cache hits should have events."),
-    Setting("source_time_zone", "RECONCILE_SOURCE_TIME_ZONE", _zone, "UTC", "Zone of LiteLLM's times; not UTC before 1.61."),
-    Setting("source_utc_since", "RECONCILE_SOURCE_UTC_SINCE", parse_instant, None, "When an upgrade made those times UTC."),
-    Setting("settlement_lag", "RECONCILE_SETTLEMENT_LAG", parse_duration, "2h", "How long after it ended a call is left alone."),
+    Setting(
+        "bill_cache_hits",
+        "RECONCILE_BILL_CACHE_HITS",
+        _flag,
+        "true",
+        "Whether cache hits should have events.",
+    ),
+    Setting(
+        "source_time_zone",
+        "RECONCILE_SOURCE_TIME_ZONE",
+        _zone,
+        "UTC",
+        "Zone of LiteLLM's times; not UTC before 1.61.",
+    ),
+    Setting(
+        "source_utc_since",
+        "RECONCILE_SOURCE_UTC_SINCE",
+        parse_instant,
+        None,
+        "When an upgrade made those times UTC.",
+    ),
+    Setting(
+        "settlement_lag",
+        "RECONCILE_SETTLEMENT_LAG",
+        parse_duration,
+        "2h",
+        "How long after it ended a call is left alone.",
+    ),
     Setting("longest_call", "RECONCILE_LONGEST_CALL", parse_duration, "2h", "The longest a call can last."),
     Setting("early", "RECONCILE_EARLY", parse_duration, "5s", "How much before the call's end its event may lie."),
     Setting("late", "RECONCILE_LATE", parse_duration, "60s", "How much after the call's end its event may lie."),
-    Setting("window_length", "RECONCILE_WINDOW_LENGTH", parse_duration, "3d", "Length of the window of a scheduled run."),
-    Setting("memory_limit", "RECONCILE_MEMORY_LIMIT", _memory, "1GB", "Memory of the matching; more spills to disk."),
+    Setting(
+        "window_length",
+        "RECONCILE_WINDOW_LENGTH",
+        parse_duration,
+        "3d",
+        "Length of the window of a scheduled run.",
+    ),
+    Setting(
+        "memory_limit",
+        "RECONCILE_MEMORY_LIMIT",
+        _memory,
+        "1GB",
+        "Memory of the matching; more spills to disk.",
+    ),
     Setting("threads", "RECONCILE_THREADS", _count, None, "Threads of the matching; all cores where not set."),
     Setting("output", "RECONCILE_OUTPUT", Path, "runs", "Folder that each run leaves its own folder in."),
 )
@@ -222,7 +302,10 @@ def load_settings(
     values = {}
     for setting in SETTINGS:
         sources = (
-            ((options or {}).get(setting.name), f"option --{setting.name.rpartition('.')[2].replace('_', '-')}"),
+            (
+                (options or {}).get(setting.name),
+                f"option --{setting.name.rpartition('.')[2].replace('_', '-')}",
+            ),
             (environment.get(setting.variable) or None, f"environment {setting.variable}"),
             (file_texts.get(setting.name), f"{config_file}: {setting.name}"),
             (setting.default, "default"),
@@ -233,22 +316,11 @@ def load_settings(
     return Settings(values, meter_tables, tuple(notes))
 
 
-def reconcile_settings(
-    settings: Settings, start: str | None, end: str | None, now: datetime
-) -> ReconcileSettings:
+def reconcile_settings(settings: Settings, start: str | None, end: str | None, now: datetime) -> ReconcileSettings:
     """Return what a run is asked to do; `start` and `end` are the command line's texts, both or neither given."""
-    charge_by, charge_by_path = settings.required("lago.charge_by")
-    mapping_file, alias_file = settings.optional("mapping_file"), settings.optional("alias_file")
     return ReconcileSettings(
         window=_window(settings, start, end, now),
-        parts=settings.meter(),
-        charge_by=charge_by,
-        charge_by_path=charge_by_path,
-        tolerance=Tolerance(
-            settings.required("early") // timedelta(microseconds=1), settings.required("late") // timedelta(microseconds=1)
-        ),
-        settlement_lag=settings.required("settlement_lag"),
-        longest_call=settings.required("longest_call"),
+        rules=_rules(settings),
         memory_limit=settings.required("memory_limit"),
         output=settings.required("output"),
         database=_database(settings),
@@ -256,11 +328,27 @@ def reconcile_settings(
         statement_timeout=settings.required("database.statement_timeout"),
         patience=Patience(attempts=settings.required("database.connect_attempts")),
         lago=_lago(settings),
+        threads=settings.optional("threads"),
+    )
+
+
+def _rules(settings: Settings) -> Rules:
+    charge_by, charge_by_path = settings.required("lago.charge_by")
+    mapping_file, alias_file = settings.optional("mapping_file"), settings.optional("alias_file")
+    return Rules(
+        parts=settings.meter(),
+        charge_by=charge_by,
+        charge_by_path=charge_by_path,
+        tolerance=Tolerance(
+            settings.required("early") // timedelta(microseconds=1),
+            settings.required("late") // timedelta(microseconds=1),
+        ),
+        settlement_lag=settings.required("settlement_lag"),
+        longest_call=settings.required("longest_call"),
         mapping=_pairs(mapping_file, ("source", "subscription")) if mapping_file else None,
         aliases=dict(_pairs(alias_file, ("alias", "model"))) if alias_file else {},
         bill_cache_hits=settings.required("bill_cache_hits"),
         id_template=settings.optional("id_template"),
-        threads=settings.optional("threads"),
     )
 
 
@@ -284,7 +372,10 @@ def _window(settings: Settings, start: str | None, end: str | None, now: datetim
 
 def _database(settings: Settings) -> DatabaseSettings:
     return database_settings(
-        **{part: settings.optional(f"database.{part}") for part in ("host", "name", "username", "password", "url", "schema")}
+        **{
+            part: settings.optional(f"database.{part}")
+            for part in ("host", "name", "username", "password", "url", "schema")
+        }
     )
 
 
@@ -330,7 +421,8 @@ def _flatten(table: Mapping[str, Any], path: Path, prefix: str = "") -> Iterator
         elif name not in _BY_NAME:
             nearest = difflib.get_close_matches(name, _BY_NAME, n=1)
             raise SettingError(
-                f"{path} sets {name!r}, which is not a setting", f"Did you mean {nearest[0]!r}?" if nearest else ""
+                f"{path} sets {name!r}, which is not a setting",
+                f"Did you mean {nearest[0]!r}?" if nearest else "",
             )
         elif isinstance(value, bool):
             yield name, str(value).lower()
@@ -363,5 +455,3 @@ def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingError(f"cannot read {str(path)!r}: {reason}") from error
-
-

@@ -20,7 +20,7 @@ SELECT
     nullif(timed.subscription, '') AS subscription,
     timed.code,
     timed.time,
-    coalesce(timed.time >= $start AND timed.time < $end, false) AS in_window,
+    timed.time IS NULL OR (timed.time >= $start AND timed.time < $end) AS in_window,
     names.model_key,
     timed.properties[code.model_place] AS model,
     CAST(to_json(list_concat(

@@ -28,7 +28,8 @@ class RunFolder:
             self._aside.mkdir(parents=True)
         except OSError as error:
             raise SettingError(
-                f"cannot write to the output folder {str(output)!r}: {error.strerror}", "Set --output to one that can be"
+                f"cannot write to the output folder {str(output)!r}: {error.strerror}",
+                "Set --output to one that can be",
             ) from error
 
     def __enter__(self) -> Self:

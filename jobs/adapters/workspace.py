@@ -89,9 +89,7 @@ class Workspace:
         while rows := result.fetchmany(_ROWS_AT_A_TIME):
             self.insert(table, [transform(*row) for row in rows])
 
-    def match(
-        self, stages: Mapping[str, str], tolerance: Tolerance, read_start_us: int, read_end_us: int
-    ) -> None:
+    def match(self, stages: Mapping[str, str], tolerance: Tolerance, read_start_us: int, read_end_us: int) -> None:
         """Run the stages that pair by time, in order: stage name -> the query that fills its candidates."""
         reach = {"early_us": tolerance.early_us, "late_us": tolerance.late_us}
         edges = {"read_start_us": read_start_us, "read_end_us": read_end_us}

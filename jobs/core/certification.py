@@ -78,7 +78,7 @@ def _source_reasons(window: Window, facts: SourceFacts) -> list[Reason]:
         (
             facts.spend_logs_read == 0 and bool(facts.recorded_events or facts.daily_requests),
             "no_spend_logs",
-            "there are no spend logs although there was usage: is disable_spend_logs set, or did retention delete them?",
+            "there are no spend logs although there was usage: disable_spend_logs is set, or retention deleted them",
         ),
         (
             facts.oldest_spend_log is not None and facts.oldest_spend_log > window.start,

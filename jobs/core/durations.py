@@ -6,7 +6,8 @@ import re
 from datetime import timedelta
 
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(r"(\d{1,9})(ms|s|m|h|d)")
+_LONGEST = timedelta(days=3660)
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
 
 
 def parse_duration(text: str) -> timedelta:
@@ -15,9 +16,12 @@ def parse_duration(text: str) -> timedelta:
     if match is None:
         raise ValueError("write a whole number and a unit: 90s, 10m, 2h or 3d")
     try:
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
-    except OverflowError as error:
-        raise ValueError("the duration is too long") from error
+        duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        duration = timedelta.max
+    if duration > _LONGEST:
+        raise ValueError("the duration is too long; ten years are the most")
+    return duration
 
 
 def write_duration(duration: timedelta) -> str:

@@ -76,7 +76,7 @@ class BoundPart:
 
 
 def preset(name: str, code: str) -> tuple[MeterPart, ...]:
-    """Return a preset's parts by its name; `code` is what `LAGO_API_EVENT_CODE` says (`agent-sdk` has its own codes)."""
+    """Return a preset's parts; `code` is what `LAGO_API_EVENT_CODE` says (`agent-sdk` has codes of its own)."""
     presets = {
         "callback": (
             MeterPart(
@@ -133,13 +133,14 @@ def preset(name: str, code: str) -> tuple[MeterPart, ...]:
     }
     if name not in presets:
         raise SettingError(
-            f"there is no meter named {name!r}", f"Choose one of {', '.join(presets)}, or describe one under [[meter_parts]]"
+            f"there is no meter named {name!r}",
+            f"Choose one of {', '.join(presets)}, or describe one under [[meter_parts]]",
         )
     return presets[name]
 
 
 def custom(tables: Sequence[Mapping[str, object]], code: str) -> tuple[MeterPart, ...]:
-    """Return the parts described by the configuration file's `[[meter_parts]]` tables; raise `SettingError` naming the entry."""
+    """Return the parts that `[[meter_parts]]` tables describe; raise `SettingError` naming the table."""
     return check_parts(tuple(_custom_part(number, table, code) for number, table in enumerate(tables, start=1)))
 
 
@@ -167,7 +168,7 @@ def _properties(where: str, name: str, table: object) -> Properties:
     numeric = name == "quantities"
     for source in table.values():
         known = source in NUMBER_SOURCES or (not numeric and (source in TEXT_SOURCES or source.startswith(LITERAL)))
-        if not known and not source.removeprefix(METADATA) != source:
+        if not known and not source.startswith(METADATA):
             choices = NUMBER_SOURCES if numeric else (*TEXT_SOURCES, *NUMBER_SOURCES, "=text")
             raise SettingError(
                 f"{where}: {name} has the unknown source {source!r}",

@@ -1,0 +1,182 @@
+"""What a person at a terminal sees: progress while it runs, and a summary to understand in ten seconds."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from jobs.core.text import visible
+from jobs.reconcile import Progress, Run
+
+if TYPE_CHECKING:
+    from jobs.demo import Demo
+
+_LONGEST_NAME = 40
+
+
+def _named(text: str) -> Text:
+    """Return a stranger's text for a cell: visible, short, and never markup."""
+    shown = visible(text)
+    return Text(shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…")
+
+
+class _TerminalProgress:
+    """A line with a spinner per step."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._task = bar.add_task("starting", total=None)
+
+    def step(self, name: str) -> None:
+        self._bar.reset(self._task, total=None, description=name)
+
+    def note(self, text: str) -> None:
+        self._bar.console.print(Text(visible(text)))
+
+    def count(self, done: int, total: int | None) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+
+class _LoggedProgress:
+    """A structured log line per step."""
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._log = log
+
+    def step(self, name: str) -> None:
+        self._log.info("step", name=name)
+
+    def note(self, text: str) -> None:
+        self._log.warning("note", text=visible(text))
+
+    def count(self, done: int, total: int | None) -> None:
+        self._log.debug("progress", done=done, total=total)
+
+
+def _logger(stream: TextIO) -> structlog.typing.FilteringBoundLogger:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+    )
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return log
+
+
+@contextmanager
+def console_progress(stream: TextIO = sys.stderr) -> Iterator[Progress]:
+    """Yield where a run says what it does: a live line on a terminal, plain structured log lines elsewhere."""
+    if not stream.isatty():
+        yield _LoggedProgress(_logger(stream))
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=Console(file=stream), transient=True) as bar:
+        yield _TerminalProgress(bar)
+
+
+def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
+    """Print the verdict with its reasons, the totals, and where most is wrong."""
+    console = Console(file=stream, width=None if stream.isatty() else 150, highlight=False)
+    console.print()
+    console.print(f"Window  {run.window.start:%Y-%m-%d %H:%M} to {run.window.end:%Y-%m-%d %H:%M} UTC, run {run.run_id}")
+    console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
+    for reason in run.reasons:
+        console.print(Text(f"  - {visible(reason.text)}"))
+    for warning in run.warnings:
+        console.print(Text(f"  ! {visible(warning)}", "yellow"))
+    console.print()
+    console.print(_summary_table(run))
+    console.print(_spend_log_line(run.spend_logs))
+    console.print(Text(f"Report  {run.folder}"))
+
+
+def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
+    """Print both runs, what the month's simulation lost against what was found, and what to look at."""
+    console = Console(file=stream, width=None if stream.isatty() else 150, highlight=False)
+    console.rule("1. One recorded hour of a real LiteLLM 1.109.1 proxy: 30 spend logs, 23 events")
+    show_run(demo.recorded, stream)
+    console.rule("2. A simulated month")
+    show_run(demo.month, stream)
+    console.rule("3. What the simulation really lost, and what the job found")
+    table = Table()
+    for heading in ("kind", "classes of loss"):
+        table.add_column(heading)
+    for heading in ("lost", "found", "tokens lost", "tokens found", ""):
+        table.add_column(heading, justify="right")
+    for item in demo.comparisons:
+        agrees = (item.lost_rows, item.lost_tokens, item.wrong_places) == (
+            item.found_rows,
+            item.found_tokens,
+            0,
+        )
+        counts = (item.lost_rows, item.found_rows, item.lost_tokens, item.found_tokens)
+        table.add_row(
+            item.kind,
+            ", ".join(item.classes),
+            *(f"{count:,}" for count in counts),
+            Text("equal", "green") if agrees else Text(f"differs in {item.wrong_places} places", "red"),
+        )
+    console.print(table)
+    console.print(
+        "Equal means: the same rows and tokens in every subscription and model."
+        if demo.finds_the_truth
+        else Text("The job did not find what the simulation lost.", "bold red")
+    )
+    console.print(Text(f"Look at    {demo.month.folder}/discrepancies.csv  every discrepancy, one row each"))
+    console.print(Text(f"           {demo.month.folder}/summary.csv        the same per subscription and model"))
+
+
+_COUNTS = ("matched", "missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned")
+
+
+def _summary_table(run: Run) -> Table:
+    table = Table(title="Where most is wrong, by quantity", title_justify="left", show_footer=False)
+    table.add_column("subscription", overflow="fold")
+    table.add_column("model", overflow="fold")
+    for heading in ("expected", "recorded", *_COUNTS, "missing quantity"):
+        table.add_column(heading, justify="right")
+    for row in run.summary:
+        table.add_row(_named(row["subscription"]) or Text("(none)"), _named(row["model"]), *_cells(row))
+    table.add_section()
+    for row in run.totals:
+        table.add_row(Text("TOTAL", "bold"), _named(row["code"]), *_cells(_like_summary(row)), style="bold")
+    return table
+
+
+def _like_summary(row: Mapping[str, Any]) -> dict[str, Any]:
+    short = {name.removesuffix("_events"): count for name, count in row.items() if name.endswith("_events")}
+    sides = {name: short.get(name, short.get(f"{name}_expected", 0)) for name in _COUNTS}
+    return {**row, **sides}
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    counts = [row["expected_events"], row["recorded_events"], *(row[name] for name in _COUNTS)]
+    return [*(f"{count:,}" if count else "·" for count in counts), row["missing_quantity"]]
+
+
+def _spend_log_line(spend_logs: tuple[Mapping[str, Any], ...]) -> Text:
+    parts = [
+        f"{row['spend_logs']:,} {row['disposition']}" + (f" ({row['reason']})" if row["reason"] else "")
+        for row in spend_logs
+    ]
+    return Text("Spend logs  " + (", ".join(parts) or "none"))

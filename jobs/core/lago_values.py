@@ -1,0 +1,182 @@
+"""What Lago tells us, as frozen values; and how its address is written.
+
+Nothing here knows HTTP or lago-python-client: the adapter in `jobs/adapters/lago` fills these values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from urllib.parse import urlsplit
+
+from jobs.errors import SettingError
+
+EventStore = Literal["postgres", "clickhouse", "unknown"]
+
+_API_PATH = "/api/v1"
+_WRITE_IT_LIKE = "Write LAGO_API_BASE like https://api.getlago.com or http://lago-api.lago:3000"
+
+
+def normalise_api_base(text: str) -> str:
+    """Return Lago's base URL without trailing slash and without `/api/v1`; a path prefix before that is kept.
+
+    Raise `SettingError` for anything that is not a plain http or https URL. The message never repeats the text, which
+    may hold a password.
+    """
+    stripped = text.strip()
+    try:
+        parts = urlsplit(stripped)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise SettingError("LAGO_API_BASE is not a valid URL", _WRITE_IT_LIKE) from error
+    if parts.username is not None or parts.password is not None:
+        raise SettingError(
+            "LAGO_API_BASE holds a user name or password", "Leave it out: Lago's key belongs in LAGO_API_KEY"
+        )
+    if parts.scheme not in ("http", "https"):
+        raise SettingError("LAGO_API_BASE does not start with http:// or https://", _WRITE_IT_LIKE)
+    if parts.query or parts.fragment or "?" in stripped or "#" in stripped:
+        raise SettingError("LAGO_API_BASE holds a query or a fragment (? or #)", _WRITE_IT_LIKE)
+    if not host or any(character.isspace() or not character.isprintable() for character in stripped):
+        raise SettingError("LAGO_API_BASE is not a valid URL", _WRITE_IT_LIKE)
+    path = parts.path.rstrip("/")
+    if path.lower().endswith(_API_PATH):
+        path = path[: -len(_API_PATH)].rstrip("/")
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown_host}{'' if port is None else f':{port}'}{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class LagoConnection:
+    """How Lago is reached. `SettingError` for a key or a limit that cannot work."""
+
+    api_base: str
+    """Base URL as `normalise_api_base` returns it: no trailing slash, no `/api/v1`."""
+    api_key: str = field(repr=False)
+    """Lago API key; never shown."""
+    requests_per_second: float = 20.0
+    """Requests begun per second, never more; over all threads."""
+    concurrency: int = 4
+    """Requests under way at once."""
+    page_size: int = 1000
+    """Rows asked for per list page; falls to 100 by itself where the server allows no more."""
+    timeout_seconds: float = 30.0
+    """Seconds to wait for an answer, or for the next part of one."""
+    attempts: int = 8
+    """Times one request is tried before its last failure is reported."""
+    ca_file: str | None = None
+    """PEM file of certificate authorities to trust beside the public ones, or None."""
+
+    def __post_init__(self) -> None:
+        """Refuse what httpx would only refuse later, and less clearly."""
+        if not self.api_key:
+            raise SettingError("LAGO_API_KEY is empty", "Set it to a key from Lago's page Developers > API keys")
+        if any(not "!" <= character <= "~" for character in self.api_key):
+            raise SettingError(
+                "LAGO_API_KEY holds a blank, a line break or a character outside ASCII",
+                "Copy the key again, without quotes and without the line break at its end",
+            )
+        limits = (self.requests_per_second, self.concurrency, self.page_size, self.timeout_seconds, self.attempts)
+        if any(limit <= 0 for limit in limits):
+            raise SettingError("a limit of the Lago connection is zero or negative", "Give a positive number")
+
+
+@dataclass(frozen=True, slots=True)
+class BillableMetric:
+    """One billable metric: which events count, and which of their properties Lago adds up."""
+
+    code: str
+    """The metric's code; events name it."""
+    aggregation_type: str
+    """`count_agg`, `sum_agg`, `max_agg`, `unique_count_agg`, `weighted_sum_agg`, `latest_agg` or `custom_agg`."""
+    field_name: str | None
+    """The property that holds the quantity; None for a count."""
+    recurring: bool
+    """Whether Lago carries the total over into the next billing period."""
+    expression: str | None
+    """The formula from which Lago computes `field_name` itself, or None."""
+    filters: tuple[tuple[str, tuple[str, ...]], ...]
+    """(property, its declared values) pairs that can choose a price, in Lago's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One row of a subscription; an upgrade or a renewal leaves several rows with one `external_id`."""
+
+    external_id: str
+    """What events name in `external_subscription_id`."""
+    lago_id: str
+    """Lago's own id of this row."""
+    external_customer_id: str | None
+    """The customer who pays, by the user's own id."""
+    plan_code: str | None
+    """Code of the plan this row is on."""
+    status: str
+    """`active`, `pending`, `terminated` or `canceled`."""
+    started_at: datetime | None
+    """First instant whose events are billed, UTC; None while pending."""
+    terminated_at: datetime | None
+    """Last instant whose events are billed, UTC, to the second; None while it runs."""
+    ending_at: datetime | None
+    """When it is planned to end, UTC; None for never."""
+    current_period_started_at: datetime | None
+    """Start of the billing period now open, UTC; None where Lago gives none."""
+    current_period_ending_at: datetime | None
+    """Last instant of the billing period now open, UTC; None where Lago gives none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One price of a plan for one billable metric."""
+
+    lago_id: str | None
+    """Lago's own id of the charge."""
+    metric_code: str
+    """Code of the billable metric it prices."""
+    charge_model: str
+    """`standard`, `graduated`, `package`, `percentage`, `volume`, `dynamic` …"""
+    pay_in_advance: bool
+    """Whether each event is billed at once: a backfilled event would make a fee by itself."""
+    invoiceable: bool
+    """Whether a fee of a charge paid in advance makes an invoice of its own."""
+    prorated: bool
+    """Whether units are prorated over the period."""
+    pricing_group_keys: tuple[str, ...]
+    """Properties by whose values Lago prices separately, in Lago's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One plan and its charges, in Lago's order."""
+
+    code: str
+    """The plan's code."""
+    charges: tuple[Charge, ...]
+    """What it charges for; empty for a flat plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """The organization that the API key belongs to."""
+
+    lago_id: str | None
+    """Lago's own id; None where the key may not read it or the server does not tell."""
+    name: str | None
+    """Its name; None where the key may not read it."""
+    event_store: EventStore
+    """Where its events live, which decides what a duplicate is; `unknown` where Lago gives no sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything Lago knows that is not an event, as read once at the start of a run."""
+
+    organization: Organization
+    """Whose catalogue this is."""
+    metrics: tuple[BillableMetric, ...]
+    """All billable metrics, in order of `code`."""
+    plans: tuple[Plan, ...]
+    """All plans, in order of `code`."""
+    subscriptions: tuple[Subscription, ...]
+    """All rows of all subscriptions in every status, in order of (external id, Lago id)."""

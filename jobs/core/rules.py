@@ -1,0 +1,46 @@
+"""The rules by which spend logs become expected events and are matched: everything that decides, besides the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from jobs.core.assignment import Tolerance
+from jobs.core.kinds import ChargeBy
+from jobs.core.meters import MeterPart
+from jobs.core.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a person configures about matching; equal rules on equal rows give equal findings."""
+
+    parts: tuple[MeterPart, ...]
+    """The meter."""
+    charge_by: ChargeBy
+    """Which value of a spend log names its subscription."""
+    charge_by_path: str | None
+    """The dotted metadata path of that value, if it comes from there."""
+    tolerance: Tolerance
+    """How far from a call's end its event may lie."""
+    settlement_lag: timedelta
+    """How long after it ended a spend log is left alone."""
+    longest_call: timedelta
+    """The longest a call can last; both sides are read this much beyond the window."""
+    mapping: tuple[tuple[str, str], ...] | None = None
+    """(source value, subscription) pairs of the mapping file; None where values are subscriptions."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Model names by other spellings of them."""
+    bill_cache_hits: bool = True
+    """Whether cache hits should have events."""
+    id_template: str | None = None
+    """How the sender derives transaction ids, if it does."""
+
+    def read_window(self, window: Window) -> Window:
+        """Return what is read to judge this window.
+
+        It is wider than the tolerance asks for: a chain of identical requests is then cut only if it has no gap for as
+        long as the longest call lasts.
+        """
+        return window.widened(self.longest_call, self.longest_call)

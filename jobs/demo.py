@@ -1,0 +1,232 @@
+"""Use case: the real job on an embedded PostgreSQL with LiteLLM's real schema and a stand-in for Lago.
+
+Two inputs: one recorded hour of a real LiteLLM proxy, and a simulated month whose losses are known. What the job finds
+in the month is compared with what the simulation really lost.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import psycopg
+
+from jobs.adapters.embedded_postgres import EmbeddedPostgres
+from jobs.adapters.lago_standin import LagoStandIn, Organization
+from jobs.adapters.litellm_database import Patience
+from jobs.adapters.litellm_schema import apply_migrations
+from jobs.adapters.simulated_gateway import load_daily_end_user_spend, load_spend_logs
+from jobs.core.assignment import Tolerance
+from jobs.core.kinds import ChargeBy
+from jobs.core.lago_values import LagoConnection
+from jobs.core.meters import preset
+from jobs.core.model_names import ModelNames
+from jobs.core.rules import Rules
+from jobs.core.spend_log_values import DatabaseSettings, SourceClock, database_settings
+from jobs.core.text import spreadsheet_safe
+from jobs.core.window import Window
+from jobs.reconcile import Progress, ReconcileSettings, Run, reconcile
+from jobs.recording import load_recording
+from jobs.simulation import Simulation, SimulationSettings, simulate
+
+CODE = "llm_tokens"
+MONTH_START = datetime(2026, 10, 1, tzinfo=UTC)
+RECORDED_HOUR = Window(datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 23, 14, tzinfo=UTC))
+# The demo's clock: after everything it judges has settled, whatever the machine's own clock says.
+DEMO_NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the simulation lost and what the job found, for one kind and reason."""
+
+    kind: str
+    """Kind, with the reason of a held event behind a colon."""
+    classes: tuple[str, ...]
+    """The classes of loss that the simulation counts under it."""
+    lost_rows: int
+    """Spend logs or events by the simulation's own truth."""
+    found_rows: int
+    """Rows of `discrepancies.csv`."""
+    lost_tokens: int
+    """Their tokens by the truth."""
+    found_tokens: int
+    """Their tokens by the report."""
+    wrong_places: int
+    """Pairs of subscription and model in which the two counts differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Both runs, and the month's findings against the truth."""
+
+    recorded: Run
+    month: Run
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def finds_the_truth(self) -> bool:
+        """Tell whether the job found exactly what the simulation lost, in every subscription and model."""
+        return all(
+            item.wrong_places == 0 and item.lost_rows == item.found_rows and item.lost_tokens == item.found_tokens
+            for item in self.comparisons
+        )
+
+
+def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_000) -> Demo:
+    """Run everything from nothing; leave only the runs' folders."""
+    with _services(progress) as (database, standin):
+        recording, month = (
+            load_recording(),
+            simulate(SimulationSettings(MONTH_START, requests=requests, code=CODE)),
+        )
+        progress.step("filling LiteLLM's tables")
+        with psycopg.connect(**_connection(database)) as connection:
+            apply_migrations(connection)
+            load_spend_logs(connection, recording.spend_log_rows())
+            load_spend_logs(connection, month.spend_logs())
+            load_daily_end_user_spend(connection, month.daily_end_user_spend())
+        progress.step("filling Lago's tables")
+        lago = _organization(standin, "demo", month)
+        lago.insert_events(recording.events)
+        lago.insert_events(month.events())
+
+        def run(window: Window, name: str) -> Run:
+            settings = _settings(window, output, database, standin, lago)
+            return reconcile(settings, progress, now=DEMO_NOW, run_id=f"{run_id}-{name}")
+
+        recorded = run(RECORDED_HOUR, "recorded")
+        simulated = run(Window(MONTH_START, month.settings.month_end), "month")
+        progress.step("comparing with the truth")
+        return Demo(recorded, simulated, tuple(_compare(month, simulated)))
+
+
+@contextmanager
+def _services(progress: Progress) -> Iterator[tuple[DatabaseSettings, LagoStandIn]]:
+    progress.step("starting an embedded PostgreSQL and the Lago stand-in")
+    with (
+        tempfile.TemporaryDirectory(prefix="litellm-lago-demo-") as folder,
+        EmbeddedPostgres.start(Path(folder)) as server,
+    ):
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE litellm")
+            connection.execute("CREATE DATABASE lago")
+        with LagoStandIn.start(_url(server.url, "lago")) as standin:
+            yield database_settings(url=_url(server.url, "litellm")), standin
+
+
+def _url(server_url: str, name: str) -> str:
+    return f"{server_url.rpartition('/')[0]}/{name}"
+
+
+def _connection(database: DatabaseSettings) -> dict[str, str]:
+    return {
+        "host": database.host,
+        "port": str(database.port),
+        "dbname": database.name,
+        "user": database.username,
+        "password": database.password or "",
+    }
+
+
+def _organization(standin: LagoStandIn, name: str, month: Simulation) -> Organization:
+    organization = standin.create_organization(name)
+    organization.add_metric(CODE, field_name="total_tokens")
+    organization.add_plan("tokens", charges=[(CODE, {"pay_in_advance": False})])
+    organization.add_customer("customer")
+    known = [row.external_id for row in month.subscriptions if row.known_to_lago]
+    for external_id in dict.fromkeys(["sub_ext_1", "sub_hdr", *known]):
+        organization.add_subscription(
+            external_id,
+            customer="customer",
+            plan="tokens",
+            started_at=MONTH_START - timedelta(days=90),
+            current_period_started_at=MONTH_START,
+        )
+    return organization
+
+
+def _settings(
+    window: Window, output: Path, database: DatabaseSettings, standin: LagoStandIn, lago: Organization
+) -> ReconcileSettings:
+    return ReconcileSettings(
+        window=window,
+        rules=Rules(
+            parts=preset("callback", CODE),
+            charge_by=ChargeBy.END_USER_ID,
+            charge_by_path=None,
+            tolerance=Tolerance(early_us=5_000_000, late_us=60_000_000),
+            settlement_lag=timedelta(hours=2),
+            longest_call=timedelta(hours=2),
+        ),
+        memory_limit="1GB",
+        output=output,
+        database=database,
+        clock=SourceClock(),
+        statement_timeout=timedelta(minutes=5),
+        patience=Patience(),
+        lago=LagoConnection(standin.api_base, lago.api_key, requests_per_second=500),
+    )
+
+
+def _compare(month: Simulation, run: Run) -> Iterator[Comparison]:
+    truth = _truth(month)
+    found = _found(run.folder / "discrepancies.csv")
+    for kind in sorted(truth.keys() | found.keys()):
+        lost, seen = truth.get(kind, _Tally()), found.get(kind, _Tally())
+        places = lost.rows.keys() | seen.rows.keys()
+        yield Comparison(
+            kind=kind,
+            classes=tuple(sorted(lost.classes)),
+            lost_rows=sum(lost.rows.values()),
+            found_rows=sum(seen.rows.values()),
+            lost_tokens=sum(lost.tokens.values()),
+            found_tokens=sum(seen.tokens.values()),
+            wrong_places=sum(
+                (lost.rows[place], lost.tokens[place]) != (seen.rows[place], seen.tokens[place]) for place in places
+            ),
+        )
+
+
+class _Tally:
+    """Rows and tokens by (subscription, model)."""
+
+    def __init__(self) -> None:
+        self.rows: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.classes: set[str] = set()
+
+    def add(self, place: tuple[str, str], rows: int, tokens: int) -> None:
+        self.rows[place] += rows
+        self.tokens[place] += tokens
+
+
+def _truth(month: Simulation) -> Mapping[str, _Tally]:
+    """Count the truth by kind as the report writes it: a pair that does not agree is one row, the spend log's."""
+    tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
+    names = ModelNames()
+    one_sided = {"duplicated", "orphaned"}
+    for total in month.totals():
+        if total.kind in {"matched", "excluded"} or (total.side == "event") != (total.kind in one_sided):
+            continue
+        tally = tallies[f"{total.kind}: {total.reason}" if total.reason else total.kind]
+        place = (spreadsheet_safe(total.subscription), spreadsheet_safe(names.key(total.model)))
+        tally.add(place, total.rows, total.total_tokens)
+        tally.classes.add(total.loss_class.value)
+    return tallies
+
+
+def _found(path: Path) -> Mapping[str, _Tally]:
+    tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
+    columns = ["kind", "reason", "subscription", "model", "recorded_quantity", "total_tokens"]
+    for frame in pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, chunksize=100_000):
+        for row in frame.itertuples(index=False):
+            kind = f"{row.kind}: {row.reason}" if row.reason else str(row.kind)
+            tallies[kind].add((row.subscription, row.model), 1, int(row.total_tokens or row.recorded_quantity))
+    return tallies

@@ -1,0 +1,118 @@
+"""From two loaded sides to judged events: the order in which the workspace's queries run.
+
+What each step means stands in the query's own file under `sql/`; the exact assignment is `jobs/core/assignment.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from jobs.adapters.workspace import Workspace
+from jobs.core.lago_values import Catalogue
+from jobs.core.layout import Layout
+from jobs.core.model_names import ModelNames, event_model
+from jobs.core.rules import Rules
+from jobs.core.window import Window
+
+# Calls after these names read or manage; LiteLLM logs some of them with the usage of the call they refer to
+# (litellm.constants.NON_INFERENCE_CALL_TYPES, 1.109), so billing them would bill that call twice.
+_READING_OR_MANAGING = """
+    get_responses delete_responses cancel_responses list_input_items
+    vector_store_create vector_store_retrieve vector_store_list vector_store_update vector_store_delete
+    vector_store_file_create vector_store_file_list vector_store_file_retrieve vector_store_file_content
+    vector_store_file_update vector_store_file_delete
+"""
+NOT_INFERENCE = tuple(prefix + name for prefix in ("", "a") for name in _READING_OR_MANAGING.split())
+
+# Stages 2 to 4 of the matching, and the query that says what equal content is in each.
+STAGES = {"content": "candidates_by_content", "elsewhere": "candidates_elsewhere", "near": "candidates_near"}
+
+
+def load_references(workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue) -> None:
+    """Bring into the workspace what the queries look things up in; both sides have been loaded before."""
+    workspace.insert("meter_part", layout.part_rows)
+    workspace.insert("metered_code", layout.code_rows)
+    names = ModelNames(rules.aliases)
+    workspace.map_rows(
+        "spend_log_models",
+        "spend_log_model",
+        lambda model, provider: (model, provider, sent := event_model(model, provider), names.key(sent)),
+    )
+    workspace.map_rows("listed_event_models", "model_name", lambda model: (model, names.key(model)))
+    workspace.map_rows(
+        "daily_models",
+        "daily_model",
+        lambda model, provider: (model, provider, names.key(event_model(model or "", provider))),
+    )
+    workspace.insert("attribution", rules.mapping or ())
+    workspace.insert("not_inference", ((name,) for name in NOT_INFERENCE))
+    workspace.insert(
+        "subscription_row",
+        (
+            (
+                row.external_id,
+                row.plan_code,
+                row.status,
+                naive(row.started_at),
+                naive(row.terminated_at),
+                naive(row.current_period_started_at),
+            )
+            for row in catalogue.subscriptions
+        ),
+    )
+    workspace.insert(
+        "charge",
+        ((plan.code, charge.metric_code, charge.pay_in_advance) for plan in catalogue.plans for charge in plan.charges),
+    )
+
+
+def judge(
+    workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue, window: Window, now: datetime
+) -> None:
+    """Account for every spend log, meter it, match both sides in stages, and give each event of the window its kind."""
+    edges = {"start": naive(window.start), "end": naive(window.end)}
+    reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
+    workspace.run(
+        "account_spend_logs",
+        charge_by=rules.charge_by.value,
+        charge_by_place=layout.charge_by_place,
+        has_attribution_file=rules.mapping is not None,
+        bill_cache_hits=rules.bill_cache_hits,
+        bills_spend=layout.bills_spend,
+        **edges,
+    )
+    workspace.run("meter_spend_logs")
+    workspace.run(
+        "normalise_listed_events",
+        collapses_duplicates=catalogue.organization.event_store == "clickhouse",
+        **edges,
+    )
+    workspace.run("pair_by_transaction_id", with_template=rules.id_template is not None)
+    read = rules.read_window(window)
+    workspace.match(STAGES, rules.tolerance, _microseconds(read.start), _microseconds(read.end))
+    workspace.run(
+        "judge_expected_events",
+        charge_by=rules.charge_by.value,
+        settled_until=naive(now - rules.settlement_lag),
+        **reach,
+    )
+    workspace.run("judge_recorded_events")
+    workspace.run("summarise")
+    first_day, day_after = whole_days(window)
+    workspace.run("compare_daily_totals", first_day=naive(first_day), day_after=naive(day_after))
+
+
+def whole_days(window: Window) -> tuple[datetime, datetime]:
+    """Return the UTC days that lie wholly in the window: the daily tables count by the day of a call's start."""
+    midnight = window.start.replace(hour=0, minute=0, second=0, microsecond=0)
+    first_day = midnight if midnight == window.start else midnight + timedelta(days=1)
+    return first_day, window.end.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def naive(instant: datetime | None) -> datetime | None:
+    """Return the instant in UTC without a zone, as the workspace keeps times."""
+    return None if instant is None else instant.astimezone(UTC).replace(tzinfo=None)
+
+
+def _microseconds(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

@@ -1,0 +1,1 @@
+"""The tests; a package, because lago-python-client installs one of the same name."""
