@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# LiteLLM's provider names (litellm.LlmProviders, 1.109) put before a model as `provider/model`.
+# LiteLLM's provider names (litellm.LlmProviders, 1.109), which senders put before a model with a slash.
 KNOWN_PROVIDERS = frozenset(
     """
     ai21 ai21_chat aiml aiohttp_openai amazon_nova anthropic anthropic_text assemblyai azure azure_ai azure_text baseten
