@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ from jobs.adapters.litellm_database import Patience
 from jobs.adapters.litellm_schema import apply_migrations
 from jobs.adapters.simulated_gateway import load_daily_end_user_spend, load_spend_logs
 from jobs.core.assignment import Tolerance
+from jobs.core.caps import Caps
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection
 from jobs.core.meters import preset
@@ -165,6 +167,7 @@ def _settings(
             settlement_lag=timedelta(hours=2),
             longest_call=timedelta(hours=2),
         ),
+        caps=Caps(events=100_000, quantity=Decimal(10**9), share=Decimal("0.5"), share_from_events=1000),
         memory_limit="1GB",
         output=output,
         database=database,

@@ -24,15 +24,20 @@ _READING_OR_MANAGING = """
 """
 NOT_INFERENCE = tuple(prefix + name for prefix in ("", "a") for name in _READING_OR_MANAGING.split())
 
-# Stages 2 to 4 of the matching, and the query that says what equal content is in each.
-STAGES = {"content": "candidates_by_content", "elsewhere": "candidates_elsewhere", "near": "candidates_near"}
+# The stages that pair by time, and the query that says what equal content is in each.
+STAGES = {
+    "topped_up": "candidates_topped_up",
+    "content": "candidates_by_content",
+    "elsewhere": "candidates_elsewhere",
+    "near": "candidates_near",
+}
 
 
 def load_references(workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue) -> None:
     """Bring into the workspace what the queries look things up in; both sides have been loaded before."""
     workspace.insert("meter_part", layout.part_rows)
     workspace.insert("metered_code", layout.code_rows)
-    names = ModelNames(rules.aliases)
+    names = ModelNames(dict(rules.aliases))
     workspace.map_rows(
         "spend_log_models",
         "spend_log_model",
@@ -87,15 +92,18 @@ def judge(
         collapses_duplicates=catalogue.organization.event_store == "clickhouse",
         **edges,
     )
+    workspace.run("add_top_ups")
+    workspace.run("reduce_topped_up")
     workspace.run("pair_by_transaction_id", with_template=rules.id_template is not None)
     read = rules.read_window(window)
     workspace.match(STAGES, rules.tolerance, _microseconds(read.start), _microseconds(read.end))
     workspace.run(
-        "judge_expected_events",
+        "guard_expected_events",
         charge_by=rules.charge_by.value,
         settled_until=naive(now - rules.settlement_lag),
         **reach,
     )
+    workspace.run("judge_expected_events")
     workspace.run("judge_recorded_events")
     workspace.run("summarise")
     first_day, day_after = whole_days(window)

@@ -14,6 +14,7 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.litellm_database import Patience, open_spend_logs
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
+from jobs.core.caps import Caps
 from jobs.core.certification import Reason, SourceFacts, reasons_against
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.lago_values import Catalogue, LagoConnection
@@ -32,6 +33,7 @@ from jobs.core.spend_log_values import (
 from jobs.core.window import Window
 from jobs.errors import SettingError
 from jobs.matching import judge, load_references, naive, whole_days
+from jobs.planning import PlanSummary, write_plan
 
 # LiteLLM's own daily totals, where it keeps some by the value that attributes.
 _DAILY_TABLES = {
@@ -49,6 +51,8 @@ class ReconcileSettings:
     """What is judged."""
     rules: Rules
     """How spend logs become expected events and how these are matched."""
+    caps: Caps
+    """The most that a plan may hold."""
     memory_limit: str
     """Of the workspace, such as `1GB`."""
     output: Path
@@ -101,6 +105,8 @@ class Run:
     """Its TOTAL rows, one per code."""
     spend_logs: tuple[Mapping[str, Any], ...]
     """Spend logs and tokens by disposition and reason."""
+    plan: PlanSummary
+    """What could be sent."""
 
     @property
     def certified(self) -> bool:
@@ -129,11 +135,8 @@ def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime,
     with LagoClient(settings.lago) as client, RunFolder(settings.output, name) as folder:
         progress.step("reading Lago's catalogue")
         catalogue = read_catalogue(client)
-        layout = lay_out(
-            bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics}),
-            settings.rules.charge_by_path,
-            settings.rules.id_template,
-        )
+        bound = bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics})
+        layout = lay_out(bound, settings.rules.charge_by_path, settings.rules.id_template)
         with Workspace(folder.scratch, memory_limit=settings.memory_limit, threads=settings.threads) as workspace:
             # Spend logs first: an event that arrives between the two readings is then seen, and not reported missing.
             progress.step("reading spend logs")
@@ -145,7 +148,8 @@ def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime,
             judge(workspace, settings.rules, layout, catalogue, settings.window, now)
             progress.step("checking and reporting")
             facts = _facts(workspace, settings, source, now)
-            run = _conclude(workspace, settings, facts, folder.path, run_id)
+            plan = write_plan(workspace, folder, settings.rules, layout, bound, settings.window, settings.caps)
+            run = _conclude(workspace, settings, facts, plan, folder.path, run_id)
             _report(folder, workspace, settings, source.schema, catalogue, facts, run, now)
         folder.discard_scratch()
     return run
@@ -218,7 +222,9 @@ def _facts(workspace: Workspace, settings: ReconcileSettings, source: _Source, n
     }
 
 
-def _conclude(workspace: Workspace, settings: ReconcileSettings, facts: dict[str, Any], path: Path, run_id: str) -> Run:
+def _conclude(
+    workspace: Workspace, settings: ReconcileSettings, facts: dict[str, Any], plan: PlanSummary, path: Path, run_id: str
+) -> Run:
     spend_logs = workspace.rows("count_spend_logs")
     dispositions: dict[str, int] = {}
     for row in spend_logs:
@@ -241,6 +247,7 @@ def _conclude(workspace: Workspace, settings: ReconcileSettings, facts: dict[str
         summary=tuple(workspace.rows("summary_head")),
         totals=tuple(workspace.rows("summary_totals")),
         spend_logs=tuple(spend_logs),
+        plan=plan,
     )
 
 
@@ -288,6 +295,7 @@ def _report(
             "kinds": run.kinds,
             "held": run.held,
             "totals": run.totals,
+            "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
             "sources": {
                 **facts,
                 "postgres_version": schema.server_version,

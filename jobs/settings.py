@@ -12,12 +12,14 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs.adapters.litellm_database import Patience
 from jobs.core.assignment import Tolerance
+from jobs.core.caps import Caps
 from jobs.core.durations import parse_duration
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection, normalise_api_base
@@ -74,6 +76,23 @@ def _rate(text: str) -> float:
     if not 0 < rate <= 10_000:
         raise ValueError("write a number of requests per second above 0")
     return rate
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        amount = Decimal(text.strip())
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise ValueError("write a number above 0")
+    return amount
+
+
+def _share(text: str) -> Decimal:
+    share = _amount(text)
+    if share > 1:
+        raise ValueError("write a number above 0 and up to 1")
+    return share
 
 
 def _zone(text: str) -> str:
@@ -224,6 +243,17 @@ SETTINGS = (
         "3d",
         "Length of the window of a scheduled run.",
     ),
+    Setting("top_up", "RECONCILE_TOP_UP", _flag, "false", "Whether a plan completes events that billed too little."),
+    Setting("most_events", "RECONCILE_MOST_EVENTS", _count, "100000", "Most events a plan may hold."),
+    Setting("most_quantity", "RECONCILE_MOST_QUANTITY", _amount, "1000000000", "Most quantity of one code in a plan."),
+    Setting("most_share", "RECONCILE_MOST_SHARE", _share, "0.5", "Most of a subscription's usage in the window."),
+    Setting(
+        "most_share_from",
+        "RECONCILE_MOST_SHARE_FROM",
+        _count,
+        "1000",
+        "Expected events of a subscription from which its share is looked at.",
+    ),
     Setting(
         "memory_limit",
         "RECONCILE_MEMORY_LIMIT",
@@ -321,6 +351,12 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
     return ReconcileSettings(
         window=_window(settings, start, end, now),
         rules=_rules(settings),
+        caps=Caps(
+            events=settings.required("most_events"),
+            quantity=settings.required("most_quantity"),
+            share=settings.required("most_share"),
+            share_from_events=settings.required("most_share_from"),
+        ),
         memory_limit=settings.required("memory_limit"),
         output=settings.required("output"),
         database=_database(settings),
@@ -346,9 +382,10 @@ def _rules(settings: Settings) -> Rules:
         settlement_lag=settings.required("settlement_lag"),
         longest_call=settings.required("longest_call"),
         mapping=_pairs(mapping_file, ("source", "subscription")) if mapping_file else None,
-        aliases=dict(_pairs(alias_file, ("alias", "model"))) if alias_file else {},
+        aliases=_pairs(alias_file, ("alias", "model")) if alias_file else (),
         bill_cache_hits=settings.required("bill_cache_hits"),
         id_template=settings.optional("id_template"),
+        top_up=settings.required("top_up"),
     )
 
 

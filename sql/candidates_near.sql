@@ -3,7 +3,7 @@
 INSERT INTO candidate
 SELECT true, id, subscription, code, dimensions, NULL, epoch_us(time), concat(request_id, chr(31), part)
 FROM expected_event
-WHERE quantity <> 0 AND id NOT IN (SELECT expected_id FROM pair)
+WHERE quantity <> 0 AND topped_up IS NULL AND id NOT IN (SELECT expected_id FROM pair)
 UNION ALL
 SELECT false, id, subscription, code, dimensions, NULL, epoch_us(time), transaction_id
 FROM recorded_event

@@ -1,105 +1,21 @@
 -- Gives every expected event of the window exactly one kind, and a missing one that may not be sent its reason.
--- The first rule that applies decides. Runs on DuckDB.
+-- Runs on DuckDB.
 CREATE TABLE judged_expected AS
-WITH undecided AS (
-    SELECT
-        expected.*,
-        spend_log.time_is_ambiguous,
-        CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
-    FROM expected_event AS expected
-    JOIN spend_log ON spend_log.rowid = expected.spend_log_id
-    WHERE expected.in_window AND expected.id NOT IN (SELECT expected_id FROM pair)
-),
-left_over AS (
-    SELECT *, CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
-    FROM recorded_event
-    WHERE time IS NOT NULL AND id NOT IN (SELECT recorded_id FROM pair)
-),
-doubtful AS (
-    SELECT DISTINCT undecided.id
-    FROM undecided
-    JOIN left_over ON left_over.subscription = undecided.subscription AND left_over.code = undecided.code
-        AND left_over.quantities = undecided.quantities AND left_over.other_dimensions = undecided.other_dimensions
-    WHERE undecided.quantity <> 0
-),
-complementary AS (
-    SELECT DISTINCT undecided.id
-    FROM undecided
-    JOIN left_over ON left_over.code = undecided.code AND left_over.model_key = undecided.model_key
-        AND left_over.time BETWEEN undecided.time - to_microseconds($early_us)
-            AND undecided.time + to_microseconds($late_us)
-    WHERE $charge_by = 'end_user_id' AND left_over.subscription <> undecided.subscription
-),
-subscribed AS (
-    SELECT
-        undecided.id,
-        bool_or(row.external_id IS NOT NULL) AS is_known,
-        arg_max(
-            {'status': row.status, 'plan_code': row.plan_code, 'period': row.current_period_started_at},
-            {'open': row.terminated_at IS NULL, 'terminated_at': row.terminated_at, 'started_at': row.started_at}
-        ) FILTER (
-            row.status IN ('active', 'terminated')
-            AND date_trunc('millisecond', row.started_at) <= undecided.time
-            AND (row.terminated_at IS NULL OR date_trunc('millisecond', row.terminated_at) >= undecided.time)
-        ) AS active
-    FROM undecided
-    LEFT JOIN subscription_row AS row ON row.external_id = undecided.subscription
-    GROUP BY undecided.id
-),
-charged AS (
-    SELECT plan_code, code, bool_or(pay_in_advance) AS pay_in_advance
-    FROM charge
-    GROUP BY plan_code, code
-),
-reasoned AS (
-    SELECT
-        undecided.id,
-        CASE
-            WHEN doubtful.id IS NOT NULL THEN
-                ['ambiguous', NULL, 'an event with the same quantities but another time or model name is left over']
-            WHEN undecided.quantity = 0 THEN ['held', 'zero_quantity', 'nothing to bill']
-            WHEN undecided.time_is_ambiguous THEN
-                ['held', 'source_incomplete', 'its end time can be read in two ways']
-            WHEN undecided.time >= $settled_until THEN
-                ['held', 'source_incomplete', 'it ended within the settlement lag']
-            WHEN open_chain.expected_id IS NOT NULL THEN
-                ['held', 'source_incomplete', 'identical requests go on beyond what was read']
-            WHEN complementary.id IS NOT NULL THEN
-                ['held', 'source_incomplete', 'another subscription has an unexplained event of this model at this time']
-            WHEN NOT metered_code.known_to_lago THEN
-                ['held', 'unknown_metric', 'Lago has no billable metric with this code']
-            WHEN NOT subscribed.is_known THEN
-                ['held', 'no_subscription', 'Lago has no subscription with this external id']
-            WHEN subscribed.active IS NULL THEN
-                ['held', 'inactive_subscription', 'the subscription was not active at this time']
-            WHEN subscribed.active.status = 'terminated' OR undecided.time < subscribed.active.period THEN
-                ['held', 'period_closed', 'the billing period is over']
-            WHEN charged.code IS NULL THEN
-                ['held', 'unknown_metric', 'the plan has no charge for this metric']
-            WHEN charged.pay_in_advance THEN
-                ['held', 'pay_in_advance', 'the charge bills each event at once']
-            ELSE ['missing', NULL, NULL]
-        END AS verdict
-    FROM undecided
-    JOIN subscribed ON subscribed.id = undecided.id
-    JOIN metered_code ON metered_code.code = undecided.code
-    LEFT JOIN doubtful ON doubtful.id = undecided.id
-    LEFT JOIN complementary ON complementary.id = undecided.id
-    LEFT JOIN open_chain ON open_chain.expected_id = undecided.id
-    LEFT JOIN charged ON charged.plan_code = subscribed.active.plan_code AND charged.code = undecided.code
-)
 SELECT
     expected.id,
     CASE
-        WHEN pair.stage IN ('id', 'content') THEN 'matched'
+        WHEN pair.stage IN ('id', 'topped_up', 'content') THEN 'matched'
         WHEN pair.stage = 'elsewhere' THEN 'misattributed'
         WHEN pair.stage IN ('near', 'id_differs') THEN 'mismatched'
-        ELSE reasoned.verdict[1]
+        ELSE guarded.kind
     END AS kind,
-    reasoned.verdict[2] AS reason,
-    CASE WHEN pair.stage = 'id_differs' THEN 'same transaction id, other content' ELSE reasoned.verdict[3] END AS detail,
+    CASE WHEN pair.stage IS NULL THEN guarded.reason END AS reason,
+    CASE
+        WHEN pair.stage = 'id_differs' THEN 'same transaction id, other content'
+        WHEN pair.stage IS NULL THEN guarded.detail
+    END AS detail,
     pair.recorded_id
 FROM expected_event AS expected
 LEFT JOIN pair ON pair.expected_id = expected.id
-LEFT JOIN reasoned ON reasoned.id = expected.id
+LEFT JOIN guarded_event AS guarded ON guarded.id = expected.id
 WHERE expected.in_window

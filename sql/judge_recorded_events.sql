@@ -4,13 +4,13 @@ WITH matched_content AS (
     SELECT DISTINCT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
     FROM pair
     JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
-    WHERE pair.stage IN ('id', 'content')
+    WHERE pair.stage IN ('id', 'topped_up', 'content')
         AND EXISTS (SELECT 1 FROM recorded_event WHERE id NOT IN (SELECT recorded_id FROM pair))
 )
 SELECT
     recorded.id,
     CASE
-        WHEN pair.stage IN ('id', 'content') THEN 'matched'
+        WHEN pair.stage IN ('id', 'topped_up', 'content') THEN 'matched'
         WHEN pair.stage = 'elsewhere' THEN 'misattributed'
         WHEN pair.stage IN ('near', 'id_differs') THEN 'mismatched'
         WHEN matched_content.code IS NOT NULL THEN 'duplicated'

@@ -68,6 +68,7 @@ metered AS (
 )
 SELECT
     row_number() OVER () AS id,
-    * EXCLUDE (skip_zero)
+    * EXCLUDE (skip_zero),
+    CAST(NULL AS DECIMAL(38, 20)) AS topped_up
 FROM metered
 WHERE NOT (skip_zero AND quantity = 0)

@@ -61,6 +61,7 @@ CREATE TABLE metered_code (
     quantity_places INTEGER[] NOT NULL,
     quantity_is_cost BOOLEAN[] NOT NULL,
     billed_place INTEGER,
+    sums BOOLEAN NOT NULL,
     known_to_lago BOOLEAN NOT NULL
 );
 

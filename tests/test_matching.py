@@ -160,7 +160,7 @@ def test_a_value_from_the_metadata_attributes() -> None:
 
 
 def test_model_names_are_normalised_on_both_sides_and_by_alias() -> None:
-    rules = replace(RULES, aliases={"starcoder-prod": "starcoder"})
+    rules = replace(RULES, aliases=(("starcoder-prod", "starcoder"),))
     logs = [SpendLog("r1", HOUR, model="openai/StarCoder"), SpendLog("r2", 2 * HOUR, model="starcoder", provider=None)]
     events = [
         Event("e1", HOUR, properties=tokens("starcoder-prod", 100, 40)),

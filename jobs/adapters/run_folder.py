@@ -69,6 +69,11 @@ class RunFolder:
                 rows += len(frame)
         return rows
 
+    def write_lines(self, name: str, lines: Iterable[bytes]) -> None:
+        """Write lines that end in their line breaks."""
+        with (self._aside / name).open("wb") as file:
+            file.writelines(lines)
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one JSON document, keys in the given order."""
         (self._aside / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")

@@ -75,9 +75,7 @@ class _Slopes:
         self.grow(0)
 
 
-def assign(
-    expected_us: Sequence[int], recorded_us: Sequence[int], tolerance: Tolerance
-) -> list[tuple[int, int]]:
+def assign(expected_us: Sequence[int], recorded_us: Sequence[int], tolerance: Tolerance) -> list[tuple[int, int]]:
     """Return the pairs (index into expected, index into recorded) of the best assignment, in order.
 
     Both sequences hold times in whole microseconds, ascending; ties are in the caller's order. Time and memory are

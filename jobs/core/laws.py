@@ -8,7 +8,14 @@ from typing import Any
 
 from jobs.errors import LawBrokenError
 
-_EXPECTED = ("matched_expected", "mismatched_expected", "misattributed_expected", "ambiguous", "missing", "held")
+_EXPECTED = (
+    "matched_expected",
+    "mismatched_expected",
+    "misattributed_expected",
+    "ambiguous",
+    "missing",
+    "held",
+)
 _RECORDED = ("matched_recorded", "mismatched_recorded", "misattributed_recorded", "duplicated", "orphaned")
 
 

@@ -32,7 +32,7 @@ class Layout:
 
 def lay_out(bound: Sequence[BoundPart], charge_by_path: str | None, id_template: str | None) -> Layout:
     """Return the layout of these meter parts; `charge_by_path` is the metadata path that attributes, if one does."""
-    sources = [source for item in bound for _, source in _compared(item)]
+    sources = [source for item in bound for _, source in _compared(item) + item.part.carried]
     paths = {source.removeprefix(METADATA): None for source in sources if source.startswith(METADATA)}
     if charge_by_path is not None:
         paths[charge_by_path] = None
@@ -90,6 +90,7 @@ def _code_row(item: BoundPart, names: tuple[str, ...]) -> tuple[object, ...]:
         [names.index(name) + 1 for name, _ in quantities],
         [source == "spend" for _, source in quantities],
         None if item.billed is None else names.index(item.billed) + 1,
+        item.sums,
         item.known,
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass
 from datetime import timedelta
 
 from jobs.core.assignment import Tolerance
@@ -30,12 +30,18 @@ class Rules:
     """The longest a call can last; both sides are read this much beyond the window."""
     mapping: tuple[tuple[str, str], ...] | None = None
     """(source value, subscription) pairs of the mapping file; None where values are subscriptions."""
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    """Model names by other spellings of them."""
+    aliases: tuple[tuple[str, str], ...] = ()
+    """(other spelling, model name) pairs of the alias file."""
     bill_cache_hits: bool = True
     """Whether cache hits should have events."""
     id_template: str | None = None
     """How the sender derives transaction ids, if it does."""
+    top_up: bool = False
+    """Whether a plan completes events that billed too little."""
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over all rules: a plan made under other rules is not applied under these."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     def read_window(self, window: Window) -> Window:
         """Return what is read to judge this window.

@@ -20,7 +20,8 @@ class Window:
         for edge in (self.start, self.end):
             if edge.tzinfo is None:
                 raise SettingError(
-                    f"window edge {edge.isoformat()} has no time zone", "Write it with one: 2026-11-01T00:00:00Z"
+                    f"window edge {edge.isoformat()} has no time zone",
+                    "Write it with one: 2026-11-01T00:00:00Z",
                 )
         object.__setattr__(self, "start", self.start.astimezone(UTC))
         object.__setattr__(self, "end", self.end.astimezone(UTC))

@@ -1,0 +1,59 @@
+"""Caps on a plan: what is more than anyone meant to send is refused whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The most a plan may hold."""
+
+    events: int
+    """Events in all."""
+    quantity: Decimal
+    """Quantity of any one code, in what its metric counts."""
+    share: Decimal
+    """Share of a subscription's expected quantity of one code in the window, from 0 to 1."""
+    share_from_events: int
+    """The share is not looked at for a subscription with fewer expected events than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTotal:
+    """One subscription's part of a plan, for one code."""
+
+    subscription: str
+    code: str
+    events: int
+    """Planned events."""
+    quantity: Decimal
+    """Their quantity."""
+    expected_events: int
+    """Events that the window's spend logs should have produced."""
+    expected_quantity: Decimal
+    """Their quantity."""
+
+
+def caps_exceeded(totals: Iterable[PlanTotal], caps: Caps) -> tuple[str, ...]:
+    """Return one sentence per cap that the plan exceeds; none means that it may be applied."""
+    events, by_code, found = 0, dict[str, Decimal](), []
+    for total in totals:
+        events += total.events
+        by_code[total.code] = by_code.get(total.code, Decimal(0)) + total.quantity
+        if total.expected_events >= caps.share_from_events and total.quantity > caps.share * total.expected_quantity:
+            found.append(
+                f"{total.quantity} of the {total.expected_quantity} {total.code} of subscription "
+                f"{total.subscription!r} would be sent, more than the cap of {caps.share:%} (RECONCILE_MOST_SHARE)"
+            )
+    if events > caps.events:
+        found.insert(0, f"{events} events would be sent, more than the cap of {caps.events} (RECONCILE_MOST_EVENTS)")
+    for code, quantity in sorted(by_code.items()):
+        if quantity > caps.quantity:
+            found.insert(
+                0,
+                f"{quantity} {code} would be sent, more than the cap of {caps.quantity} (RECONCILE_MOST_QUANTITY)",
+            )
+    return tuple(found)

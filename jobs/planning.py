@@ -1,0 +1,137 @@
+"""From judged events to a plan file: what would be sent, in a fixed order, to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.metadata import version
+from itertools import chain
+from typing import Any
+
+import orjson
+
+from jobs.adapters.run_folder import RunFolder
+from jobs.adapters.workspace import Workspace
+from jobs.core.caps import Caps, PlanTotal, caps_exceeded
+from jobs.core.layout import Layout
+from jobs.core.meters import LITERAL, METADATA, BoundPart, Properties
+from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line
+from jobs.core.rules import Rules
+from jobs.core.window import Window
+from jobs.errors import LawBrokenError
+
+PLAN_FILE = "plan.jsonl"
+TOP_UP = "/top-up"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What a plan holds, for the caller to show and decide on."""
+
+    sha256: str
+    """The plan's hash."""
+    events: int
+    """Events it would send."""
+    totals: tuple[PlanTotal, ...]
+    """Per subscription and code."""
+    exceeded: tuple[str, ...]
+    """The caps it exceeds, one sentence each; it may be applied only if there is none."""
+
+
+def write_plan(
+    workspace: Workspace,
+    folder: RunFolder,
+    rules: Rules,
+    layout: Layout,
+    bound: tuple[BoundPart, ...],
+    window: Window,
+    caps: Caps,
+) -> PlanSummary:
+    """Write `plan.jsonl` into the run's folder; raise `LawBrokenError` where two events would share an id."""
+    workspace.run("plan_events", top_up=rules.top_up)
+    totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
+    parts = {(item.part.code, item.part.part): item for item in bound}
+    events = (
+        planned_event(row, parts[row["code"], row["part"]], layout)
+        for frame in workspace.frames("planned_events")
+        for row in frame.to_dict("records")
+    )
+    body = folder.scratch / "plan-events"
+    with body.open("wb") as file:
+        file.writelines(event_line(event) + b"\n" for event in events)
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "sha256": "",
+        "code_version": version("litellm-lago-reconcile"),
+        "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+        "rules": rules.fingerprint(),
+        "caps": {"events": caps.events, "quantity": str(caps.quantity), "share": str(caps.share)},
+        "events": sum(total.events for total in totals),
+    }
+    with body.open("rb") as lines:
+        header["sha256"] = content_hash(header, (line.removesuffix(b"\n") for line in lines))
+    with body.open("rb") as lines:
+        folder.write_lines(PLAN_FILE, chain([orjson.dumps(header) + b"\n"], lines))
+    return PlanSummary(header["sha256"], header["events"], totals, caps_exceeded(totals, caps))
+
+
+def _total(row: Mapping[str, Any]) -> PlanTotal:
+    if row["repeats_ids"]:
+        raise LawBrokenError(f"two planned events of subscription {row['subscription']!r} share a transaction id")
+    return PlanTotal(
+        row["subscription"],
+        row["code"],
+        row["events"],
+        Decimal(row["quantity"]),
+        row["expected_events"],
+        Decimal(row["expected_quantity"]),
+    )
+
+
+def planned_event(row: Mapping[str, Any], bound: BoundPart, layout: Layout) -> PlannedEvent:
+    """Return the event that this row of `planned_events` makes; a top-up carries only what it adds."""
+    part = bound.part
+    if row["is_top_up"]:
+        properties = [*_texts(part.dimensions, row, layout), (str(bound.billed), str(row["quantity"]))]
+    else:
+        properties = _texts(part.dimensions + part.quantities + part.carried, row, layout)
+    seconds, milliseconds = divmod(int(row["time_ms"]), 1000)
+    return PlannedEvent(
+        transaction_id=row["transaction_id"],
+        subscription=row["subscription"],
+        code=row["code"],
+        part=part.part + (TOP_UP if row["is_top_up"] else ""),
+        request_id=row["request_id"],
+        timestamp=f"{seconds}.{milliseconds:03d}",
+        properties=tuple(properties),
+        quantity=row["quantity"],
+        model=row["model_key"],
+        spend=_text(row["spend"]) or "",
+    )
+
+
+def _texts(properties: Properties, row: Mapping[str, Any], layout: Layout) -> list[tuple[str, str]]:
+    """Return the properties that the spend log has a value for; Lago's filters match texts only."""
+    found = ((name, _text(_value(source, row, layout))) for name, source in properties)
+    return [(name, text) for name, text in found if text is not None]
+
+
+def _value(source: str, row: Mapping[str, Any], layout: Layout) -> object:
+    if source.startswith(LITERAL):
+        return source.removeprefix(LITERAL)
+    if source.startswith(METADATA):
+        extras = row["extras"]
+        return None if extras is None else extras[layout.metadata_paths.index(source.removeprefix(METADATA))]
+    return row[source]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def read_lines(path: Any) -> Iterator[bytes]:
+    """Yield a plan file's lines without their line breaks."""
+    with path.open("rb") as file:
+        for line in file:
+            yield line.removesuffix(b"\n")

@@ -1,0 +1,44 @@
+-- What would be sent: every missing event, and where the policy says so the top-up of a mismatched one. A top-up needs a
+-- metric that sums, and an island in which all recorded events bill the same, so that no other pairing would ask for
+-- another sum. Runs on DuckDB.
+CREATE TABLE planned_event AS
+WITH even_island AS (
+    SELECT member.island
+    FROM island_member AS member
+    JOIN recorded_event AS recorded ON recorded.id = member.id
+    WHERE NOT member.is_expected
+    GROUP BY member.island
+    HAVING count(DISTINCT recorded.quantity) = 1
+),
+top_up AS (
+    SELECT expected.id, expected.quantity - recorded.quantity AS quantity
+    FROM pair
+    JOIN expected_event AS expected ON expected.id = pair.expected_id
+    JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
+    JOIN metered_code AS code ON code.code = expected.code AND code.sums
+    JOIN guarded_event AS guarded ON guarded.id = expected.id AND guarded.kind = 'missing'
+    JOIN island_member AS member ON member.is_expected AND member.id = expected.id
+    JOIN even_island ON even_island.island = member.island
+    WHERE $top_up AND pair.stage = 'near' AND expected.in_window AND expected.quantity > recorded.quantity
+        AND recorded.quantity >= 0
+)
+SELECT
+    transaction_id(
+        expected.subscription,
+        expected.code,
+        CASE WHEN top_up.id IS NULL THEN expected.part ELSE concat(expected.part, '/top-up') END,
+        expected.request_id
+    ) AS transaction_id,
+    expected.spend_log_id,
+    expected.subscription,
+    expected.code,
+    expected.part,
+    top_up.id IS NOT NULL AS is_top_up,
+    expected.request_id,
+    expected.time,
+    expected.model_key,
+    coalesce(top_up.quantity, expected.quantity) AS quantity
+FROM expected_event AS expected
+JOIN judged_expected AS judged ON judged.id = expected.id
+LEFT JOIN top_up ON top_up.id = expected.id
+WHERE judged.kind = 'missing' OR top_up.id IS NOT NULL
