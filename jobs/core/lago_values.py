@@ -21,15 +21,16 @@ _WRITE_IT_LIKE = "Write LAGO_API_BASE like https://api.getlago.com or http://lag
 def normalise_api_base(text: str) -> str:
     """Return Lago's base URL without trailing slash and without `/api/v1`; a path prefix before that is kept.
 
-    Raise `SettingError` for anything that is not a plain http or https URL. The message never repeats the text, which
-    may hold a password.
+    Raise `SettingError` for anything that is not a plain http or https URL. The message never repeats the
+    text, which may hold a password.
     """
     stripped = text.strip()
     try:
         parts = urlsplit(stripped)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise SettingError("LAGO_API_BASE is not a valid URL", _WRITE_IT_LIKE) from error
+    except ValueError:
+        # Without the cause: what urllib says of a bad address repeats it, and it may hold a password.
+        raise SettingError("LAGO_API_BASE is not a valid URL", _WRITE_IT_LIKE) from None
     if parts.username is not None or parts.password is not None:
         raise SettingError(
             "LAGO_API_BASE holds a user name or password", "Leave it out: Lago's key belongs in LAGO_API_KEY"
@@ -71,14 +72,14 @@ class LagoConnection:
     def __post_init__(self) -> None:
         """Refuse what httpx would only refuse later, and less clearly."""
         if not self.api_key:
-            raise SettingError("LAGO_API_KEY is empty", "Set it to a key from Lago's page Developers > API keys")
+            raise SettingError("LAGO_API_KEY is empty", "Set it to a key from Lago (Developers > API keys)")
         if any(not "!" <= character <= "~" for character in self.api_key):
             raise SettingError(
                 "LAGO_API_KEY holds a blank, a line break or a character outside ASCII",
                 "Copy the key again, without quotes and without the line break at its end",
             )
-        limits = (self.requests_per_second, self.concurrency, self.page_size, self.timeout_seconds, self.attempts)
-        if any(limit <= 0 for limit in limits):
+        counts = (self.concurrency, self.page_size, self.attempts)
+        if min(counts) < 1 or self.requests_per_second <= 0 or self.timeout_seconds <= 0:
             raise SettingError("a limit of the Lago connection is zero or negative", "Give a positive number")
 
 
@@ -89,7 +90,7 @@ class BillableMetric:
     code: str
     """The metric's code; events name it."""
     aggregation_type: str
-    """`count_agg`, `sum_agg`, `max_agg`, `unique_count_agg`, `weighted_sum_agg`, `latest_agg` or `custom_agg`."""
+    """How events add up: `count_agg`, `sum_agg`, `max_agg`, `unique_count_agg`, `latest_agg` …"""
     field_name: str | None
     """The property that holds the quantity; None for a count."""
     recurring: bool

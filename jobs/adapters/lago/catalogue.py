@@ -1,0 +1,244 @@
+"""Reading what Lago knows beside events: metrics, plans, subscriptions, and where it keeps its events.
+
+Which door for which resource:
+
+- billable metrics, plans, subscriptions: lago-python-client's `find_all`, which sends the key and takes a timeout.
+  It retries nothing but a 429 and keeps no connection, so each call runs inside our own rate and retries. It takes
+  no certificates: with a CA file our client fetches the page and lago-python-client's models read it.
+- charges of a plan: from the plan itself; `plan_charges.find_all` sends no key.
+- organization: our client; lago-python-client has no GET for it.
+- event store of an older server: our client; lago-python-client does not know `/events_enriched`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from lago_python_client.client import Client
+from lago_python_client.exceptions import LagoApiError
+from lago_python_client.services.response import prepare_index_response
+
+from jobs.adapters.lago.failures import CHECK_BASE, Failure, of_status, of_transport
+from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, asked_wait, check_access, refuses_page_size
+from jobs.adapters.lago.instants import parsed_instant
+from jobs.core.lago_values import (
+    BillableMetric,
+    Catalogue,
+    Charge,
+    EventStore,
+    Organization,
+    Plan,
+    Subscription,
+)
+from jobs.errors import LagoError
+
+_ALL_STATUSES = ["active", "pending", "terminated", "canceled"]  # Lago lists only active ones unless told otherwise
+_READINGS = 4
+
+
+def read_catalogue(client: LagoClient) -> Catalogue:
+    """Return Lago's whole catalogue, read to the last page; `LagoError` where Lago fails or refuses.
+
+    It begins with `check_access`, so that a wrong base or key is told as such.
+    """
+    check_access(client)
+    pages = _Pages(client)
+    organization = _organization(client)
+    metrics = pages.all("billable_metrics")
+    metric_codes = {str(metric.lago_id): str(metric.code) for metric in metrics}
+    return Catalogue(
+        organization=organization,
+        metrics=tuple(sorted(map(_metric, metrics), key=lambda metric: metric.code)),
+        plans=tuple(
+            sorted((pages.plan(plan, metric_codes) for plan in pages.all("plans")), key=lambda plan: plan.code)
+        ),
+        subscriptions=tuple(
+            sorted(
+                map(_subscription, pages.all("subscriptions", {"status[]": _ALL_STATUSES})),
+                key=lambda subscription: (subscription.external_id, subscription.lago_id),
+            )
+        ),
+    )
+
+
+class _Pages:
+    """Lists of lago-python-client, whole, within the rate and the retries of our client."""
+
+    def __init__(self, client: LagoClient) -> None:
+        self._client = client
+        connection = client.connection
+        # The slash at the end keeps a path prefix. Its own retries are off: ours know more cases and the rate.
+        self._package = Client(api_key=connection.api_key, api_url=f"{connection.api_base}/", retry_on_rate_limit=False)
+        self._timeout = httpx.Timeout(connection.timeout_seconds)
+
+    def all(self, resource: str, filters: Mapping[str, list[str]] | None = None) -> list[Any]:
+        """Return lago-python-client's model of every row of a list, each once."""
+        for reading in range(_READINGS):
+            per_page, rows, number, total = self._client.page_size, dict[str, Any](), 1, 0
+            while number:
+                page = self._page(resource, {**(filters or {}), "page": number, "per_page": per_page})
+                if page is None:
+                    break
+                rows.update((row.lago_id, row) for row in page[resource])
+                number, total = int(page["meta"].get("next_page") or 0), int(page["meta"]["total_count"])
+            if number == 0 and len(rows) == total:
+                return list(rows.values())
+            if reading:
+                self._client.wait(0.5 * reading)
+        raise LagoError(f"Lago's list of {resource} changed during each of {_READINGS} readings", "Run again")
+
+    def plan(self, plan: Any, metric_codes: Mapping[str, str]) -> Plan:
+        """Return a plan with its charges, asked for by its code if the list came without them."""
+        if plan.charges is None:
+            code = quote(plan.code, safe="")  # lago-python-client puts it into the URL as it is
+            plan = self._attempt(
+                f"plans/{code}",
+                lambda: self._package.plans.find(code, timeout=self._timeout),
+                lambda payload: self._package.plans.RESPONSE_MODEL.parse_obj(payload["plan"]),
+                {},
+            )
+        charges = plan.charges.__root__ if plan.charges is not None else ()
+        return Plan(plan.code, tuple(_charge(charge, metric_codes) for charge in charges))
+
+    def _page(self, resource: str, options: dict[str, Any]) -> Mapping[str, Any] | None:
+        """Return one page, or None if this page size is refused: then `page_size` is lower now."""
+        collection = getattr(self._package, resource)
+        try:
+            return self._attempt(
+                resource,
+                lambda: collection.find_all(options, timeout=self._timeout),
+                lambda payload: prepare_index_response(resource, collection.RESPONSE_MODEL, payload),
+                options,
+            )
+        except _PageSizeRefusedError:
+            self._client.page_size = SAFE_PAGE_SIZE
+            return None
+
+    def _attempt(
+        self,
+        path: str,
+        by_package: Callable[[], Any],
+        read: Callable[[dict[str, Any]], Any],
+        options: Mapping[str, Any],
+    ) -> Any:
+        per_page = int(options.get("per_page", 0))
+
+        def attempt() -> Any:
+            try:
+                return by_package()
+            except LagoApiError as error:
+                raise _classified(error, path, per_page) from error
+            except httpx.RequestError as error:
+                raise of_transport(error, self._client.connection.timeout_seconds) from error
+            except (ValueError, KeyError, TypeError) as error:
+                raise _unreadable(path) from error
+
+        if self._client.connection.ca_file is None:
+            return self._client.attempts(attempt)
+        reply = self._client.request("GET", path, params=options, accept=frozenset({422}))
+        if reply.status == 422:
+            raise _refused(reply.payload, path, per_page)
+        try:
+            return read(reply.payload)
+        except (LagoApiError, ValueError, KeyError, TypeError) as error:
+            raise LagoError(f"lago-python-client cannot read Lago's answer to {path}", CHECK_BASE) from error
+
+
+class _PageSizeRefusedError(Exception):
+    """Lago allows no page of this size."""
+
+
+def _classified(error: LagoApiError, path: str, per_page: int) -> Exception:
+    """Turn lago-python-client's error into ours."""
+    if error.url is None:
+        # It reports every body that is not JSON as status 500, whatever the status was.
+        return _unreadable(path)
+    if error.status_code == 422:
+        return _refused(error.response, path, per_page)
+    return of_status(error.status_code, error.response, path, asked_wait(error.status_code, error.headers or {}))
+
+
+def _refused(payload: object, path: str, per_page: int) -> Exception:
+    return _PageSizeRefusedError() if refuses_page_size(payload, per_page) else of_status(422, payload, path, None)
+
+
+def _unreadable(path: str) -> Failure:
+    return Failure(f"lago-python-client cannot read its answer to {path}", CHECK_BASE, may_have_acted=True)
+
+
+def _organization(client: LagoClient) -> Organization:
+    # A key may lack the permission, and an old server the resource; neither is worth a failed run.
+    reply = client.request("GET", "organizations", accept=frozenset({403, 404}))
+    told = reply.payload.get("organization")
+    organization: Mapping[str, Any] = told if isinstance(told, dict) else {}
+    return Organization(
+        lago_id=_text_or_none(organization.get("lago_id")),
+        name=_text_or_none(organization.get("name")),
+        event_store=_named_store(organization.get("events_store")) or _probed_store(client),
+    )
+
+
+def _named_store(name: object) -> EventStore | None:
+    if name == "postgres":
+        return "postgres"
+    return "clickhouse" if name == "clickhouse" else None
+
+
+def _probed_store(client: LagoClient) -> EventStore:
+    """Ask for enriched events, which only ClickHouse organizations have; below Lago 1.36 nobody has them."""
+    instant = "1970-01-01T00:00:00Z"
+    params = {"per_page": 1, "timestamp_from": instant, "timestamp_to": instant}
+    reply = client.request("GET", "events_enriched", params=params, accept=frozenset({403, 404}))
+    if reply.status == 403:
+        return "postgres" if reply.payload.get("code") == "endpoint_not_available" else "unknown"
+    return "clickhouse" if isinstance(reply.payload.get("events_enriched"), list) else "unknown"
+
+
+def _metric(metric: Any) -> BillableMetric:
+    return BillableMetric(
+        code=metric.code,
+        aggregation_type=metric.aggregation_type or "",
+        field_name=metric.field_name or None,
+        recurring=bool(metric.recurring),
+        expression=metric.expression or None,
+        filters=tuple((each.key or "", tuple(each.values or ())) for each in metric.filters.__root__),
+    )
+
+
+def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
+    properties = charge.properties or {}
+    return Charge(
+        lago_id=charge.lago_id,
+        metric_code=charge.billable_metric_code or metric_codes.get(charge.lago_billable_metric_id, ""),
+        charge_model=charge.charge_model or "",
+        pay_in_advance=bool(charge.pay_in_advance),
+        invoiceable=bool(charge.invoiceable),
+        prorated=bool(charge.prorated),
+        pricing_group_keys=_texts(properties.get("pricing_group_keys") or properties.get("grouped_by") or ()),
+    )
+
+
+def _subscription(subscription: Any) -> Subscription:
+    return Subscription(
+        external_id=subscription.external_id or "",
+        lago_id=subscription.lago_id,
+        external_customer_id=subscription.external_customer_id,
+        plan_code=subscription.plan_code,
+        status=subscription.status or "",
+        started_at=parsed_instant(subscription.started_at),
+        terminated_at=parsed_instant(subscription.terminated_at),
+        ending_at=parsed_instant(subscription.ending_at),
+        current_period_started_at=parsed_instant(subscription.current_billing_period_started_at),
+        current_period_ending_at=parsed_instant(subscription.current_billing_period_ending_at),
+    )
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _texts(values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(value for value in values if isinstance(value, str))
