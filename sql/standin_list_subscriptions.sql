@@ -1,0 +1,20 @@
+-- Subscriptions of the wanted statuses with plan and customer, in Lago's order; the other filters are optional.
+SELECT
+    subscriptions.*,
+    plans.code AS plan_code,
+    plans.name AS plan_name,
+    plans."interval" AS plan_interval,
+    plans.amount_currency AS plan_amount_currency,
+    customers.external_id AS external_customer_id,
+    customers.timezone
+FROM subscriptions
+INNER JOIN plans ON plans.id = subscriptions.plan_id
+INNER JOIN customers ON customers.id = subscriptions.customer_id
+WHERE
+    subscriptions.organization_id = %(organization_id)s
+    AND subscriptions.status = ANY(%(statuses)s)
+    AND (%(external_id)s::text IS NULL OR subscriptions.external_id = %(external_id)s)
+    AND (%(external_customer_id)s::text IS NULL OR customers.external_id = %(external_customer_id)s)
+    AND (%(plan_code)s::text IS NULL OR plans.code = %(plan_code)s)
+ORDER BY subscriptions.subscription_at DESC NULLS LAST, subscriptions.created_at DESC, subscriptions.id ASC
+LIMIT %(limit)s OFFSET %(offset)s
