@@ -1,7 +1,6 @@
 -- Partitions the spend logs as LiteLLM's runbook does (db_scripts/partition_spend_logs.sql, not in any wheel): the
 -- old table is set aside, and the new one is partitioned by start time, which joins the primary key. So a request
--- id can occur twice. Two partitions by day stand for those that LiteLLM's cleanup job adds on each run, so that
--- the test data of 2026-11-23 crosses a border and the rest falls into the default partition.
+-- id can occur twice. All rows fall into the default partition, as they do until LiteLLM's cleanup job adds others.
 
 ALTER TABLE "LiteLLM_SpendLogs" RENAME TO "LiteLLM_SpendLogs_legacy";
 
@@ -24,7 +23,3 @@ CREATE INDEX "LiteLLM_SpendLogs_end_user_idx" ON "LiteLLM_SpendLogs" ("end_user"
 CREATE INDEX "LiteLLM_SpendLogs_session_id_idx" ON "LiteLLM_SpendLogs" ("session_id");
 
 CREATE TABLE "LiteLLM_SpendLogs_pdefault" PARTITION OF "LiteLLM_SpendLogs" DEFAULT;
-CREATE TABLE "LiteLLM_SpendLogs_p20261122"
-    PARTITION OF "LiteLLM_SpendLogs" FOR VALUES FROM ('2026-11-22') TO ('2026-11-23');
-CREATE TABLE "LiteLLM_SpendLogs_p20261123"
-    PARTITION OF "LiteLLM_SpendLogs" FOR VALUES FROM ('2026-11-23') TO ('2026-11-24');
