@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from jobs import __version__
 from jobs.errors import ReconcileError
 
 AGREEMENT, DISCREPANCIES_REMAIN = 0, 3
@@ -26,7 +27,7 @@ Exit codes:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
-@click.version_option(package_name="litellm-lago-reconcile")
+@click.version_option(__version__)
 def cli() -> None:
     """Compare LiteLLM's spend logs with the usage events that Lago bills."""
 

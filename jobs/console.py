@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
@@ -21,7 +22,8 @@ from jobs.reconcile import Progress, Run
 if TYPE_CHECKING:
     from jobs.demo import Demo
 
-_LONGEST_NAME = 40
+_LONGEST_NAME = 26
+_MOST_ROWS = 10
 
 
 def _named(text: str) -> Text:
@@ -107,7 +109,10 @@ def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
     console.print()
     console.print(_summary_table(run))
     console.print(_spend_log_line(run.spend_logs))
-    console.print(Text(f"Report  {run.folder}"))
+    console.print(Text(f"Plan        {run.plan.events:,} events could be sent ({run.folder}/plan.jsonl)"))
+    for exceeded in run.plan.exceeded:
+        console.print(Text(f"  ! {visible(exceeded)}", "yellow"))
+    console.print(Text(f"Report      {run.folder}"))
 
 
 def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
@@ -150,16 +155,19 @@ _COUNTS = ("matched", "missing", "held", "ambiguous", "mismatched", "misattribut
 
 
 def _summary_table(run: Run) -> Table:
-    table = Table(title="Where most is wrong, by quantity", title_justify="left", show_footer=False)
-    table.add_column("subscription", overflow="fold")
-    table.add_column("model", overflow="fold")
-    for heading in ("expected", "recorded", *_COUNTS, "missing quantity"):
+    """Return the rows that matter most; kinds that the window has none of get no column."""
+    totals = [_like_summary(row) for row in run.totals]
+    kinds = [name for name in _COUNTS if name == "matched" or any(row[name] for row in totals)]
+    table = Table(title="Events, where most is wrong by quantity", title_justify="left")
+    table.add_column("subscription", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    for heading in ("expected", "recorded", *kinds, "missing quantity"):
         table.add_column(heading, justify="right")
-    for row in run.summary:
-        table.add_row(_named(row["subscription"]) or Text("(none)"), _named(row["model"]), *_cells(row))
+    for row in run.summary[:_MOST_ROWS]:
+        table.add_row(_named(row["subscription"] or "(none)"), _named(row["model"]), *_cells(row, kinds))
     table.add_section()
-    for row in run.totals:
-        table.add_row(Text("TOTAL", "bold"), _named(row["code"]), *_cells(_like_summary(row)), style="bold")
+    for row in totals:
+        table.add_row(Text("TOTAL"), _named(row["code"]), *_cells(row, kinds), style="bold")
     return table
 
 
@@ -169,9 +177,13 @@ def _like_summary(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **sides}
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    counts = [row["expected_events"], row["recorded_events"], *(row[name] for name in _COUNTS)]
-    return [*(f"{count:,}" if count else "·" for count in counts), row["missing_quantity"]]
+def _cells(row: Mapping[str, Any], kinds: list[str]) -> list[str]:
+    counts = [row["expected_events"], row["recorded_events"], *(row[name] for name in kinds)]
+    quantity = row["missing_quantity"]
+    return [
+        *(f"{count:,}" if count else "·" for count in counts),
+        "·" if quantity == "0" else f"{Decimal(quantity):,f}",
+    ]
 
 
 def _spend_log_line(spend_logs: tuple[Mapping[str, Any], ...]) -> Text:

@@ -89,15 +89,15 @@ def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_0
             simulate(SimulationSettings(MONTH_START, requests=requests, code=CODE)),
         )
         progress.step("filling LiteLLM's tables")
-        with psycopg.connect(**_connection(database)) as connection:
+        with psycopg.connect(**_connection(database), autocommit=True) as connection:
             apply_migrations(connection)
             load_spend_logs(connection, recording.spend_log_rows())
             load_spend_logs(connection, month.spend_logs())
             load_daily_end_user_spend(connection, month.daily_end_user_spend())
         progress.step("filling Lago's tables")
         lago = _organization(standin, "demo", month)
-        lago.insert_events(recording.events)
-        lago.insert_events(month.events())
+        lago.insert_events(event._asdict() for event in recording.events)
+        lago.insert_events(event._asdict() for event in month.events())
 
         def run(window: Window, name: str) -> Run:
             settings = _settings(window, output, database, standin, lago)

@@ -100,6 +100,8 @@ def judge(
     workspace.run(
         "guard_expected_events",
         charge_by=rules.charge_by.value,
+        send_closed_periods=rules.send_closed_periods,
+        allow_pay_in_advance=rules.allow_pay_in_advance,
         settled_until=naive(now - rules.settlement_lag),
         **reach,
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib.metadata import version
 from itertools import chain
 from typing import Any
 
 import orjson
 
+from jobs import __version__
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.core.caps import Caps, PlanTotal, caps_exceeded
@@ -63,7 +63,7 @@ def write_plan(
     header: dict[str, Any] = {
         "format": FORMAT,
         "sha256": "",
-        "code_version": version("litellm-lago-reconcile"),
+        "code_version": __version__,
         "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
         "rules": rules.fingerprint(),
         "caps": {"events": caps.events, "quantity": str(caps.quantity), "share": str(caps.share)},

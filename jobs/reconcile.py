@@ -254,13 +254,13 @@ def _conclude(
 def _warnings(settings: ReconcileSettings, shared_keys: int, events_without_quantity: int) -> Iterator[str]:
     if settings.rules.charge_by is ChargeBy.END_USER_ID and shared_keys:
         yield (
-            f"{shared_keys} API keys serve more than one end user: LiteLLM 1.60 to 1.90 then log a wrong end_user; "
+            f"API keys that serve more than one end user: {shared_keys}. LiteLLM 1.60 to 1.90 then log a wrong end_user; "
             "with such a version charge by key, team or user instead"
         )
     if events_without_quantity:
         yield (
-            f"{events_without_quantity} events reached Lago without the property it bills; top-ups would bill the "
-            "difference"
+            f"Events that reached Lago without the property it bills: {events_without_quantity}. Top-ups "
+            "(RECONCILE_TOP_UP) would bill the difference"
         )
 
 

@@ -244,6 +244,20 @@ SETTINGS = (
         "Length of the window of a scheduled run.",
     ),
     Setting("top_up", "RECONCILE_TOP_UP", _flag, "false", "Whether a plan completes events that billed too little."),
+    Setting(
+        "send_closed_periods",
+        "RECONCILE_SEND_CLOSED_PERIODS",
+        _flag,
+        "false",
+        "Whether events of a billing period that is over may be sent; Lago stores them and does not bill them.",
+    ),
+    Setting(
+        "allow_pay_in_advance",
+        "RECONCILE_ALLOW_PAY_IN_ADVANCE",
+        _flag,
+        "false",
+        "Whether events of charges that bill each event at once may be sent.",
+    ),
     Setting("most_events", "RECONCILE_MOST_EVENTS", _count, "100000", "Most events a plan may hold."),
     Setting("most_quantity", "RECONCILE_MOST_QUANTITY", _amount, "1000000000", "Most quantity of one code in a plan."),
     Setting("most_share", "RECONCILE_MOST_SHARE", _share, "0.5", "Most of a subscription's usage in the window."),
@@ -386,6 +400,8 @@ def _rules(settings: Settings) -> Rules:
         bill_cache_hits=settings.required("bill_cache_hits"),
         id_template=settings.optional("id_template"),
         top_up=settings.required("top_up"),
+        send_closed_periods=settings.required("send_closed_periods"),
+        allow_pay_in_advance=settings.required("allow_pay_in_advance"),
     )
 
 

@@ -74,11 +74,14 @@ reasoned AS (
                 ['held', 'no_subscription', 'Lago has no subscription with this external id']
             WHEN subscribed.active IS NULL THEN
                 ['held', 'inactive_subscription', 'the subscription was not active at this time']
-            WHEN subscribed.active.status = 'terminated' OR undecided.time < subscribed.active.period THEN
+            WHEN unsendable.transaction_id IS NOT NULL THEN
+                ['held', 'soft_deleted', 'Lago keeps a deleted event of this id and takes no other']
+            WHEN NOT $send_closed_periods
+                AND (subscribed.active.status = 'terminated' OR undecided.time < subscribed.active.period) THEN
                 ['held', 'period_closed', 'the billing period is over']
             WHEN charged.code IS NULL THEN
                 ['held', 'unknown_metric', 'the plan has no charge for this metric']
-            WHEN charged.pay_in_advance THEN
+            WHEN charged.pay_in_advance AND NOT $allow_pay_in_advance THEN
                 ['held', 'pay_in_advance', 'the charge bills each event at once']
             ELSE ['missing', NULL, NULL]
         END AS verdict
@@ -88,6 +91,8 @@ reasoned AS (
     LEFT JOIN doubtful ON doubtful.id = undecided.id
     LEFT JOIN complementary ON complementary.id = undecided.id
     LEFT JOIN open_chain ON open_chain.expected_id = undecided.id
+    LEFT JOIN unsendable ON unsendable.transaction_id
+        = transaction_id(undecided.subscription, undecided.code, undecided.part, undecided.request_id)
     LEFT JOIN charged ON charged.plan_code = subscribed.active.plan_code AND charged.code = undecided.code
 )
 SELECT id, verdict[1] AS kind, verdict[2] AS reason, verdict[3] AS detail

@@ -145,7 +145,7 @@ FACTS = SourceFacts(
     [
         ({"settled_until": DAY + timedelta(hours=1)}, "not_settled"),
         ({"spend_logs_read": 0}, "no_spend_logs"),
-        ({"oldest_spend_log": DAY + timedelta(seconds=1)}, "retention"),
+        ({"oldest_spend_log": DAY + timedelta(hours=1, seconds=1)}, "retention"),
         ({"legacy_rows": 3}, "legacy_table"),
         ({"legacy_rows": None}, "legacy_table"),
         ({"ambiguous_times": 1}, "ambiguous_times"),

@@ -76,4 +76,4 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one JSON document, keys in the given order."""
-        (self._aside / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+        (self._aside / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.window import Window
+
+
+# A gateway may be quiet this long at a window's start; more looks like rows that are gone.
+_QUIET = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def _source_reasons(window: Window, facts: SourceFacts) -> list[Reason]:
             "there are no spend logs although there was usage: disable_spend_logs is set, or retention deleted them",
         ),
         (
-            facts.oldest_spend_log is not None and facts.oldest_spend_log > window.start,
+            facts.oldest_spend_log is not None and facts.oldest_spend_log > window.start + _QUIET,
             "retention",
             f"the oldest spend log starts {_at(facts.oldest_spend_log)}, after the window does: "
             "retention may have deleted some",

@@ -38,6 +38,10 @@ class Rules:
     """How the sender derives transaction ids, if it does."""
     top_up: bool = False
     """Whether a plan completes events that billed too little."""
+    send_closed_periods: bool = False
+    """Whether events of a billing period that is over may be sent; Lago stores them and does not bill them."""
+    allow_pay_in_advance: bool = False
+    """Whether events of charges that bill each event at once may be sent."""
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over all rules: a plan made under other rules is not applied under these."""
