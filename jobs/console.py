@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -154,15 +155,25 @@ def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
 _COUNTS = ("matched", "missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned")
 
 
+_SYLLABLES = {
+    "ambiguous": "ambi-\nguous",
+    "mismatched": "mis-\nmatched",
+    "misattributed": "misattri-\nbuted",
+    "duplicated": "dupli-\ncated",
+}
+
+
 def _summary_table(run: Run) -> Table:
     """Return the rows that matter most; kinds that the window has none of get no column."""
     totals = [_like_summary(row) for row in run.totals]
     kinds = [name for name in _COUNTS if name == "matched" or any(row[name] for row in totals)]
-    table = Table(title="Events, where most is wrong by quantity", title_justify="left")
+    table = Table(
+        title="Events, where most is wrong by quantity", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     table.add_column("subscription", no_wrap=True)
     table.add_column("model", no_wrap=True)
-    for heading in ("expected", "recorded", *kinds, "missing quantity"):
-        table.add_column(heading, justify="right")
+    for heading in ("expected", "recorded", *(_SYLLABLES.get(name, name) for name in kinds), "quantity\nmissing"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in run.summary[:_MOST_ROWS]:
         table.add_row(_named(row["subscription"] or "(none)"), _named(row["model"]), *_cells(row, kinds))
     table.add_section()

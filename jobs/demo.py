@@ -6,6 +6,7 @@ in the month is compared with what the simulation really lost.
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import pandas as pd
 import psycopg
 
 from jobs.adapters.embedded_postgres import EmbeddedPostgres
@@ -83,13 +83,14 @@ class Demo:
 
 def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_000) -> Demo:
     """Run everything from nothing; leave only the runs' folders."""
-    with _services(progress) as (database, standin):
+    with _services(progress) as (server_url, standin):
+        database = database_settings(url=_url(server_url, "litellm"))
         recording, month = (
             load_recording(),
             simulate(SimulationSettings(MONTH_START, requests=requests, code=CODE)),
         )
         progress.step("filling LiteLLM's tables")
-        with psycopg.connect(**_connection(database), autocommit=True) as connection:
+        with psycopg.connect(_url(server_url, "litellm"), autocommit=True) as connection:
             apply_migrations(connection)
             load_spend_logs(connection, recording.spend_log_rows())
             load_spend_logs(connection, month.spend_logs())
@@ -110,7 +111,7 @@ def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_0
 
 
 @contextmanager
-def _services(progress: Progress) -> Iterator[tuple[DatabaseSettings, LagoStandIn]]:
+def _services(progress: Progress) -> Iterator[tuple[str, LagoStandIn]]:
     progress.step("starting an embedded PostgreSQL and the Lago stand-in")
     with (
         tempfile.TemporaryDirectory(prefix="litellm-lago-demo-") as folder,
@@ -120,21 +121,11 @@ def _services(progress: Progress) -> Iterator[tuple[DatabaseSettings, LagoStandI
             connection.execute("CREATE DATABASE litellm")
             connection.execute("CREATE DATABASE lago")
         with LagoStandIn.start(_url(server.url, "lago")) as standin:
-            yield database_settings(url=_url(server.url, "litellm")), standin
+            yield server.url, standin
 
 
 def _url(server_url: str, name: str) -> str:
     return f"{server_url.rpartition('/')[0]}/{name}"
-
-
-def _connection(database: DatabaseSettings) -> dict[str, str]:
-    return {
-        "host": database.host,
-        "port": str(database.port),
-        "dbname": database.name,
-        "user": database.username,
-        "password": database.password or "",
-    }
 
 
 def _organization(standin: LagoStandIn, name: str, month: Simulation) -> Organization:
@@ -227,9 +218,10 @@ def _truth(month: Simulation) -> Mapping[str, _Tally]:
 
 def _found(path: Path) -> Mapping[str, _Tally]:
     tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
-    columns = ["kind", "reason", "subscription", "model", "recorded_quantity", "total_tokens"]
-    for frame in pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, chunksize=100_000):
-        for row in frame.itertuples(index=False):
-            kind = f"{row.kind}: {row.reason}" if row.reason else str(row.kind)
-            tallies[kind].add((row.subscription, row.model), 1, int(row.total_tokens or row.recorded_quantity))
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            kind = f"{row['kind']}: {row['reason']}" if row["reason"] else row["kind"]
+            tallies[kind].add(
+                (row["subscription"], row["model"]), 1, int(row["total_tokens"] or row["recorded_quantity"])
+            )
     return tallies

@@ -53,9 +53,7 @@ def write_plan(
     totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
     parts = {(item.part.code, item.part.part): item for item in bound}
     events = (
-        planned_event(row, parts[row["code"], row["part"]], layout)
-        for frame in workspace.frames("planned_events")
-        for row in frame.to_dict("records")
+        planned_event(row, parts[row["code"], row["part"]], layout) for row in workspace.records("planned_events")
     )
     body = folder.scratch / "plan-events"
     with body.open("wb") as file:

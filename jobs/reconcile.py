@@ -230,8 +230,7 @@ def _conclude(
     for row in spend_logs:
         dispositions[row["disposition"]] = dispositions.get(row["disposition"], 0) + row["spend_logs"]
     check_accounting(facts["spend_logs_read"], dispositions)
-    for frame in workspace.frames("summary_rows"):
-        check_conservation(frame.to_dict("records"))
+    check_conservation(workspace.records("summary_rows"))
     counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
@@ -254,8 +253,8 @@ def _conclude(
 def _warnings(settings: ReconcileSettings, shared_keys: int, events_without_quantity: int) -> Iterator[str]:
     if settings.rules.charge_by is ChargeBy.END_USER_ID and shared_keys:
         yield (
-            f"API keys that serve more than one end user: {shared_keys}. LiteLLM 1.60 to 1.90 then log a wrong end_user; "
-            "with such a version charge by key, team or user instead"
+            f"API keys that serve more than one end user: {shared_keys}. LiteLLM 1.60 to 1.90 log a wrong end_user "
+            "then; with such a version charge by key, team or user instead"
         )
     if events_without_quantity:
         yield (

@@ -56,11 +56,17 @@ class Workspace:
         except duckdb.Error as error:
             raise ReconcileError(f"the workspace could not run {name}: {error}") from error
 
-    def rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
-        """Return a small result as dictionaries; for results that do not grow with the window."""
+    def records(self, name: str, **parameters: object) -> Iterator[dict[str, Any]]:
+        """Yield a result of any size as dictionaries, one row at a time."""
         result = self.run(name, **parameters)
         columns = [column[0] for column in result.description or []]
-        return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+        while rows := result.fetchmany(_ROWS_AT_A_TIME):
+            for row in rows:
+                yield dict(zip(columns, row, strict=True))
+
+    def rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
+        """Return a small result as dictionaries; for results that do not grow with the window."""
+        return list(self.records(name, **parameters))
 
     def frames(self, name: str, **parameters: object) -> Iterator[pd.DataFrame]:
         """Yield a result of any size as pandas frames of bounded length."""

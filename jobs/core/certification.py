@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.window import Window
 
-
 # A gateway may be quiet this long at a window's start; more looks like rows that are gone.
 _QUIET = timedelta(hours=1)
 

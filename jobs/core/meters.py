@@ -156,10 +156,10 @@ def _custom_part(number: int, table: Mapping[str, object], code: str) -> MeterPa
         raise SettingError(f"{where} has no part", 'Name it, as in part = "input"')
     if not isinstance(skip_zero, bool):
         raise SettingError(f"{where}: skip_zero must be true or false")
-    properties = {
-        name: _properties(where, name, table.get(name, {})) for name in ("dimensions", "quantities", "carried")
-    }
-    return MeterPart(chosen_code, part, skip_zero=skip_zero, **properties)
+    dimensions, quantities, carried = (
+        _properties(where, name, table.get(name, {})) for name in ("dimensions", "quantities", "carried")
+    )
+    return MeterPart(chosen_code, part, dimensions, quantities, carried, skip_zero)
 
 
 def _properties(where: str, name: str, table: object) -> Properties:
