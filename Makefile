@@ -1,0 +1,61 @@
+# Everything happens in .venv and in the temporary folder. `make demo` and `make test` need Python and make, nothing else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE = build/lock/bin/uv pip compile --no-cache --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q pyproject.toml
+
+.PHONY: help demo test lint lock clean
+
+help:
+	@echo "make demo    run the real job on real input, with an embedded PostgreSQL and a stand-in for Lago"
+	@echo "make test    run the tests; ARGS='-k name' is passed on to pytest"
+	@echo "make lint    check style, types and the direction of imports"
+	@echo "make lock    re-create locks/ from pyproject.toml"
+	@echo "make clean   remove what the others made"
+	@echo "PYTHON=...   which Python to create .venv with (3.11 to 3.13)"
+
+demo: .venv/demo.installed
+	$(BIN)/python -m jobs demo
+
+test: .venv/dev.installed
+	$(BIN)/pytest -n 2 $(ARGS)
+
+lint: .venv/dev.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# A stamp is written only when its step has ended well, so an interrupted installation is done again.
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "Python 3.11, 3.12 or 3.13 is needed, and '$(PYTHON)' is not one: name one with 'make PYTHON=python3.11 ...'" >&2; \
+		exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/demo.installed: locks/demo.txt pyproject.toml | .venv/created
+	$(INSTALL) --require-hashes -r locks/demo.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+# The demo's packages are a part of these, in the same versions.
+.venv/dev.installed: locks/dev.txt pyproject.toml | .venv/created
+	$(INSTALL) --require-hashes -r locks/dev.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	touch .venv/demo.installed $@
+
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) --all-extras --group test --group lint --group litellm --group build -o locks/dev.txt
+	$(COMPILE) --extra demo --group build -c locks/dev.txt -o locks/demo.txt
+	$(COMPILE) -c locks/dev.txt -o locks/run.txt
+	rm -rf build/lock
+
+clean:
+	rm -rf .venv build dist runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
