@@ -259,16 +259,17 @@ async def _insert_each(call: Call, events: list[NewEvent]) -> Answer:
 async def _ingest(call: Call, events: list[NewEvent], metrics: dict[str, Metric]) -> None:
     known = [event for event in events if event.code in metrics]
     unknown = [event for event in events if event.code not in metrics]
-    await call.connection.execute(query("standin_ingest_raw"), _arrays(call.tenant, events))
-    if known:
-        values = [billed_value(event.properties, metrics[event.code or ""].field_name) for event in known]
-        parameters = _arrays(call.tenant, known) | {
-            "values": values,
-            "decimal_values": [str(clickhouse_decimal(value)) for value in values],
-        }
-        await call.connection.execute(query("standin_enrich"), parameters)
-    if unknown:
-        await call.connection.execute(query("standin_dead_letter"), _arrays(call.tenant, unknown))
+    async with call.connection.transaction():
+        await call.connection.execute(query("standin_ingest_raw"), _arrays(call.tenant, events))
+        if known:
+            values = [billed_value(event.properties, metrics[event.code or ""].field_name) for event in known]
+            parameters = _arrays(call.tenant, known) | {
+                "values": values,
+                "decimal_values": [str(clickhouse_decimal(value)) for value in values],
+            }
+            await call.connection.execute(query("standin_enrich"), parameters)
+        if unknown:
+            await call.connection.execute(query("standin_dead_letter"), _arrays(call.tenant, unknown))
     _post_process(call, known)
 
 
