@@ -793,6 +793,48 @@ def test_nothing_is_billed_without_a_charge(api: Api) -> None:
     assert api.organization.billed("sub", "unknown", START, NOW).events_count == 0
 
 
+def test_nothing_is_billed_outside_a_subscriptions_life(api: Api) -> None:
+    api.organization.add_metric("tokens")
+    subscribe(api, ("tokens", {}))
+    end = START + timedelta(days=3)
+    api.organization.terminate_subscription("sub", end)
+    moments = (START - timedelta(seconds=1), START, end, end + timedelta(seconds=1))
+    load(api, *({"transaction_id": f"t{n}", "timestamp": moment} for n, moment in enumerate(moments)))
+    assert api.organization.billed("sub", "tokens", START - timedelta(days=9), NOW).events_count == 2
+    assert api.organization.billed("sub", "tokens", START, end).events_count == 1
+    assert api.organization.billed("nobody", "tokens", START, NOW).events_count == 0
+
+
+@pytest.mark.parametrize(
+    ("interval", "first", "last"),
+    [
+        ("weekly", "2026-11-15T23:00:00Z", "2026-11-22T22:59:59Z"),
+        ("monthly", "2026-10-31T23:00:00Z", "2026-11-30T22:59:59Z"),
+        ("quarterly", "2026-09-30T22:00:00Z", "2026-12-31T22:59:59Z"),
+        ("yearly", "2025-12-31T23:00:00Z", "2026-12-31T22:59:59Z"),
+    ],
+)
+def test_billing_periods_follow_the_calendar_of_the_customer(api: Api, interval: str, first: str, last: str) -> None:
+    api.organization.configure(now=datetime(2026, 11, 22, 12, tzinfo=UTC))
+    api.organization.add_plan("plan", interval=interval)
+    api.organization.add_customer("acme", timezone="Europe/Berlin")
+    api.organization.add_subscription("sub", customer="acme", plan="plan", started_at=START)
+    shown = api.http.get("subscriptions/sub").json()["subscription"]
+    assert (shown["current_billing_period_started_at"], shown["current_billing_period_ending_at"]) == (first, last)
+
+
+def test_a_given_period_takes_the_place_of_the_calendars(api: Api) -> None:
+    api.organization.add_metric("tokens")
+    api.organization.add_plan("plan", charges=[("tokens", {})])
+    api.organization.add_customer("acme")
+    given = START + timedelta(days=4)
+    api.organization.add_subscription(
+        "sub", customer="acme", plan="plan", started_at=START, current_period_started_at=given
+    )
+    load(api, {"timestamp": given - timedelta(seconds=1)}, {"transaction_id": "t2", "timestamp": given})
+    assert api.usage()["events_count"] == 1
+
+
 def test_cached_usage_goes_stale_until_an_event_was_processed(api: Api) -> None:
     api.organization.configure(usage_cache_lag_seconds=0.2)
     api.organization.add_metric("tokens")
@@ -1076,8 +1118,9 @@ def test_bulk_rows_keep_what_they_are_given(api: Api) -> None:
 
 
 def test_a_database_that_is_not_there_is_one_line() -> None:
-    with pytest.raises(LagoError, match="did not start"):
+    with pytest.raises(LagoError, match="did not start") as refusal:
         LagoStandIn.start("postgresql://nobody:secret@127.0.0.1:1/none?connect_timeout=1")
+    assert "secret" not in str(refusal.value)
 
 
 def test_it_ends_with_its_parent(database: str, tmp_path: Path) -> None:

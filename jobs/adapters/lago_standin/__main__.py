@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psycopg
 from aiohttp import web
 
 from jobs.adapters.lago_standin.control import add_control_routes
@@ -45,9 +46,10 @@ async def _serve(database_url: str, options: argparse.Namespace) -> None:
         loop.add_signal_handler(signal_number, stop.set)
     if options.until_stdin_closes:
         threading.Thread(target=_wait_for_end_of_stdin, args=(loop, stop), daemon=True).start()
+    # One plain connection first: it fails at once where the pool would go on trying.
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute(query("standin_schema"))
     async with open_pool(database_url) as pool:
-        async with pool.connection() as connection, connection.transaction():
-            await connection.execute(query("standin_schema"))
         standin = Standin(pool)
         app = application(standin)
         add_control_routes(app)

@@ -18,7 +18,7 @@ class ChargesPeriod:
     start: datetime
     """The first microsecond."""
     end: datetime
-    """The last microsecond: the end of a day, or the termination."""
+    """The last microsecond."""
 
 
 def current_period(subscription: dict[str, Any], now: datetime) -> ChargesPeriod:
@@ -33,10 +33,9 @@ def current_period(subscription: dict[str, Any], now: datetime) -> ChargesPeriod
 
 
 def charges_period(subscription: dict[str, Any], now: datetime) -> ChargesPeriod:
-    """Return the current period clipped to the subscription's own start and termination."""
+    """Return the current period of an active subscription, no earlier than its own start."""
     period = current_period(subscription, now)
-    start = max(period.start, subscription["started_at"] or period.start)
-    return ChargesPeriod(start, min(period.end, subscription["terminated_at"] or period.end))
+    return ChargesPeriod(max(period.start, subscription["started_at"]), period.end)
 
 
 def _calendar(interval: str, local: datetime) -> tuple[datetime, datetime]:
