@@ -13,7 +13,7 @@ Which door for which resource:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -22,7 +22,7 @@ from lago_python_client.exceptions import LagoApiError
 from lago_python_client.services.response import prepare_index_response
 
 from jobs.adapters.lago.failures import CHECK_BASE, Failure, of_status, of_transport
-from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, asked_wait, check_access, refuses_page_size
+from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Params, asked_wait, check_access, refuses_page_size
 from jobs.adapters.lago.instants import parsed_instant
 from jobs.core.lago_values import (
     BillableMetric,
@@ -35,6 +35,7 @@ from jobs.core.lago_values import (
 )
 from jobs.errors import LagoError
 
+_Answer = TypeVar("_Answer")
 _ALL_STATUSES = ["active", "pending", "terminated", "canceled"]  # Lago lists only active ones unless told otherwise
 _READINGS = 4
 
@@ -107,7 +108,7 @@ class _Pages:
         """Return one page, or None if this page size is refused: then `page_size` is lower now."""
         collection = getattr(self._package, resource)
         try:
-            return self._attempt(
+            page: Mapping[str, Any] = self._attempt(
                 resource,
                 lambda: collection.find_all(options, timeout=self._timeout),
                 lambda payload: prepare_index_response(resource, collection.RESPONSE_MODEL, payload),
@@ -116,17 +117,18 @@ class _Pages:
         except _PageSizeRefusedError:
             self._client.page_size = SAFE_PAGE_SIZE
             return None
+        return page
 
     def _attempt(
         self,
         path: str,
-        by_package: Callable[[], Any],
-        read: Callable[[dict[str, Any]], Any],
+        by_package: Callable[[], _Answer],
+        read: Callable[[dict[str, Any]], _Answer],
         options: Mapping[str, Any],
-    ) -> Any:
+    ) -> _Answer:
         per_page = int(options.get("per_page", 0))
 
-        def attempt() -> Any:
+        def attempt() -> _Answer:
             try:
                 return by_package()
             except LagoApiError as error:
@@ -190,7 +192,7 @@ def _named_store(name: object) -> EventStore | None:
 def _probed_store(client: LagoClient) -> EventStore:
     """Ask for enriched events, which only ClickHouse organizations have; below Lago 1.36 nobody has them."""
     instant = "1970-01-01T00:00:00Z"
-    params = {"per_page": 1, "timestamp_from": instant, "timestamp_to": instant}
+    params: Params = {"per_page": 1, "timestamp_from": instant, "timestamp_to": instant}
     reply = client.request("GET", "events_enriched", params=params, accept=frozenset({403, 404}))
     if reply.status == 403:
         return "postgres" if reply.payload.get("code") == "endpoint_not_available" else "unknown"
