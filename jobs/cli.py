@@ -4,73 +4,260 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from jobs import __version__
 from jobs.errors import ReconcileError
 
-AGREEMENT, DISCREPANCIES_REMAIN = 0, 3
+AGREEMENT, FAILED, DISCREPANCIES_REMAIN = 0, 1, 3
 
 _EXIT_CODES = """
 \b
 Exit codes:
-  0  agreement
-  1  the run failed
+  0  agreement, or everything planned was applied and verified
+  1  the run failed, or not everything planned could be applied and verified
   2  a setting or option is wrong
   3  discrepancies remain
-  4  the run was refused
+  4  the plan or run was refused
 """
+
+Command = Callable[..., None]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
 @click.version_option(__version__)
 def cli() -> None:
-    """Compare LiteLLM's spend logs with the usage events that Lago bills."""
+    """Compare LiteLLM's spend logs with the usage events that Lago bills, and send what is missing, once."""
+
+
+_OPTIONS: dict[str, tuple[str, str, str]] = {
+    "output": ("output", "FOLDER", "Folder that the run's folder is put into."),
+    "meter": ("meter", "NAME", "callback, input-output, agent-sdk or custom."),
+    "charge-by": ("lago.charge_by", "SOURCE", "Whose id is the subscription: end_user_id, user_id, team_id …"),
+}
+_BACKFILL_OPTIONS: dict[str, tuple[str, str, str]] = {
+    "ledger-url": (
+        "ledger_url",
+        "URL",
+        "Ledger: sqlite:///FILE or postgresql://…; default a file in the output folder.",
+    ),
+    "top-up": ("top_up", "true|false", "Also complete events that billed too little."),
+    "most-events": ("most_events", "N", "Cap on the events of a plan."),
+    "most-quantity": ("most_quantity", "N", "Cap on the quantity of one code in a plan."),
+    "most-share": ("most_share", "N", "Cap on the share of a subscription's usage, from 0 to 1."),
+    "slice-length": ("slice_length", "DURATION", "Length of the slices of a long window."),
+}
+
+
+def _window_options(command: Command) -> Command:
+    config = click.Path(path_type=Path)
+    for option in (
+        click.option("--config", "config_file", metavar="FILE", type=config, help="Configuration file (TOML)."),
+        click.option("--to", "end", metavar="INSTANT", help="End of the window, excluded."),
+        click.option(
+            "--from",
+            "start",
+            metavar="INSTANT",
+            help="Start of the window, included: 2026-11-01 or with time and zone.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _setting_options(options: dict[str, tuple[str, str, str]]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for name, (_, metavar, text) in reversed(options.items()):
+            command = click.option(f"--{name}", metavar=metavar, help=text)(command)
+        return command
+
+    return decorate
 
 
 @cli.command()
-@click.option(
-    "--from",
-    "start",
-    metavar="INSTANT",
-    help="Start of the window, included: 2026-11-01 or with a time and zone.",
-)
-@click.option("--to", "end", metavar="INSTANT", help="End of the window, excluded.")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration file (TOML).")
-@click.option("--output", metavar="FOLDER", help="Folder that the run's folder is put into.")
-@click.option("--meter", metavar="NAME", help="callback, input-output, agent-sdk or custom.")
-@click.option("--charge-by", metavar="SOURCE", help="Whose id is the subscription: end_user_id, user_id, team_id …")
-def reconcile(
-    start: str | None,
-    end: str | None,
-    config_file: Path | None,
-    output: str | None,
-    meter: str | None,
-    charge_by: str | None,
-) -> None:
-    """Judge a window and write the discrepancy report; nothing is written to Lago.
+@_window_options
+@_setting_options({**_OPTIONS, **_BACKFILL_OPTIONS})
+@click.option("--apply", is_flag=True, help="Send what the plan holds; without it nothing is written to Lago.")
+def reconcile(start: str | None, end: str | None, config_file: Path | None, apply: bool, **options: str | None) -> None:
+    """Judge a window and write the discrepancy report; with --apply, send what is missing in the same go.
 
     Without --from and --to the window is the last settled days (RECONCILE_WINDOW_LENGTH), ending on a full hour.
     """
+    if apply:
+        _backfill(start, end, config_file, options, command="reconcile --apply", apply=True)
     # Imported here, so that --help does not wait for pandas and DuckDB.
     from jobs import reconcile as use_case
     from jobs.console import console_progress, show_run
     from jobs.settings import load_settings, reconcile_settings
 
-    options = {"output": output, "meter": meter, "lago.charge_by": charge_by}
     now = datetime.now(UTC)
-    settings = load_settings(os.environ, config_file, {name: text for name, text in options.items() if text})
+    settings = load_settings(os.environ, config_file, _texts(options))
     request = reconcile_settings(settings, start, end, now)
     with console_progress() as progress:
         for note in settings.notes:
             progress.note(note)
         run = use_case.reconcile(request, progress, now=now, run_id=new_run_id(now))
     show_run(run)
-    sys.exit(DISCREPANCIES_REMAIN if run.discrepancies_remain else AGREEMENT)
+    sys.exit(DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT)
+
+
+@cli.command()
+@_window_options
+@_setting_options({**_OPTIONS, **_BACKFILL_OPTIONS})
+@click.option(
+    "--subscription", "subscriptions", multiple=True, metavar="ID", help="Only this subscription; repeatable."
+)
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model, as the report names it.")
+@click.option("--code", "codes", multiple=True, metavar="CODE", help="Only this billable metric.")
+@click.option("--plan", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Work this plan file.")
+@click.option("--show", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Print what a plan holds.")
+@click.option("--apply", is_flag=True, help="Send the plan; without it nothing is written to Lago.")
+def backfill(  # noqa: PLR0913, PLR0917 - one parameter per option
+    start: str | None,
+    end: str | None,
+    config_file: Path | None,
+    subscriptions: tuple[str, ...],
+    models: tuple[str, ...],
+    codes: tuple[str, ...],
+    plan: Path | None,
+    show: Path | None,
+    apply: bool,
+    **options: str | None,
+) -> None:
+    """Plan what is missing in a window, and with --apply send it so that Lago bills each request once.
+
+    A window longer than RECONCILE_SLICE_LENGTH is worked slice by slice; stopping and starting again loses nothing.
+    """
+    if show is not None:
+        from jobs.console import show_plan
+        from jobs.planning import describe_plan
+
+        show_plan(describe_plan(show))
+        sys.exit(AGREEMENT)
+    only = {"subscriptions": subscriptions, "models": models, "codes": codes}
+    _backfill(start, end, config_file, options, command="backfill", apply=apply, plan=plan, only=only)
+
+
+def _backfill(
+    start: str | None,
+    end: str | None,
+    config_file: Path | None,
+    options: dict[str, str | None],
+    *,
+    command: str,
+    apply: bool,
+    plan: Path | None = None,
+    only: dict[str, tuple[str, ...]] | None = None,
+) -> None:
+    from dataclasses import replace
+
+    from jobs.backfill import Hooks, backfill
+    from jobs.console import console_progress, show_backfill
+    from jobs.core.caps import PlanFilter
+    from jobs.settings import backfill_settings, load_settings, reconcile_settings
+
+    now = datetime.now(UTC)
+    settings = load_settings(os.environ, config_file, _texts(options))
+    request = replace(reconcile_settings(settings, start, end, now), only=PlanFilter(**(only or {})))
+    hooks = Hooks(now=lambda: datetime.now(UTC), stop=_stop_on_signals())
+    code = AGREEMENT
+    with console_progress() as progress:
+        for note in settings.notes:
+            progress.note(note)
+        worked = backfill(
+            backfill_settings(settings, request, apply=apply),
+            progress,
+            hooks,
+            run_id=new_run_id(now),
+            command=command,
+            plan=plan,
+        )
+        for result in worked:
+            show_backfill(result)
+            if result.applied is not None and not result.applied.complete:
+                code = FAILED
+            elif result.discrepancies_remain and code == AGREEMENT:
+                code = DISCREPANCIES_REMAIN
+    if hooks.stop.is_set():
+        click.echo("stopped as asked; run the same command again to go on", err=True)
+        code = FAILED
+    sys.exit(code)
+
+
+def _stop_on_signals() -> threading.Event:
+    """Return an event that Ctrl-C and SIGTERM set, so that what is under way ends cleanly; a second signal kills."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    return stop
+
+
+@cli.group(invoke_without_command=True)
+@click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option("--limit", default=20, show_default=True, help="How many runs to list.")
+@click.pass_context
+def runs(context: click.Context, config_file: Path | None, limit: int) -> None:
+    """List the runs in the ledger, newest first."""
+    context.obj = config_file
+    if context.invoked_subcommand is None:
+        from jobs.console import show_runs
+
+        with _ledger(config_file) as ledger:
+            show_runs(ledger.runs(limit))
+
+
+@runs.command("show")
+@click.argument("run_id")
+@click.pass_obj
+def show_one_run(config_file: Path | None, run_id: str) -> None:
+    """Show one run: its plans, its events, and what Lago did with them."""
+    from jobs.console import show_run_detail
+    from jobs.errors import SettingError
+
+    with _ledger(config_file) as ledger:
+        detail = ledger.run(run_id)
+        if detail is None:
+            raise SettingError(f"the ledger has no run {run_id!r}", "`litellm-lago runs` lists those it has")
+        show_run_detail(detail, ledger.run_events(run_id))
+
+
+@cli.command()
+@click.argument("request_id")
+@click.option("--from", "start", metavar="INSTANT", help="Start of the window to judge; default the scheduled one.")
+@click.option("--to", "end", metavar="INSTANT", help="End of the window to judge.")
+@click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Configuration file.")
+def explain(request_id: str, start: str | None, end: str | None, config_file: Path | None) -> None:
+    """Tell one request's whole story: spend log, match or discrepancy, plan, attempts, what Lago has now."""
+    from jobs.console import console_progress, show_story
+    from jobs.explain import explain as use_case
+    from jobs.settings import load_settings, reconcile_settings
+
+    now = datetime.now(UTC)
+    settings = load_settings(os.environ, config_file)
+    request = reconcile_settings(settings, start, end, now)
+    with _ledger(config_file) as ledger, console_progress() as progress:
+        story = use_case(request, ledger, progress, request_id=request_id, now=now)
+    show_story(story)
+
+
+def _ledger(config_file: Path | None) -> Any:
+    from jobs.adapters.ledger import Ledger
+    from jobs.settings import ledger_url, load_settings
+
+    return Ledger.open(ledger_url(load_settings(os.environ, config_file)), now=lambda: datetime.now(UTC))
 
 
 @cli.command()
@@ -83,7 +270,12 @@ def demo(output: str) -> None:
     with console_progress() as progress:
         result = use_case.demo(Path(output), progress, run_id=new_run_id(datetime.now(UTC)))
     show_demo(result)
-    sys.exit(AGREEMENT if result.finds_the_truth else 1)
+    sys.exit(AGREEMENT if result.finds_the_truth and result.bills_each_once else FAILED)
+
+
+def _texts(options: dict[str, str | None]) -> dict[str, str]:
+    known = {**_OPTIONS, **_BACKFILL_OPTIONS}
+    return {known[name.replace("_", "-")][0]: text for name, text in options.items() if text is not None}
 
 
 def new_run_id(now: datetime) -> str:

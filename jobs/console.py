@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
@@ -21,7 +21,11 @@ from jobs.core.text import visible
 from jobs.reconcile import Progress, Run
 
 if TYPE_CHECKING:
+    from jobs.backfill import Backfill
+    from jobs.core.ledger_values import EventRecord, RunDetail, RunRecord
     from jobs.demo import Demo
+    from jobs.explain import Story
+    from jobs.planning import PlanDescription
 
 _LONGEST_NAME = 26
 _MOST_ROWS = 10
@@ -148,8 +152,111 @@ def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
         if demo.finds_the_truth
         else Text("The job did not find what the simulation lost.", "bold red")
     )
+    console.rule("4. The same month applied, with top-ups")
+    for result in demo.backfills:
+        if result.applied is not None:
+            window, outcomes = result.run.window, result.applied.outcomes
+            done = ", ".join(f"{count:,} {outcome.value}" for outcome, count in sorted(outcomes.items()))
+            console.print(
+                f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}: {done}; {result.applied.verified:,} verified"
+            )
+    left = sum(result.run.plan.events for result in demo.again)
+    console.print(f"Lago bills {demo.billed:,f} tokens more; missing were {demo.due:,f}")
+    console.print(f"A second run finds {left:,} events to send")
+    if not demo.bills_each_once:
+        console.print(Text("The backfill did not bring Lago's bill to what was used.", "bold red"))
+    console.print()
     console.print(Text(f"Look at    {demo.month.folder}/discrepancies.csv  every discrepancy, one row each"))
     console.print(Text(f"           {demo.month.folder}/summary.csv        the same per subscription and model"))
+
+
+def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
+    """Print the run, and what became of its plan."""
+    show_run(result.run, stream)
+    applied = result.applied
+    if applied is None:
+        return
+    outcomes = (
+        ", ".join(f"{count:,} {outcome.value}" for outcome, count in sorted(applied.outcomes.items())) or "nothing"
+    )
+    lines = [f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)"]
+    if applied.unsent:
+        lines.append(f"  ! {applied.unsent:,} not tried, because the run was asked to stop: run it again")
+    if applied.not_verified:
+        lines.append(f"  ! {applied.not_verified:,} not seen in Lago as planned: run it again later")
+    lines += [f"  ! {text}" for text in applied.not_counted]
+    console = Console(file=stream, width=None if stream.isatty() else 150, highlight=False)
+    for line in lines:
+        console.print(Text(visible(line)))
+
+
+def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:
+    """Print what a plan holds per subscription, model, code and day, with its totals."""
+    console = Console(file=stream, width=None if stream.isatty() else 150, highlight=False)
+    header = plan.header
+    console.print(Text(f"Plan    {header['sha256']}"))
+    console.print(Text(f"Window  {header['window']['start']} to {header['window']['end']}"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("subscription", "model", "code", "day"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("events", "quantity", "spend (USD)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for group in plan.groups:
+        names = (_named(group.subscription), _named(group.model), _named(group.code), group.day)
+        table.add_row(*names, f"{group.events:,}", f"{group.quantity:,f}", f"{group.spend:,.6f}")
+    table.add_section()
+    sums = [sum(getattr(group, name) for group in plan.groups) for name in ("events", "quantity", "spend")]
+    table.add_row("TOTAL", "", "", "", f"{sums[0]:,}", f"{sums[1]:,f}", f"{sums[2]:,.6f}", style="bold")
+    console.print(table)
+
+
+def show_runs(runs: tuple[RunRecord, ...], stream: TextIO = sys.stdout) -> None:
+    """Print the runs in the ledger."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("run", "command", "window", "outcome", "counts"):
+        table.add_column(heading, no_wrap=heading != "counts")
+    for run in runs:
+        window, ended = run.started.window, run.ended
+        counts = (
+            "" if ended is None else ", ".join(f"{name} {count:,}" for name, count in ended.counts.items() if count)
+        )
+        table.add_row(
+            run.started.run_id,
+            run.started.command,
+            "" if window is None else f"{window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}",
+            "did not end" if ended is None else ended.outcome,
+            counts,
+        )
+    Console(file=stream, width=None if stream.isatty() else 180, highlight=False).print(table)
+
+
+def show_run_detail(detail: RunDetail, events: Iterable[EventRecord], stream: TextIO = sys.stdout) -> None:
+    """Print one run: its plans, how its events ended, and each event."""
+    show_runs((detail.record,), stream)
+    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    for plan in detail.plans:
+        console.print(Text(f"Plan   {plan.plan_hash}, {plan.intents:,} events written down, {visible(plan.path)}"))
+    for check in detail.checks:
+        console.print(Text(f"{'ok' if check.verified else 'NOT'}  {visible(check.subject)}: {visible(check.reason)}"))
+    for record in events:
+        event = record.event
+        outcome = record.outcome.value if record.outcome else "not sent"
+        seen = {True: "verified", False: f"not verified ({record.verification_reason})", None: "not looked for"}
+        console.print(
+            Text(
+                visible(
+                    f"{event.transaction_id}  {outcome}, {seen[record.verified]}: request {event.request_id} of "
+                    f"{event.subscription}, {event.code} {event.part}, {event.quantity}. {record.outcome_reason}"
+                )
+            )
+        )
+
+
+def show_story(story: Story, stream: TextIO = sys.stdout) -> None:
+    """Print one request's story, a line each."""
+    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    for line in story.lines:
+        console.print(Text(visible(line)))
 
 
 _COUNTS = ("matched", "missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned")

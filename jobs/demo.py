@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import tempfile
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +24,7 @@ from jobs.adapters.lago_standin import LagoStandIn, Organization
 from jobs.adapters.litellm_database import Patience
 from jobs.adapters.litellm_schema import apply_migrations
 from jobs.adapters.simulated_gateway import load_daily_end_user_spend, load_spend_logs
+from jobs.backfill import Backfill, BackfillSettings, Hooks, backfill
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
 from jobs.core.kinds import ChargeBy
@@ -66,11 +68,22 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """Both runs, and the month's findings against the truth."""
+    """Every run of the demo, and the month's findings against the truth."""
 
     recorded: Run
+    """The recorded hour."""
     month: Run
+    """The simulated month, as it was found."""
     comparisons: tuple[Comparison, ...]
+    """What the simulation lost against what was found."""
+    backfills: tuple[Backfill, ...]
+    """The same month applied, in slices, with top-ups."""
+    again: tuple[Backfill, ...]
+    """The same once more."""
+    due: Decimal
+    """Tokens of the month's spend logs that the plan could settle, counted from the spend logs."""
+    billed: Decimal
+    """How many more tokens Lago bills after the backfill than before."""
 
     @property
     def finds_the_truth(self) -> bool:
@@ -80,15 +93,18 @@ class Demo:
             for item in self.comparisons
         )
 
+    @property
+    def bills_each_once(self) -> bool:
+        """Tell whether the backfill was complete, moved Lago's bill by what was missing, and left nothing to send."""
+        complete = all(item.applied is not None and item.applied.complete for item in self.backfills)
+        return complete and self.billed == self.due and not any(item.run.plan.events for item in self.again)
+
 
 def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_000) -> Demo:
-    """Run everything from nothing; leave only the runs' folders."""
+    """Run everything from nothing; leave only the runs' folders and the ledger."""
     with _services(progress) as (server_url, standin):
         database = database_settings(url=_url(server_url, "litellm"))
-        recording, month = (
-            load_recording(),
-            simulate(SimulationSettings(MONTH_START, requests=requests, code=CODE)),
-        )
+        recording, month = load_recording(), simulate(SimulationSettings(MONTH_START, requests=requests, code=CODE))
         progress.step("filling LiteLLM's tables")
         with psycopg.connect(_url(server_url, "litellm"), autocommit=True) as connection:
             apply_migrations(connection)
@@ -100,14 +116,43 @@ def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_0
         lago.insert_events(event._asdict() for event in recording.events)
         lago.insert_events(event._asdict() for event in month.events())
 
-        def run(window: Window, name: str) -> Run:
-            settings = _settings(window, output, database, standin, lago)
-            return reconcile(settings, progress, now=DEMO_NOW, run_id=f"{run_id}-{name}")
-
-        recorded = run(RECORDED_HOUR, "recorded")
-        simulated = run(Window(MONTH_START, month.settings.month_end), "month")
+        hour = _settings(RECORDED_HOUR, output, database, standin, lago)
+        whole = replace(hour, window=Window(MONTH_START, month.settings.month_end))
+        recorded = reconcile(hour, progress, now=DEMO_NOW, run_id=f"{run_id}-recorded")
+        found = reconcile(whole, progress, now=DEMO_NOW, run_id=f"{run_id}-month")
         progress.step("comparing with the truth")
-        return Demo(recorded, simulated, tuple(_compare(month, simulated)))
+        comparisons = tuple(_compare(month, found))
+
+        applying = replace(whole, rules=replace(whole.rules, top_up=True))
+        before = _billed(lago, month)
+        backfills = _backfill(applying, progress, f"{run_id}-apply")
+        after = _billed(lago, month)
+        again = _backfill(applying, progress, f"{run_id}-again")
+        return Demo(recorded, found, comparisons, backfills, again, _due(comparisons), after - before)
+
+
+def _backfill(settings: ReconcileSettings, progress: Progress, run_id: str) -> tuple[Backfill, ...]:
+    request = BackfillSettings(
+        reconcile=settings,
+        ledger_url=f"sqlite:///{settings.output / 'ledger.sqlite'}",
+        verify_within=timedelta(seconds=60),
+        slice_length=timedelta(days=14),
+        apply=True,
+    )
+    hooks = Hooks(now=lambda: DEMO_NOW, stop=threading.Event())
+    return tuple(backfill(request, progress, hooks, run_id=run_id, command="demo"))
+
+
+def _billed(lago: Organization, month: Simulation) -> Decimal:
+    """Return what Lago bills for the month over all subscriptions, by the stand-in's own billing query."""
+    known = [row.external_id for row in month.subscriptions if row.known_to_lago]
+    end = month.settings.month_end
+    return sum((lago.billed(name, CODE, MONTH_START, end).units for name in known), Decimal(0))
+
+
+def _due(comparisons: tuple[Comparison, ...]) -> Decimal:
+    """Return the tokens that the simulation lost and that may be sent: missing, and events without their tokens."""
+    return Decimal(sum(item.lost_tokens for item in comparisons if item.kind in {"missing", "mismatched"}))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ What each step means stands in the query's own file under `sql/`; the exact assi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
@@ -33,8 +34,11 @@ STAGES = {
 }
 
 
-def load_references(workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue) -> None:
+def load_references(
+    workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue, unsendable: Iterable[str] = ()
+) -> None:
     """Bring into the workspace what the queries look things up in; both sides have been loaded before."""
+    workspace.insert("unsendable", ((identity,) for identity in unsendable))
     workspace.insert("meter_part", layout.part_rows)
     workspace.insert("metered_code", layout.code_rows)
     names = ModelNames(dict(rules.aliases))

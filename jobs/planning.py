@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,10 +14,10 @@ import orjson
 from jobs import __version__
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
-from jobs.core.caps import Caps, PlanTotal, caps_exceeded
+from jobs.core.caps import Caps, PlanFilter, PlanTotal, caps_exceeded
 from jobs.core.layout import Layout
 from jobs.core.meters import LITERAL, METADATA, BoundPart, Properties
-from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line
+from jobs.core.plan import FORMAT, PlannedEvent, checked_header, content_hash, event_line, read_event
 from jobs.core.rules import Rules
 from jobs.core.window import Window
 from jobs.errors import LawBrokenError
@@ -39,6 +40,38 @@ class PlanSummary:
     """The caps it exceeds, one sentence each; it may be applied only if there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlanGroup:
+    """One subscription's planned events of one model, code and UTC day."""
+
+    subscription: str
+    model: str
+    code: str
+    day: str
+    events: int = 0
+    quantity: Decimal = Decimal(0)
+    """What Lago would bill."""
+    spend: Decimal = Decimal(0)
+    """What the requests cost in USD, where known; a request with several events counts with each."""
+
+    def with_event(self, event: PlannedEvent) -> PlanGroup:
+        """Return the group with one event more."""
+        return replace(
+            self,
+            events=self.events + 1,
+            quantity=self.quantity + Decimal(event.quantity),
+            spend=self.spend + Decimal(event.spend or 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDescription:
+    """A plan file, for a person."""
+
+    header: Mapping[str, Any]
+    groups: tuple[PlanGroup, ...]
+
+
 def write_plan(
     workspace: Workspace,
     folder: RunFolder,
@@ -47,9 +80,11 @@ def write_plan(
     bound: tuple[BoundPart, ...],
     window: Window,
     caps: Caps,
+    only: PlanFilter,
 ) -> PlanSummary:
     """Write `plan.jsonl` into the run's folder; raise `LawBrokenError` where two events would share an id."""
-    workspace.run("plan_events", top_up=rules.top_up)
+    chosen = {"subscriptions": only.subscriptions, "models": only.models, "codes": only.codes}
+    workspace.run("plan_events", top_up=rules.top_up, **{name: list(values) for name, values in chosen.items()})
     totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
     parts = {(item.part.code, item.part.part): item for item in bound}
     events = (
@@ -65,6 +100,7 @@ def write_plan(
         "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
         "rules": rules.fingerprint(),
         "caps": {"events": caps.events, "quantity": str(caps.quantity), "share": str(caps.share)},
+        "only": chosen,
         "events": sum(total.events for total in totals),
     }
     with body.open("rb") as lines:
@@ -128,7 +164,19 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def read_lines(path: Any) -> Iterator[bytes]:
+def describe_plan(path: Path) -> PlanDescription:
+    """Return what a plan file holds; raise `RefusedError` where it was edited or is none."""
+    lines = read_lines(path)
+    header = checked_header(next(lines, b""), lines)
+    groups: dict[tuple[str, str, str, str], PlanGroup] = {}
+    for line in islice(read_lines(path), 1, None):
+        event = read_event(line)
+        key = (event.subscription, event.model, event.code, f"{event.time:%Y-%m-%d}")
+        groups[key] = groups.get(key, PlanGroup(*key)).with_event(event)
+    return PlanDescription(header, tuple(groups[key] for key in sorted(groups)))
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
     """Yield a plan file's lines without their line breaks."""
     with path.open("rb") as file:
         for line in file:

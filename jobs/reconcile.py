@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,13 +15,13 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.litellm_database import Patience, open_spend_logs
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
-from jobs.core.caps import Caps
+from jobs.core.caps import Caps, PlanFilter
 from jobs.core.certification import Reason, SourceFacts, reasons_against
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.lago_values import Catalogue, LagoConnection
 from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.layout import Layout, lay_out
-from jobs.core.meters import bind
+from jobs.core.meters import BoundPart, bind
 from jobs.core.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.rules import Rules
 from jobs.core.spend_log_values import (
@@ -67,6 +68,10 @@ class ReconcileSettings:
     """How long to try to connect."""
     lago: LagoConnection
     """Lago's API."""
+    only: PlanFilter = field(default_factory=PlanFilter)
+    """Which part of what is missing goes into the plan."""
+    unsendable: tuple[str, ...] = ()
+    """Ids that Lago has refused before because it keeps a deleted event of that id."""
     threads: int | None = None
     """Of the workspace; all cores where None."""
 
@@ -114,45 +119,75 @@ class Run:
         return not self.reasons
 
     @property
-    def discrepancies_remain(self) -> bool:
-        """Tell whether any discrepancy is left that bills something; a held event of no quantity bills nothing."""
-        return sum(self.kinds.values()) > self.held.get(HoldReason.ZERO_QUANTITY, 0)
+    def billing_discrepancies(self) -> int:
+        """Count the discrepancies but for held events of no quantity, which bill nothing."""
+        return sum(self.kinds.values()) - self.held.get(HoldReason.ZERO_QUANTITY, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """What is kept of LiteLLM's database once it has been read."""
+class Reading:
+    """What a run has read, besides the rows in its workspace."""
 
+    catalogue: Catalogue
+    """What Lago knows."""
+    bound: tuple[BoundPart, ...]
+    """The meter, bound to Lago's metrics."""
+    layout: Layout
+    """Where its values stand in the workspace."""
     schema: SpendLogsSchema
+    """The spend-log table that was found."""
     bounds: SpendLogsBounds
+    """Its first and last times."""
     legacy_rows: int | None
+    """The window's rows in the table that partitioning has put aside; None where it may not be read."""
 
 
 def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str) -> Run:
     """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave nothing."""
-    _refuse_future(settings.window, now)
     name = f"{_compact(settings.window.start)}-{_compact(settings.window.end)}-{run_id}"
-    with LagoClient(settings.lago) as client, RunFolder(settings.output, name) as folder:
+    with RunFolder(settings.output, name) as folder:
+        with judged_workspace(settings, folder.scratch, progress, now=now) as (workspace, reading):
+            progress.step("checking and reporting")
+            facts = _facts(workspace, settings, reading, now)
+            plan = write_plan(
+                workspace,
+                folder,
+                settings.rules,
+                reading.layout,
+                reading.bound,
+                settings.window,
+                settings.caps,
+                settings.only,
+            )
+            run = _conclude(workspace, settings, facts, plan, folder.path, run_id)
+            _report(folder, workspace, settings, reading, facts, run, now)
+        folder.discard_scratch()
+    return run
+
+
+@contextmanager
+def judged_workspace(
+    settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime
+) -> Iterator[tuple[Workspace, Reading]]:
+    """Read both sides into a workspace in this folder, judge the window, and yield both."""
+    _refuse_future(settings.window, now)
+    with (
+        LagoClient(settings.lago) as client,
+        Workspace(folder, memory_limit=settings.memory_limit, threads=settings.threads) as workspace,
+    ):
         progress.step("reading Lago's catalogue")
         catalogue = read_catalogue(client)
         bound = bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics})
         layout = lay_out(bound, settings.rules.charge_by_path, settings.rules.id_template)
-        with Workspace(folder.scratch, memory_limit=settings.memory_limit, threads=settings.threads) as workspace:
-            # Spend logs first: an event that arrives between the two readings is then seen, and not reported missing.
-            progress.step("reading spend logs")
-            source = _read_spend_logs(workspace, settings, layout, progress)
-            progress.step("reading Lago's events")
-            _read_events(workspace, settings, layout, client, progress)
-            load_references(workspace, settings.rules, layout, catalogue)
-            progress.step("matching")
-            judge(workspace, settings.rules, layout, catalogue, settings.window, now)
-            progress.step("checking and reporting")
-            facts = _facts(workspace, settings, source, now)
-            plan = write_plan(workspace, folder, settings.rules, layout, bound, settings.window, settings.caps)
-            run = _conclude(workspace, settings, facts, plan, folder.path, run_id)
-            _report(folder, workspace, settings, source.schema, catalogue, facts, run, now)
-        folder.discard_scratch()
-    return run
+        # Spend logs first: an event that arrives between the two readings is then seen, and not reported missing.
+        progress.step("reading spend logs")
+        found = _read_spend_logs(workspace, settings, layout, progress)
+        progress.step("reading Lago's events")
+        _read_events(workspace, settings, layout, client, progress)
+        progress.step("matching")
+        load_references(workspace, settings.rules, layout, catalogue, settings.unsendable)
+        judge(workspace, settings.rules, layout, catalogue, settings.window, now)
+        yield workspace, Reading(catalogue, bound, layout, *found)
 
 
 def _refuse_future(window: Window, now: datetime) -> None:
@@ -163,7 +198,9 @@ def _refuse_future(window: Window, now: datetime) -> None:
         )
 
 
-def _read_spend_logs(workspace: Workspace, settings: ReconcileSettings, layout: Layout, progress: Progress) -> _Source:
+def _read_spend_logs(
+    workspace: Workspace, settings: ReconcileSettings, layout: Layout, progress: Progress
+) -> tuple[SpendLogsSchema, SpendLogsBounds, int | None]:
     with open_spend_logs(
         settings.database,
         statement_timeout=settings.statement_timeout,
@@ -187,7 +224,7 @@ def _read_spend_logs(workspace: Workspace, settings: ReconcileSettings, layout: 
         if table in spend_logs.schema.daily_tables and first_day < day_after:
             last_day = day_after - timedelta(days=1)
             workspace.load("load_daily_totals", spend_logs.read_daily(table, first_day.date(), last_day.date()))
-        return _Source(
+        return (
             spend_logs.schema,
             spend_logs.bounds(settings.clock),
             spend_logs.count_legacy(settings.window, clock=settings.clock, longest_call=settings.rules.longest_call),
@@ -207,7 +244,7 @@ def _read_events(
     workspace.load("load_listed_events", events)
 
 
-def _facts(workspace: Workspace, settings: ReconcileSettings, source: _Source, now: datetime) -> dict[str, Any]:
+def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, now: datetime) -> dict[str, Any]:
     (counted,) = workspace.rows(
         "source_facts",
         start=naive(settings.window.start),
@@ -217,8 +254,8 @@ def _facts(workspace: Workspace, settings: ReconcileSettings, source: _Source, n
     return {
         **counted,
         "settled_until": now - settings.rules.settlement_lag,
-        "oldest_spend_log": source.bounds.oldest_start,
-        "legacy_rows": source.legacy_rows,
+        "oldest_spend_log": reading.bounds.oldest_start,
+        "legacy_rows": reading.legacy_rows,
     }
 
 
@@ -267,8 +304,7 @@ def _report(
     folder: RunFolder,
     workspace: Workspace,
     settings: ReconcileSettings,
-    schema: SpendLogsSchema,
-    catalogue: Catalogue,
+    reading: Reading,
     facts: dict[str, Any],
     run: Run,
     now: datetime,
@@ -297,11 +333,11 @@ def _report(
             "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
             "sources": {
                 **facts,
-                "postgres_version": schema.server_version,
-                "spend_log_columns": sorted(schema.columns),
-                "partitioned": schema.partitioned,
-                "has_start_time_index": schema.has_start_time_index,
-                "event_store": catalogue.organization.event_store,
+                "postgres_version": reading.schema.server_version,
+                "spend_log_columns": sorted(reading.schema.columns),
+                "partitioned": reading.schema.partitioned,
+                "has_start_time_index": reading.schema.has_start_time_index,
+                "event_store": reading.catalogue.organization.event_store,
             },
             "rows": rows,
         },

@@ -18,6 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs.adapters.litellm_database import Patience
+from jobs.backfill import BackfillSettings
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
 from jobs.core.durations import parse_duration
@@ -243,6 +244,9 @@ SETTINGS = (
         "3d",
         "Length of the window of a scheduled run.",
     ),
+    Setting("ledger_url", "RECONCILE_LEDGER_URL", _text, None, "Ledger: sqlite:/// or postgresql://.", secret=True),
+    Setting("verify_within", "RECONCILE_VERIFY_WITHIN", parse_duration, "90s", "How long to wait for Lago to show it."),
+    Setting("slice_length", "RECONCILE_SLICE_LENGTH", parse_duration, "7d", "A longer backfill is worked in slices."),
     Setting("top_up", "RECONCILE_TOP_UP", _flag, "false", "Whether a plan completes events that billed too little."),
     Setting(
         "send_closed_periods",
@@ -379,6 +383,23 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         patience=Patience(attempts=settings.required("database.connect_attempts")),
         lago=_lago(settings),
         threads=settings.optional("threads"),
+    )
+
+
+def ledger_url(settings: Settings) -> str:
+    """Return where the ledger is: as set, or a file in the output folder."""
+    found: str | None = settings.optional("ledger_url")
+    return found or f"sqlite:///{settings.required('output') / 'ledger.sqlite'}"
+
+
+def backfill_settings(settings: Settings, request: ReconcileSettings, *, apply: bool) -> BackfillSettings:
+    """Return what a backfill is asked to do; `request` is the reconcile run that it begins with."""
+    return BackfillSettings(
+        reconcile=request,
+        ledger_url=ledger_url(settings),
+        verify_within=settings.required("verify_within"),
+        slice_length=settings.required("slice_length"),
+        apply=apply,
     )
 
 

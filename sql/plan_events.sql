@@ -41,4 +41,7 @@ SELECT
 FROM expected_event AS expected
 JOIN judged_expected AS judged ON judged.id = expected.id
 LEFT JOIN top_up ON top_up.id = expected.id
-WHERE judged.kind = 'missing' OR top_up.id IS NOT NULL
+WHERE (judged.kind = 'missing' OR top_up.id IS NOT NULL)
+    AND (len($subscriptions) = 0 OR list_contains($subscriptions, expected.subscription))
+    AND (len($models) = 0 OR list_contains($models, expected.model_key))
+    AND (len($codes) = 0 OR list_contains($codes, expected.code))

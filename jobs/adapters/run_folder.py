@@ -17,6 +17,14 @@ from jobs.core.text import spreadsheet_safe
 from jobs.errors import SettingError
 
 
+def replace_file(path: Path, lines: Iterable[bytes]) -> None:
+    """Put a file in place whole: another reader sees the old one or the new one."""
+    aside = path.with_name(f".{path.name}.partial")
+    with aside.open("wb") as file:
+        file.writelines(lines)
+    aside.replace(path)
+
+
 class RunFolder:
     """A context manager: on success the folder appears under its name, on failure nothing is left."""
 

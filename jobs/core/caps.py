@@ -22,6 +22,16 @@ class Caps:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanFilter:
+    """Which part of what is missing a plan holds; an empty tuple means everything."""
+
+    subscriptions: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    """Model keys, as the report names models."""
+    codes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlanTotal:
     """One subscription's part of a plan, for one code."""
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+
+from jobs.core.text import spreadsheet_safe
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +21,29 @@ class Columns:
 
 
 _TEXTS = frozenset(
-    "subscription model code part request_id transaction_id recorded_subscription call_type api_key source".split()
+    """
+    subscription model code part request_id transaction_id recorded_subscription call_type api_key source
+    reason verification
+    """.split()
 )
 
 
 def _columns(names: str) -> Columns:
     listed = tuple(names.split())
     return Columns(listed, _TEXTS.intersection(listed))
+
+
+def csv_lines(columns: Columns, rows: Iterable[Mapping[str, str]]) -> Iterator[bytes]:
+    """Yield a CSV's lines, its header first, strangers' text made safe for a spreadsheet."""
+    yield _csv_line(columns.names)
+    for row in rows:
+        yield _csv_line(spreadsheet_safe(row[name]) if name in columns.texts else row[name] for name in columns.names)
+
+
+def _csv_line(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
 
 
 DISCREPANCY_COLUMNS = _columns(
@@ -42,6 +63,11 @@ SUMMARY_COLUMNS = _columns(
     misattributed_recorded_events misattributed_recorded_quantity
     ambiguous_events ambiguous_quantity missing_events missing_quantity held_events held_quantity
     duplicated_events duplicated_quantity orphaned_events orphaned_quantity
+    """
+)
+OUTCOME_COLUMNS = _columns(
+    """
+    transaction_id subscription model code part request_id timestamp quantity outcome reason verified verification
     """
 )
 USAGE_COLUMNS = _columns("subscription model day requests prompt_tokens completion_tokens total_tokens spend")

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 from psycopg.rows import dict_row
@@ -101,6 +102,14 @@ class SpendLogs:
             return None
         row = _one_row(self.snapshot, "count_legacy_spend_logs", _asked(window, clock, longest_call))
         return int(row["spend_logs"])
+
+    def ended(self, request_id: str, clock: SourceClock) -> datetime | None:
+        """Return when a request ended, or None if there is no spend log of it."""
+        naive: datetime | None = _one_row(self.snapshot, "find_spend_log", {"request_id": request_id})["ended"]
+        if naive is None:
+            return None
+        local = naive.replace(tzinfo=ZoneInfo(clock.zone)).astimezone(UTC)
+        return local if clock.utc_since is None or local < clock.utc_since else naive.replace(tzinfo=UTC)
 
     def require_zone(self, clock: SourceClock) -> None:
         """Raise `SettingError` if PostgreSQL does not know the clock's zone by name."""
