@@ -130,7 +130,7 @@ CREATE INDEX IF NOT EXISTS index_events_on_organization_id_and_transaction_id
 ON events (organization_id, transaction_id) WHERE deleted_at IS NULL;
 
 CREATE TABLE IF NOT EXISTS events_raw (
-    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    seq bigint GENERATED ALWAYS AS IDENTITY,
     organization_id uuid NOT NULL,
     external_subscription_id text NOT NULL,
     transaction_id text NOT NULL,
@@ -146,7 +146,7 @@ CREATE INDEX IF NOT EXISTS index_events_raw_on_timestamp ON events_raw (organiza
 CREATE INDEX IF NOT EXISTS index_events_raw_on_transaction_id ON events_raw (organization_id, transaction_id);
 
 CREATE TABLE IF NOT EXISTS events_enriched (
-    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    seq bigint GENERATED ALWAYS AS IDENTITY,
     organization_id uuid NOT NULL,
     external_subscription_id text NOT NULL,
     transaction_id text NOT NULL,

@@ -119,7 +119,7 @@ STANDIN = web.AppKey("standin", Standin)
 
 
 def open_pool(database_url: str) -> AsyncConnectionPool[Connection]:
-    """Return a pool that is still to be opened; UTC, and a fresh plan for every set of parameters."""
+    """Return a pool that is still to be opened; UTC, a fresh plan for every set of parameters, no waiting for disks."""
     return AsyncConnectionPool(
         database_url,
         min_size=2,
@@ -128,7 +128,7 @@ def open_pool(database_url: str) -> AsyncConnectionPool[Connection]:
         kwargs={
             "autocommit": True,
             "row_factory": dict_row,
-            "options": "-c timezone=UTC -c plan_cache_mode=force_custom_plan -c jit=off",
+            "options": "-c timezone=UTC -c plan_cache_mode=force_custom_plan -c jit=off -c synchronous_commit=off",
         },
     )
 
