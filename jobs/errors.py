@@ -31,6 +31,10 @@ class LagoError(ReconcileError):
     """Lago cannot be reached, refuses the key, or answers in a way that cannot be used."""
 
 
+class LedgerError(ReconcileError):
+    """The ledger cannot be reached, read or written."""
+
+
 class LawBrokenError(ReconcileError):
     """A run-time check of one of the product's laws failed: nothing it computed may be trusted."""
 

@@ -1,0 +1,6 @@
+"""The append-only ledger of runs, plans and sent events, and the lock that lets one run at a time apply."""
+
+from jobs.adapters.ledger.ledger import Ledger
+from jobs.adapters.ledger.lock import ALL, RunLock
+
+__all__ = ["ALL", "Ledger", "RunLock"]
