@@ -67,11 +67,14 @@ class _Reader:
     def read(self, by_id: bool) -> None:
         for group in self._groups():
             whole = self._list(group, most_pages=len(group))
-            for position in group:
-                if self.sightings[position] is Sighting.SAME:
-                    continue
-                if not whole or (by_id and self.sightings[position] is not Sighting.OTHER):
-                    self._show(position, listed=whole)
+            if whole and not by_id:
+                continue
+            settled = (Sighting.SAME, Sighting.OTHER) if whole else (Sighting.SAME,)
+            doubtful = [position for position in group if self.sightings[position] not in settled]
+            for position in doubtful:
+                self.sightings[position] = Sighting.UNREAD
+            for position in doubtful:
+                self._show(position, listed=whole)
 
     def _groups(self) -> list[list[int]]:
         groups: dict[tuple[str, str], list[int]] = {}
@@ -119,12 +122,16 @@ class _Reader:
         reply = self._client.request("GET", path, retry=self._retry, accept=frozenset({404}))
         stored = reply.payload.get("event")
         if reply.status == 404:
+            if reply.payload.get("code") != "event_not_found":
+                raise LagoUnansweredError("a 404 that is not Lago's", CHECK_BASE, may_have_acted=False)
             self.sightings[position] = Sighting.ABSENT
         elif not isinstance(stored, dict):
             raise LagoError(f"what answers at {self._client.host} is not one of Lago's events", CHECK_BASE)
         elif stored.get("external_subscription_id") == event.subscription:
             self._compare(stored, (position,))
-        if self.sightings[position] in (Sighting.UNREAD, Sighting.OTHER) and not listed:
+        elif listed:
+            self.sightings[position] = Sighting.ABSENT
+        if not listed and self.sightings[position] in (Sighting.UNREAD, Sighting.OTHER):
             # Another event has this id too and stands before ours.
             self._list([position], _MOST_PAGES_FOR_ONE)
 

@@ -16,7 +16,14 @@ from typing import Any
 
 import orjson
 
-from jobs.adapters.lago.failures import Failure, LagoUnansweredError, RetryPolicy, any_failure, surely_not_done
+from jobs.adapters.lago.failures import (
+    CHECK_BASE,
+    Failure,
+    LagoUnansweredError,
+    RetryPolicy,
+    any_failure,
+    surely_not_done,
+)
 from jobs.adapters.lago.http import LagoClient, Reply
 from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.core.lago_answers import as_text, read_batch_refusal, read_single_refusal
@@ -254,10 +261,9 @@ class _Batch:
                 retry=lambda problem: surely_not_done(problem) and not self._sender.over(),
                 accept=frozenset({422}),
             )
-            if reply.status != 422 and not _acknowledges(reply.payload, len(payloads)):
-                raise LagoUnansweredError(
-                    f"HTTP {reply.status} with an answer that is not about the events sent", "", may_have_acted=True
-                )
+            if not _is_about(reply, len(payloads)):
+                what = f"HTTP {reply.status} with a body that is not Lago's answer to events"
+                raise LagoUnansweredError(what, CHECK_BASE, may_have_acted=True)
             status = reply.status
             failure = as_text(reply.payload.get("error_details")) if status == 422 else ""
             return reply
@@ -374,10 +380,13 @@ class _Batch:
         self._client.wait(random.uniform(0.0, ceiling))  # noqa: S311 - jitter, not a secret
 
 
-def _acknowledges(payload: Mapping[str, Any], size: int) -> bool:
+def _is_about(reply: Reply, size: int) -> bool:
+    """Return whether this is an answer to so many events: a proxy's page and a torn body prove nothing."""
+    if reply.status == 422:
+        return "error_details" in reply.payload
     if size == 1:
-        return isinstance(payload.get("event"), Mapping)
-    listed = payload.get("events")
+        return isinstance(reply.payload.get("event"), Mapping)
+    listed = reply.payload.get("events")
     return isinstance(listed, list) and len(listed) == size
 
 

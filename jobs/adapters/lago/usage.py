@@ -48,7 +48,7 @@ def _units(client: LagoClient, customer: str, subscription: str, codes: frozense
         params={"external_subscription_id": subscription, "apply_taxes": "false"},
         accept=_ABSENT,
     )
-    if reply.status in _ABSENT:
+    if reply.status in _ABSENT and "code" in reply.payload:
         return {}
     usage = reply.payload.get("customer_usage")
     charges = usage.get("charges_usage") if isinstance(usage, dict) else None
