@@ -219,6 +219,15 @@ def test_recording_again_changes_nothing(ledger: Ledger) -> None:
         ledger.record_intents("no such plan", "r1", [planned(1)])
 
 
+def test_events_that_can_never_be_sent(ledger: Ledger) -> None:
+    """Only a refusal for a deleted event of the same id is for good, and each id is told once."""
+    begin(ledger, "r1", planned(1), planned(2), planned(3))
+    reasons = ((planned(1), "soft_deleted: 422"), (planned(2), "no code"), (planned(1), "soft_deleted: again"))
+    ledger.record_outcomes("r1", [EventOutcome(one, Outcome.REJECTED, reason) for one, reason in reasons], NOON)
+    ledger.record_outcomes("r1", [EventOutcome(planned(3), Outcome.UNKNOWN, "soft_deleted")], NOON)
+    assert list(ledger.refused_for_good()) == ["llr1-00000001"]
+
+
 def test_an_event_may_stand_in_several_plans(ledger: Ledger) -> None:
     """An event that one run did not get to send is planned again by the next, and the story names both."""
     begin(ledger, "r1", planned(1), planned(2))
