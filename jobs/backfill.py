@@ -7,6 +7,7 @@ ledger is told everything and asked nothing, but for ids that Lago has refused f
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -21,12 +22,14 @@ from typing import Any
 
 from jobs import __version__
 from jobs.adapters.lago.catalogue import read_catalogue
+from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.adapters.lago.sending import SentBatch, send_events
 from jobs.adapters.lago.usage import read_current_usage
 from jobs.adapters.ledger import Ledger, RunLock
 from jobs.adapters.run_folder import replace_file
+from jobs.adapters.workspace import Workspace
 from jobs.core.lago_values import Catalogue
 from jobs.core.ledger_values import AttemptMade, EventRecord, RunStarted
 from jobs.core.plan import Outcome, PlannedEvent, checked_header, event_line, read_event
@@ -36,7 +39,7 @@ from jobs.errors import RefusedError
 from jobs.planning import PLAN_FILE, read_lines
 from jobs.reconcile import Progress, ReconcileSettings, Run, reconcile
 
-_VERIFIED_AT_ONCE = 500
+_LOOKED_UP_AT_ONCE = 500
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
 
 
@@ -268,41 +271,53 @@ class _Slice:
         self.hooks.step("intents: written")
         self.progress.step("sending")
         sent = _Sent(self, total)
-        send_events(client, _events(path), on_batch=sent.take, stop=self.hooks.stop, step=self.hooks.step)
+        computed = {
+            metric.code: metric.field_name for metric in catalogue.metrics if metric.expression and metric.field_name
+        }
+        send_events(
+            client, _events(path), on_batch=sent.take, stop=self.hooks.stop, step=self.hooks.step, computed=computed
+        )
         self.progress.step("verifying")
         self.hooks.step("verify: begin")
-        verified, not_verified = self._verify(client, path, sent)
+        verified, not_verified = self._verify(client, path, computed)
         not_counted = self._verify_usage(client, pairs, codes, before, sent.quantity, catalogue)
         self.hooks.step("verify: done")
         self._write_outcomes(run.folder)
         return Applied(dict(sent.outcomes), total - sum(sent.outcomes.values()), verified, not_verified, not_counted)
 
-    def _verify(self, client: LagoClient, path: Path, sent: _Sent) -> tuple[int, int]:
-        """Look for every planned event in Lago; once a list of them was waited for in vain, look only once."""
-        found = 0
-        looked_at = 0
-        patience = self.settings.verify_within.total_seconds()
-        for events in _in_lists(_events(path)):
-            sightings, complete = self._look_up(client, events, patience)
-            patience = patience if complete else 0
-            results = [
-                (event.transaction_id, sighting is Sighting.SAME, _UNSEEN.get(sighting, ""))
-                for event, sighting in zip(events, sightings, strict=True)
-            ]
-            self.ledger.record_verifications(self.run_id, results, self.hooks.now())
-            found += sum(verified for _, verified, _ in results)
-            looked_at += len(events)
-            self.progress.count(looked_at, sent.total)
-        return found, looked_at - found
+    def _verify(self, client: LagoClient, path: Path, computed: Mapping[str, str]) -> tuple[int, int]:
+        """List the hours that the plan's events lie in until Lago shows each as planned, or patience ends."""
+        hours, names = _hours_and_names(path)
+        names = tuple(name for name in names if name not in computed.values())
+        deadline, wait = time.monotonic() + self.settings.verify_within.total_seconds(), _FIRST_WAIT
+        settings = self.settings.reconcile
+        with (
+            tempfile.TemporaryDirectory(prefix="litellm-lago-verify-") as folder,
+            Workspace(Path(folder), memory_limit=settings.memory_limit, threads=settings.threads) as workspace,
+        ):
+            workspace.insert("sent_event", (_sent_row(event, names) for event in _events(path)))
+            codes = tuple(sorted({event.code for event in _events(path)}))
+            while True:
+                workspace.run("clear_listed_events")
+                for window in hours:
+                    listed = read_events(
+                        client, codes=codes, window=window, property_names=names, progress=self.progress.count
+                    )
+                    workspace.load("load_listed_events", listed)
+                unseen = sum(not row["verified"] for row in workspace.records("verify_sent_events"))
+                if not unseen or time.monotonic() + wait > deadline or self.hooks.stop.wait(wait):
+                    break
+                wait = min(2 * wait, _LONGEST_WAIT)
+            seen = 0
 
-    def _look_up(self, client: LagoClient, events: list[PlannedEvent], patience: float) -> tuple[list[Sighting], bool]:
-        deadline, wait = time.monotonic() + patience, _FIRST_WAIT
-        while True:
-            sightings = look_up(client, events, by_id=False, computed={})
-            complete = all(sighting is Sighting.SAME for sighting in sightings)
-            if complete or time.monotonic() + wait > deadline or self.hooks.stop.wait(wait):
-                return list(sightings), complete
-            wait = min(2 * wait, _LONGEST_WAIT)
+            def results() -> Iterator[tuple[str, bool, str]]:
+                nonlocal seen
+                for row in workspace.records("verify_sent_events"):
+                    seen += row["verified"]
+                    yield row["transaction_id"], row["verified"], row["reason"]
+
+            self.ledger.record_verifications(self.run_id, results(), self.hooks.now())
+        return seen, unseen
 
     def _verify_usage(
         self,
@@ -340,13 +355,6 @@ class _Slice:
     def _write_outcomes(self, folder: Path) -> None:
         rows = (_outcome_row(record) for record in self.ledger.run_events(self.run_id))
         replace_file(folder / "outcomes.csv", csv_lines(OUTCOME_COLUMNS, rows))
-
-
-_UNSEEN = {
-    Sighting.ABSENT: "not visible in Lago",
-    Sighting.OTHER: "in Lago with another content",
-    Sighting.UNREAD: "Lago gave no usable answer",
-}
 
 
 class _Sent:
@@ -410,12 +418,36 @@ def _with_header(plan: Path, lines: Iterator[bytes]) -> Iterator[bytes]:
     yield from lines
 
 
+def _hours_and_names(path: Path) -> tuple[list[Window], tuple[str, ...]]:
+    """Return the stretches of whole hours that a plan's events lie in, and the names of all their properties."""
+    hours: set[datetime] = set()
+    names: dict[str, None] = {}
+    for event in _events(path):
+        hours.add(event.time.replace(minute=0, second=0, microsecond=0))
+        names |= dict.fromkeys(name for name, _ in event.properties)
+    stretches: list[Window] = []
+    for hour in sorted(hours):
+        end = hour + timedelta(hours=1)
+        if stretches and stretches[-1].end == hour:
+            stretches[-1] = Window(stretches[-1].start, end)
+        else:
+            stretches.append(Window(hour, end))
+    return stretches, tuple(names)
+
+
+def _sent_row(event: PlannedEvent, names: tuple[str, ...]) -> tuple[object, ...]:
+    properties = dict(event.properties)
+    milliseconds = int(Decimal(event.timestamp) * 1000)
+    values = [properties.get(name) for name in names]
+    return event.transaction_id, event.subscription, event.code, milliseconds, values
+
+
 def _fingerprint(line: bytes) -> bytes:
     return hashlib.sha256(line).digest()
 
 
 def _in_lists(events: Iterator[PlannedEvent]) -> Iterator[list[PlannedEvent]]:
-    while some := list(islice(events, _VERIFIED_AT_ONCE)):
+    while some := list(islice(events, _LOOKED_UP_AT_ONCE)):
         yield some
 
 

@@ -137,3 +137,12 @@ CREATE TABLE daily_total (
     failed_requests HUGEINT
 );
 CREATE TABLE daily_model (model VARCHAR, provider VARCHAR, model_key VARCHAR NOT NULL);
+
+-- The part of a plan that a verification reads back, its properties in the order that was asked of Lago.
+CREATE TABLE sent_event (
+    transaction_id VARCHAR NOT NULL,
+    subscription VARCHAR NOT NULL,
+    code VARCHAR NOT NULL,
+    timestamp_ms BIGINT NOT NULL,
+    properties VARCHAR[] NOT NULL
+);

@@ -1,0 +1,27 @@
+-- Which planned events Lago now shows with the planned content, and what is wrong with the others. Lago before 1.48
+-- may show a time one millisecond early. Runs on DuckDB.
+SELECT
+    sent.transaction_id,
+    coalesce(bool_or(listed.is_equal), false) AS verified,
+    CASE
+        WHEN bool_or(listed.is_equal) THEN ''
+        WHEN count(listed.is_equal) = 0 THEN 'not visible in Lago'
+        ELSE 'in Lago with another content'
+    END AS reason
+FROM sent_event AS sent
+LEFT JOIN (
+    SELECT
+        wanted.transaction_id,
+        wanted.subscription,
+        coalesce(
+            listed.code = wanted.code AND listed.properties = wanted.properties
+                AND epoch_ms(CASE WHEN ends_with(listed.timestamp, 'Z') THEN TRY_CAST(listed.timestamp AS TIMESTAMP) END)
+                    BETWEEN wanted.timestamp_ms - 1 AND wanted.timestamp_ms,
+            false
+        ) AS is_equal
+    FROM listed_event AS listed
+    JOIN sent_event AS wanted
+        ON wanted.transaction_id = listed.transaction_id AND wanted.subscription = listed.subscription
+) AS listed ON listed.transaction_id = sent.transaction_id AND listed.subscription = sent.subscription
+GROUP BY sent.transaction_id
+ORDER BY sent.transaction_id
