@@ -270,6 +270,15 @@ def test_unstable_pages_are_noticed_by_their_ids(standin: LagoStandIn, tmp_path:
     assert len({listed["lago_id"] for page in pages for listed in page}) < 350
 
 
+def test_unstable_pages_that_no_single_page_can_replace_are_refused(standin: LagoStandIn, tmp_path: Path) -> None:
+    organization = standin.create_organization("unstable", version="1.47.0")
+    organization.insert_events(event(number, START) for number in range(350))
+    organization.set_faults(Fault(name="per_page_refused", endpoint="list", cap=100))
+    # Every reading repeats the same rows and skips the same others, with the right count: only ids tell.
+    with talking_to(organization) as client, pytest.raises(LagoError, match="still changing"):
+        read(client, tmp_path)
+
+
 # Caps on the page size
 
 
@@ -453,6 +462,30 @@ def test_clickhouse_copies_over_capped_pages_are_believed_when_two_readings_agre
     with talking_to(clickhouse) as client:
         rows = read(client, tmp_path)
     assert Counter(row["transaction_id"] for row in rows) == Counter({f"t{number}": 3 for number in range(75)})
+
+
+def test_clickhouse_ties_that_repeat_one_row_and_skip_another_are_noticed(tmp_path: Path) -> None:
+    rows = [
+        {
+            "lago_id": f"org-{name}-t-1",
+            "transaction_id": name,
+            "code": "tokens",
+            "timestamp": "2026-11-01T00:00:00.000Z",
+        }
+        for name in ("a", "b")
+    ]
+
+    def unstable(_path: str, params: Mapping[str, str]) -> Scripted:
+        page, per_page = int(params["page"]), int(params["per_page"])
+        listed = rows if per_page > 1 else rows[:1]  # each page of one row begins with the same row
+        meta = {"total_count": 2, "next_page": 2 if per_page == page == 1 else None}
+        return Scripted(json.dumps({"events": listed, "meta": meta}).encode())
+
+    with (
+        scripted_server(unstable) as base,
+        LagoClient(LagoConnection(base, "k", page_size=1), sleep=lambda _seconds: None) as client,
+    ):
+        assert ids(read(client, tmp_path)) == ["a", "b"]
 
 
 def test_clickhouse_null_subscriptions_and_times(clickhouse: Organization, tmp_path: Path) -> None:
