@@ -4,7 +4,7 @@ SELECT *
 FROM read_csv(
     $path,
     header = false, auto_detect = false, delim = ',', quote = '"', escape = '"', new_line = '\n',
-    parallel = false, max_line_size = 67108864,
+    allow_quoted_nulls = false, parallel = false, max_line_size = 67108864,
     columns = {
         'day': 'VARCHAR', 'source': 'VARCHAR', 'api_key': 'VARCHAR', 'model': 'VARCHAR', 'provider': 'VARCHAR',
         'prompt_tokens': 'HUGEINT', 'completion_tokens': 'HUGEINT', 'requests': 'HUGEINT',

@@ -4,7 +4,7 @@ SELECT * REPLACE (from_json(properties, '["VARCHAR"]') AS properties)
 FROM read_csv(
     $path,
     header = false, auto_detect = false, delim = ',', quote = '"', escape = '"', new_line = '\n',
-    parallel = false, max_line_size = 67108864,
+    allow_quoted_nulls = false, parallel = false, max_line_size = 67108864,
     columns = {
         'lago_id': 'VARCHAR', 'transaction_id': 'VARCHAR', 'subscription': 'VARCHAR', 'code': 'VARCHAR',
         'timestamp': 'VARCHAR', 'created_at': 'VARCHAR', 'properties': 'JSON'

@@ -5,13 +5,12 @@ SELECT * REPLACE (from_json(extras, '["VARCHAR"]') AS extras)
 FROM read_csv(
     $path,
     header = false, auto_detect = false, delim = ',', quote = '"', escape = '"', new_line = '\n',
-    parallel = false, max_line_size = 67108864,
+    allow_quoted_nulls = false, parallel = false, max_line_size = 67108864,
     columns = {
         'request_id': 'VARCHAR', 'start_time': 'TIMESTAMP', 'end_time': 'TIMESTAMP', 'time_is_ambiguous': 'BOOLEAN',
         'call_type': 'VARCHAR', 'api_key': 'VARCHAR', 'user_id': 'VARCHAR', 'team_id': 'VARCHAR',
         'organization_id': 'VARCHAR', 'end_user': 'VARCHAR', 'model': 'VARCHAR', 'model_group': 'VARCHAR',
         'provider': 'VARCHAR', 'prompt_tokens': 'BIGINT', 'completion_tokens': 'BIGINT', 'total_tokens': 'BIGINT',
         'spend': 'VARCHAR', 'cache_hit': 'VARCHAR', 'status': 'VARCHAR', 'extras': 'JSON'
-    },
-    force_not_null = ['request_id', 'call_type', 'model']
+    }
 )

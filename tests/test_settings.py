@@ -26,8 +26,8 @@ def test_everything_comes_from_the_variables_that_litellm_has() -> None:
     assert (request.database.host, request.database.port) == ("db", 5433)
     assert request.database.password == "p@ss/word?#[x]"
     assert request.lago.api_base == "http://lago:3000"
-    assert request.charge_by is ChargeBy.END_USER_ID
-    assert request.parts[0].code == "llm_tokens"
+    assert request.rules.charge_by is ChargeBy.END_USER_ID
+    assert request.rules.parts[0].code == "llm_tokens"
     assert (request.window.start, request.window.end) == (
         datetime(2026, 11, 21, 8, tzinfo=UTC),
         datetime(2026, 11, 24, 8, tzinfo=UTC),
