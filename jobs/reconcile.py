@@ -146,6 +146,8 @@ def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime,
     """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave nothing."""
     name = f"{_compact(settings.window.start)}-{_compact(settings.window.end)}-{run_id}"
     with RunFolder(settings.output, name) as folder:
+        for left in folder.removed:
+            progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with judged_workspace(settings, folder.scratch, progress, now=now) as (workspace, reading):
             progress.step("checking and reporting")
             facts = _facts(workspace, settings, reading, now)

@@ -1,10 +1,17 @@
-"""The folder that a run leaves behind: written aside and put in place whole, or not at all."""
+"""The folder that a run leaves behind: written aside and put in place whole, or not at all.
+
+A run that is killed leaves its folder aside. The next run in the same output folder removes it: a live run holds a lock
+on its own, which the operating system lets go of when the run ends, however it ends.
+"""
 
 from __future__ import annotations
 
 import csv
+import fcntl
+import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,7 +40,9 @@ class RunFolder:
         self.path = output / name
         self._aside = output / f".{name}.partial"
         try:
-            self._aside.mkdir(parents=True)
+            output.mkdir(parents=True, exist_ok=True)
+            self.removed = _remove_abandoned(output)  # what killed runs had left aside, by name
+            self._lock = _make_locked(self._aside)
         except OSError as error:
             raise SettingError(
                 f"cannot write to the output folder {str(output)!r}: {error.strerror}",
@@ -50,6 +59,7 @@ class RunFolder:
             self._aside.rename(self.path)
         else:
             shutil.rmtree(self._aside, ignore_errors=True)
+        os.close(self._lock)
 
     @property
     def scratch(self) -> Path:
@@ -84,4 +94,43 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one JSON document, keys in the given order."""
-        (self._aside / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
+        (self._aside / name).write_bytes(
+            orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n"
+        )
+
+
+def _make_locked(folder: Path) -> int:
+    """Make a folder and return a descriptor that holds its lock, whoever tidies up meanwhile."""
+    while True:
+        folder.mkdir()
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a disk without locks: nothing is ever taken for abandoned there
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Another run may have taken the new folder for an abandoned one, in the moment before it was locked.
+            if folder.exists() and os.path.samestat(folder.stat(), os.fstat(descriptor)):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _remove_abandoned(output: Path) -> tuple[str, ...]:
+    """Remove the folders that no live run holds, and return their names."""
+    return tuple(path.name for path in sorted(output.glob(".*Z-*Z-*.partial")) if _remove_if_abandoned(path))
+
+
+def _remove_if_abandoned(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False  # it is gone, or it is not ours
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    except OSError:
+        return False  # its run is alive, or its disk knows no locks, or it may not be removed: then it stays
+    finally:
+        os.close(descriptor)
+    return True

@@ -1,0 +1,246 @@
+"""The command line as a user types it: a process of its own, an environment, an exit code, two streams."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+import pytest
+
+from jobs.adapters.lago_standin import Fault
+from jobs.adapters.run_folder import RunFolder
+from jobs.cli import cli
+
+from .scenario import SCENARIOS, Scenario
+
+if TYPE_CHECKING:
+    from jobs.adapters.lago_standin import LagoStandIn, Organization
+
+_CHECKOUT = Path(__file__).parent.parent
+_WINDOW = ("--from", "2026-11-10T12:00:00Z", "--to", "2026-11-10T13:00:00Z")
+_SECRET = "planted-secret"
+# Enough to get past every setting, and to nowhere.
+_NOWHERE = {
+    "DATABASE_HOST": "127.0.0.1:1",
+    "DATABASE_NAME": "litellm",
+    "DATABASE_USERNAME": "litellm",
+    "DATABASE_PASSWORD": _SECRET,
+    "LAGO_API_BASE": "http://127.0.0.1:1",
+    "LAGO_API_KEY": _SECRET,
+    "LAGO_API_EVENT_CODE": "llm_tokens",
+}
+
+
+def command(environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """Start the command line with this environment and no other."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs", *arguments],
+        cwd=_CHECKOUT,
+        env={"PATH": os.environ["PATH"], "RECONCILE_CONNECT_ATTEMPTS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Return the exit code, standard output and standard error; no output of ours ever shows a secret or a trace."""
+    output, errors = process.communicate(timeout=120)
+    assert _SECRET not in output + errors
+    assert "Traceback" not in output + errors
+    return process.returncode, output, errors
+
+
+def run(environment: Mapping[str, str], *arguments: str) -> tuple[int, str, str]:
+    """Run the command line to its end."""
+    return ended(command(environment, *arguments))
+
+
+@pytest.fixture
+def organization(standin: LagoStandIn) -> Organization:
+    """An organization that lacks one of three events."""
+    scenario = Scenario(SCENARIOS / "class-d-lago-refused")
+    organization = scenario.make_organization(standin)
+    scenario.send(organization)
+    return organization
+
+
+@pytest.fixture
+def environment(litellm_database: str, organization: Organization, tmp_path: Path) -> dict[str, str]:
+    """What a deployment of LiteLLM has set, and three spend logs in its database."""
+    with psycopg.connect(litellm_database, autocommit=True) as connection:
+        Scenario(SCENARIOS / "class-d-lago-refused").fill_litellm(connection)
+    parts = urlsplit(litellm_database)
+    return {
+        "DATABASE_HOST": f"{parts.hostname}:{parts.port or 5432}",
+        "DATABASE_NAME": parts.path.removeprefix("/"),
+        "DATABASE_USERNAME": unquote(parts.username or ""),
+        "DATABASE_PASSWORD": unquote(parts.password or ""),
+        "LAGO_API_BASE": f"{organization.api_base}/api/v1/",
+        "LAGO_API_KEY": organization.api_key,
+        "LAGO_API_EVENT_CODE": "llm_tokens",
+        "RECONCILE_OUTPUT": str(tmp_path / "runs"),
+    }
+
+
+def test_help_lists_every_command() -> None:
+    code, output, errors = run({}, "--help")
+    assert (code, errors) == (0, "")
+    assert {"reconcile", "demo"} <= cli.commands.keys()
+    for name in cli.commands:
+        assert f"\n  {name} " in output
+    assert "3  discrepancies remain" in output
+
+
+def test_discrepancies_end_with_3_and_a_folder(environment: dict[str, str], tmp_path: Path) -> None:
+    code, output, _ = run(environment, "reconcile", *_WINDOW)
+    assert code == 3
+    assert "NOT CERTIFIED" in output
+    assert "1 missing event" in output
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in folder.iterdir()} == {
+        "discrepancies.csv",
+        "summary.csv",
+        "usage.csv",
+        "daily.csv",
+        "plan.jsonl",
+        "run.json",
+    }
+
+
+def test_agreement_ends_with_0(environment: dict[str, str], organization: Organization) -> None:
+    organization.insert_events(
+        [
+            {
+                "transaction_id": "the-lost-one",
+                "external_subscription_id": "alice",
+                "code": "llm_tokens",
+                "timestamp": "1794312001.5",
+                "properties": {"model": "gpt-4o", "prompt_tokens": 100, "completion_tokens": 40, "total_tokens": 140},
+            }
+        ]
+    )
+    code, output, _ = run(environment, "reconcile", *_WINDOW)
+    assert code == 0
+    assert "\nCERTIFIED" in output
+
+
+def test_equal_input_gives_equal_bytes(environment: dict[str, str], tmp_path: Path) -> None:
+    folders: list[Path] = []
+    for name in ("one", "two"):
+        assert run(environment, "reconcile", *_WINDOW, "--output", str(tmp_path / name))[0] == 3
+        folders += (tmp_path / name).iterdir()
+    first, second = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert first.pop("run.json") != second.pop("run.json")
+    assert first == second
+
+
+def refused(environment: Mapping[str, str], output: Path, *arguments: str) -> tuple[int, str]:
+    """Run into an error; return the exit code and the one line, after checking that nothing else is left or said."""
+    code, said, errors = run(environment, "reconcile", *arguments)
+    assert said == ""
+    lines = [line for line in errors.splitlines() if "level=info" not in line]
+    assert len(lines) == 1, errors
+    assert lines[0].startswith("error: ")
+    assert not output.exists() or not list(output.iterdir())
+    return code, lines[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "exit_code", "named"),
+    [
+        ({"DATABASE_HOST": "127.0.0.1:1"}, 1, ("127.0.0.1:1", "DATABASE_HOST")),
+        ({"DATABASE_HOST": "postgres.invalid:5432"}, 1, ("postgres.invalid", "DATABASE_HOST")),
+        ({"DATABASE_PASSWORD": _SECRET}, 1, ("password authentication failed", "DATABASE_PASSWORD")),
+        ({"DATABASE_NAME": "nowhere"}, 1, ('"nowhere" does not exist', "DATABASE_NAME")),
+        ({"LAGO_API_KEY": _SECRET}, 1, ("401", "LAGO_API_KEY")),
+        ({"LAGO_API_EVENT_CODE": "tokens"}, 2, ("'tokens'", "'llm_tokens'", "LAGO_API_EVENT_CODE")),
+    ],
+    ids=["no server", "no such host", "password", "database", "key", "code"],
+)
+def test_a_neighbour_that_refuses(
+    environment: dict[str, str], tmp_path: Path, change: dict[str, str], exit_code: int, named: tuple[str, ...]
+) -> None:
+    code, line = refused(environment | change, tmp_path / "runs", *_WINDOW)
+    assert code == exit_code
+    assert [name for name in named if name not in line] == [], line
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "named"),
+    [
+        ({}, ("--from", "2026-11-11", "--to", "2026-11-10"), ("reversed", "--from")),
+        ({}, ("--from", "2026-11-10", "--to", "2999-01-01"), ("future", "--to")),
+        ({"RECONCILE_MAPPING_FILE": "/nowhere/mapping.csv"}, _WINDOW, ("/nowhere/mapping.csv",)),
+        ({"RECONCILE_OUTPUT": "/dev/null/runs"}, _WINDOW, ("/dev/null/runs", "--output")),
+        ({"LAGO_API_KEY": ""}, _WINDOW, ("LAGO_API_KEY is not set",)),
+        ({"LAGO_API_BASE": f"https://user:{_SECRET}@lago"}, _WINDOW, ("LAGO_API_BASE",)),
+        (
+            {"DATABASE_HOST": "", "DATABASE_URL": f"postgresql://litellm:{_SECRET}/@db/litellm"},
+            _WINDOW,
+            ("DATABASE_URL", "DATABASE_PASSWORD"),
+        ),
+    ],
+    ids=["reversed", "future", "mapping file", "output", "no key", "address with a password", "URL with a slash"],
+)
+def test_a_wrong_setting(
+    tmp_path: Path, change: dict[str, str], arguments: tuple[str, ...], named: tuple[str, ...]
+) -> None:
+    output = tmp_path / "runs"
+    code, line = refused({**_NOWHERE, "RECONCILE_OUTPUT": str(output), **change}, output, *arguments)
+    assert code == 2
+    assert [name for name in named if name not in line] == [], line
+
+
+def test_a_mapping_file_that_cannot_be_used_is_named_with_its_line(tmp_path: Path) -> None:
+    mapping = tmp_path / "mapping.csv"
+    mapping.write_text("source,subscription\nteam-1,alice\nteam-1,bob\n", encoding="utf-8")
+    code, line = refused(_NOWHERE | {"RECONCILE_MAPPING_FILE": str(mapping)}, tmp_path / "runs", *_WINDOW)
+    assert code == 2
+    assert f"{mapping}, line 3" in line
+
+
+def test_the_misspelled_code_is_taken_and_told(environment: dict[str, str]) -> None:
+    environment["LAGO_EVENT_CODE"] = environment.pop("LAGO_API_EVENT_CODE")
+    code, _, errors = run(environment, "reconcile", *_WINDOW)
+    assert code == 3
+    (note,) = (line for line in errors.splitlines() if "level=warning" in line)
+    assert "LAGO_EVENT_CODE is taken for LAGO_API_EVENT_CODE" in note
+    assert "rename it" in note
+
+
+def test_a_killed_run_does_no_harm(environment: dict[str, str], organization: Organization, tmp_path: Path) -> None:
+    output = tmp_path / "runs"
+    organization.set_faults(Fault("slow", endpoint="list", delay_seconds=60))
+    process = command(environment, "reconcile", *_WINDOW)
+    deadline = time.monotonic() + 60
+    while not list(output.glob("*/workspace/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (unfinished,) = output.iterdir()
+    assert unfinished.name.startswith("."), "nobody takes it for a report"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    organization.clear_faults()
+    code, _, errors = run(environment, "reconcile", *_WINDOW)
+    assert code == 3
+    assert f"removed {unfinished.name}" in errors
+    (folder,) = output.iterdir()
+    assert (folder / "run.json").exists()
+
+
+def test_a_live_run_keeps_its_folder_beside_another(tmp_path: Path) -> None:
+    names = [f"20261110T120000Z-20261110T130000Z-{number}" for number in (1, 2)]
+    with RunFolder(tmp_path, names[0]) as first:
+        first.write_lines("plan.jsonl", [b"{}\n"])
+        with RunFolder(tmp_path, names[1]) as second:
+            assert second.removed == ()
+        assert (first.path.with_name(f".{names[0]}.partial") / "plan.jsonl").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
