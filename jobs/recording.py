@@ -39,8 +39,7 @@ def load_recording() -> Recording:
     return Recording(
         spend_logs=tuple(plain["spend_logs"]),
         events=tuple(
-            _event(request["body"]["event"], at)
-            for request, at in zip(plain["lago_requests"], received, strict=True)
+            _event(request["body"]["event"], at) for request, at in zip(plain["lago_requests"], received, strict=True)
         ),
     )
 

@@ -120,7 +120,7 @@ def charge(code: str = CODE, *, pay_in_advance: bool = False) -> Charge:
 def catalogue(
     *,
     metrics: Sequence[BillableMetric] = (metric(),),
-    subscriptions: Sequence[Subscription] = tuple(subscription(name) for name in ("alice", "bob", "carol")),
+    subscriptions: Sequence[Subscription] = (subscription("alice"), subscription("bob"), subscription("carol")),
     charges: Sequence[Charge] | None = None,
     event_store: Any = "postgres",
 ) -> Catalogue:

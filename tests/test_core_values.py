@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -155,7 +156,7 @@ FACTS = SourceFacts(
         ({"daily_differences": 1}, "daily_tables"),
     ],
 )
-def test_each_source_finding_is_a_reason(changed: dict[str, object], code: str) -> None:
+def test_each_source_finding_is_a_reason(changed: dict[str, Any], code: str) -> None:
     window = Window(DAY, DAY + timedelta(days=1))
     assert reasons_against(window, FACTS, {}, {}) == ()
     assert [reason.code for reason in reasons_against(window, replace(FACTS, **changed), {}, {})] == [code]
@@ -169,7 +170,7 @@ def test_a_held_event_without_quantity_is_no_reason() -> None:
     assert reason.text == "1 held event"
 
 
-def _summary_row(**numbers: int) -> dict[str, object]:
+def _summary_row(**numbers: int | Decimal) -> dict[str, object]:
     kinds = (
         "expected recorded matched_expected mismatched_expected misattributed_expected ambiguous missing held "
         "matched_recorded mismatched_recorded misattributed_recorded duplicated orphaned"

@@ -48,7 +48,7 @@ def windows(draw: st.DrawFn) -> tuple[list[SpendLog], list[Event]]:
         if fate == "lost" or log.end_user is None:
             continue
         model = log.model.removeprefix("openai/")
-        properties = {"model": model} if fate == "empty" else tokens(model, *log.tokens)
+        properties: dict[str, str | None] = {"model": model} if fate == "empty" else tokens(model, *log.tokens)
         delay = draw(st.integers(0, 900)) + (10 * MINUTE if fate == "late" else 0)
         owner = "carol" if fate == "elsewhere" else log.end_user
         for copy in range(2 if fate == "twice" else 1):

@@ -62,13 +62,9 @@ def test_truth_names_every_row_once_and_in_order(month: Simulation) -> None:
     assert [row.identifier for row in logs] == [row[SPEND_LOG["request_id"]] for row in month.spend_logs()]
     assert [row.identifier for row in events] == [event.transaction_id for event in month.events()]
     assert (len(logs), len(events)) == (month.spend_log_count, month.event_count)
-    assert [row.total_tokens for row in logs] == [
-        row[SPEND_LOG["total_tokens"]] for row in month.spend_logs()
-    ]
+    assert [row.total_tokens for row in logs] == [row[SPEND_LOG["total_tokens"]] for row in month.spend_logs()]
     assert [row.at for row in events] == [event.timestamp for event in month.events()]
-    assert [row.total_tokens for row in events] == [
-        event.properties.get("total_tokens", 0) for event in month.events()
-    ]
+    assert [row.total_tokens for row in events] == [event.properties.get("total_tokens", 0) for event in month.events()]
 
 
 def test_ids_are_unique(month: Simulation) -> None:
@@ -215,9 +211,7 @@ def _rows(month: Simulation) -> tuple[list[_Row], list[_Row]]:
         told = next(truth)
         if "moderation" not in told.model:
             tokens = tuple(
-                event.properties[name]
-                for name in ("prompt_tokens", "completion_tokens")
-                if name in event.properties
+                event.properties[name] for name in ("prompt_tokens", "completion_tokens") if name in event.properties
             )
             recorded.append(_Row(told.subscription, told.model, tokens, told.at, told))
     return expected, recorded
@@ -291,9 +285,7 @@ class _Reference:
 
 @pytest.mark.parametrize("tolerance", [timedelta(seconds=90), timedelta(minutes=5), timedelta(minutes=15)])
 @pytest.mark.parametrize("seed", [1, 7])
-def test_a_plain_reconciliation_finds_the_truth_whatever_the_tolerance(
-    tolerance: timedelta, seed: int
-) -> None:
+def test_a_plain_reconciliation_finds_the_truth_whatever_the_tolerance(tolerance: timedelta, seed: int) -> None:
     simulation = simulate(SimulationSettings(MONTH, seed=seed, requests=25_000))
     expected, recorded = _rows(simulation)
     reference = _Reference(expected, recorded, tolerance)
