@@ -23,21 +23,38 @@ WITH sourced AS (
             WHEN prompt_tokens < 0 OR completion_tokens < 0 OR total_tokens < 0
                 OR ($bills_spend AND coalesce(spend_amount(spend), -1) < 0) THEN 'invalid_quantity'
             WHEN cache_hit = 'True' AND NOT $bill_cache_hits THEN 'cache_hit'
-            WHEN row_number() OVER (PARTITION BY request_id ORDER BY start_time, end_time, rowid) > 1
-                THEN 'duplicate_request_id'
-        END AS exclusion
+        END AS reason,
+        start_time,
+        end_time,
+        request_id
     FROM spend_log
+),
+-- A partitioned table can hold a request id twice, and an event's id is made of it: of those that would be billed to one
+-- payer, the earliest counts.
+reasoned AS (
+    SELECT
+        spend_log_id,
+        source,
+        coalesce(
+            reason,
+            CASE
+                WHEN row_number() OVER (
+                    PARTITION BY request_id, source, reason IS NULL ORDER BY start_time, end_time, spend_log_id
+                ) > 1 THEN 'duplicate_request_id'
+            END
+        ) AS exclusion
+    FROM sourced
 )
 SELECT
-    sourced.spend_log_id,
-    sourced.source,
-    sourced.exclusion,
+    reasoned.spend_log_id,
+    reasoned.source,
+    reasoned.exclusion,
     CASE
-        WHEN sourced.exclusion IS NOT NULL THEN NULL
+        WHEN reasoned.exclusion IS NOT NULL THEN NULL
         WHEN $has_attribution_file THEN attribution.subscription
-        ELSE sourced.source
+        ELSE reasoned.source
     END AS subscription,
     spend_log.end_time >= $start AND spend_log.end_time < $end AS in_window
-FROM sourced
-JOIN spend_log ON spend_log.rowid = sourced.spend_log_id
-LEFT JOIN attribution ON attribution.source = sourced.source
+FROM reasoned
+JOIN spend_log ON spend_log.rowid = reasoned.spend_log_id
+LEFT JOIN attribution ON attribution.source = reasoned.source

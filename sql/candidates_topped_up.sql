@@ -2,11 +2,12 @@
 -- the rest, whatever its other properties say. Runs on DuckDB.
 INSERT INTO candidate
 SELECT
-    true, id, subscription, code, dimensions, plain_number(quantity), epoch_us(time), concat(request_id, chr(31), part)
+    true, id, subscription, code, dimensions, plain_number(quantity), epoch_us(time), concat(request_id, chr(31), part, chr(31), subscription)
 FROM expected_event
 WHERE topped_up IS NOT NULL AND id NOT IN (SELECT expected_id FROM pair)
 UNION ALL
-SELECT false, id, subscription, code, dimensions, plain_number(quantity), epoch_us(time), transaction_id
+SELECT false, id, subscription, code, dimensions, plain_number(quantity), epoch_us(time),
+    concat(transaction_id, chr(31), subscription)
 FROM recorded_event
 WHERE time IS NOT NULL AND subscription IS NOT NULL AND id NOT IN (SELECT recorded_id FROM pair)
     AND (subscription, code, dimensions) IN (

@@ -139,6 +139,16 @@ def test_a_request_id_that_partitioning_let_in_twice_counts_once() -> None:
     assert judged(logs, []).found("request_id", "expected_time") == [("r", "2026-11-10T01:00:00.000Z")]
 
 
+def test_a_failed_try_does_not_hide_the_success_of_the_same_id() -> None:
+    logs = [SpendLog("r", HOUR, status="failure"), SpendLog("r", HOUR + 5000)]
+    assert judged(logs, []).found("kind", "expected_time") == [("missing", "2026-11-10T01:00:05.000Z")]
+
+
+def test_a_repeated_id_of_two_payers_counts_for_each() -> None:
+    logs = [SpendLog("r", HOUR), SpendLog("r", HOUR, end_user="bob")]
+    assert judged(logs, []).found("subscription") == [("alice",), ("bob",)]
+
+
 def test_nobody_to_charge_is_unattributed_with_its_tokens() -> None:
     result = judged([SpendLog("r", HOUR, end_user=None)], [])
     assert result.kinds == {"unattributed": 1}
