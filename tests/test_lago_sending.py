@@ -14,7 +14,7 @@ from itertools import count
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jobs.adapters.lago.http import LagoClient
@@ -344,6 +344,7 @@ def test_equal_ids_never_travel_in_one_batch(organization: Organization) -> None
     other = [replace(event, subscription=SUBSCRIPTIONS[1]) for event in one]
     events = [event for pair in zip(one, other, strict=True) for event in pair]
     assert send(organization, events).counts() == {"sent": 60}
+    assert {request.status for request in organization.requests()} == {200}
     assert_billed_once(organization, events)
 
 
@@ -501,6 +502,31 @@ def test_stopping_between_attempts_leaves_no_event_without_a_word(organization: 
     assert all("the run was stopped" in outcome.reason for outcome in sent.outcomes.values())
     organization.clear_faults()
     assert_billed_once(organization, [])
+
+
+def test_a_ledger_that_fails_stops_the_sending(standin: LagoStandIn) -> None:
+    organization = new_organization(standin)
+
+    def fail(batch: SentBatch) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"):
+        send(organization, planned(5000), on_batch=fail, concurrency=4)
+    assert len(organization.requests()) < 8
+
+
+def test_a_plan_that_cannot_be_read_on_still_has_its_outcomes_told(standin: LagoStandIn) -> None:
+    organization = new_organization(standin)
+
+    def torn() -> Iterator[PlannedEvent]:
+        yield from planned(300)
+        raise ValueError("the plan is torn")
+
+    sent = Sent()
+    with pytest.raises(ValueError, match="the plan is torn"):
+        send(organization, torn(), into=sent, concurrency=1)
+    assert_billed_once(organization, [event for event in planned(300) if (event.subscription, event.transaction_id)
+                                      in sent.outcomes])  # fmt: skip
 
 
 class _StoppingSteps(list[str]):
@@ -698,6 +724,8 @@ _verdicts = st.dictionaries(st.integers(-2, 120).map(str) | st.text(max_size=3),
 @given(
     _json | st.fixed_dictionaries({"code": st.just("validation_errors") | _json, "error_details": _verdicts | _json})
 )
+@example("")
+@example({"error_details": ""})
 def test_any_json_is_read_without_raising(payload: object) -> None:
     batch = read_batch_refusal(payload, 100)
     assert not batch.claimed & (batch.rejected or {}).keys()

@@ -89,7 +89,7 @@ def holds(stored: Mapping[str, Any], event: PlannedEvent, computed: str | None =
 def as_text(value: object) -> str:
     """Return a JSON value as one short line that is safe to show."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return visible(text)[:_LONGEST_REASON]
+    return visible(text)[:_LONGEST_REASON] or "an empty text"
 
 
 def _is_claim(payload: object, verdict: object) -> bool:
