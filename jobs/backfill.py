@@ -218,7 +218,7 @@ class _Slice:
                 f"the plan is over a cap: {'; '.join(run.plan.exceeded)}",
                 f"Look at {path}; then raise the cap, or send part of it with --subscription, --model or --code",
             )
-        with LagoClient(settings.lago) as client:
+        with LagoClient(settings.lago, sleep=self.hooks.stop.wait) as client:
             events = path if plan is None else self._still_missing(client, plan, path, run)
             return Backfill(run, self._apply(client, run, events))
 

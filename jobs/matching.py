@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
+from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.model_names import ModelNames, event_model
@@ -76,9 +77,19 @@ def load_references(
 
 
 def judge(
-    workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue, window: Window, now: datetime
+    workspace: Workspace,
+    rules: Rules,
+    layout: Layout,
+    catalogue: Catalogue,
+    window: Window,
+    now: datetime,
+    *,
+    may_pin_end_users: bool = False,
 ) -> None:
-    """Account for every spend log, meter it, match both sides in stages, and give each event of the window its kind."""
+    """Account for every spend log, meter it, match both sides in stages, and give each event of the window its kind.
+
+    `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
+    """
     edges = {"start": naive(window.start), "end": naive(window.end)}
     reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
     workspace.run(
@@ -106,6 +117,7 @@ def judge(
         charge_by=rules.charge_by.value,
         send_closed_periods=rules.send_closed_periods,
         allow_pay_in_advance=rules.allow_pay_in_advance,
+        may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID,
         settled_until=naive(now - rules.settlement_lag),
         **reach,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain, islice
@@ -15,8 +15,10 @@ from jobs import __version__
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.core.caps import Caps, PlanFilter, PlanTotal, caps_exceeded
+from jobs.core.lago_values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.meters import LITERAL, METADATA, BoundPart, Properties
+from jobs.core.model_names import ModelNames
 from jobs.core.plan import FORMAT, PlannedEvent, checked_header, content_hash, event_line, read_event
 from jobs.core.rules import Rules
 from jobs.core.window import Window
@@ -72,23 +74,36 @@ class PlanDescription:
     groups: tuple[PlanGroup, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """Which plan is wanted."""
+
+    window: Window
+    """What was judged."""
+    caps: Caps
+    """The most the plan may hold to be applied."""
+    only: PlanFilter
+    """Which part of what is missing goes into it."""
+
+
 def write_plan(
     workspace: Workspace,
     folder: RunFolder,
     rules: Rules,
     layout: Layout,
     bound: tuple[BoundPart, ...],
-    window: Window,
-    caps: Caps,
-    only: PlanFilter,
+    catalogue: Catalogue,
+    asked: PlanRequest,
 ) -> PlanSummary:
     """Write `plan.jsonl` into the run's folder; raise `LawBrokenError` where two events would share an id."""
-    chosen = {"subscriptions": only.subscriptions, "models": only.models, "codes": only.codes}
+    chosen = {"subscriptions": asked.only.subscriptions, "models": asked.only.models, "codes": asked.only.codes}
     workspace.run("plan_events", top_up=rules.top_up, **{name: list(values) for name, values in chosen.items()})
     totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
     parts = {(item.part.code, item.part.part): item for item in bound}
+    spellings = _model_spellings(bound, catalogue, ModelNames(dict(rules.aliases)))
     events = (
-        planned_event(row, parts[row["code"], row["part"]], layout) for row in workspace.records("planned_events")
+        planned_event(row, parts[row["code"], row["part"]], layout, spellings)
+        for row in workspace.records("planned_events")
     )
     body = folder.scratch / "plan-events"
     with body.open("wb") as file:
@@ -97,9 +112,9 @@ def write_plan(
         "format": FORMAT,
         "sha256": "",
         "code_version": __version__,
-        "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+        "window": {"start": asked.window.start.isoformat(), "end": asked.window.end.isoformat()},
         "rules": rules.fingerprint(),
-        "caps": {"events": caps.events, "quantity": str(caps.quantity), "share": str(caps.share)},
+        "caps": {"events": asked.caps.events, "quantity": str(asked.caps.quantity), "share": str(asked.caps.share)},
         "only": chosen,
         "events": sum(total.events for total in totals),
     }
@@ -107,7 +122,7 @@ def write_plan(
         header["sha256"] = content_hash(header, (line.removesuffix(b"\n") for line in lines))
     with body.open("rb") as lines:
         folder.write_lines(PLAN_FILE, chain([orjson.dumps(header) + b"\n"], lines))
-    return PlanSummary(header["sha256"], header["events"], totals, caps_exceeded(totals, caps))
+    return PlanSummary(header["sha256"], header["events"], totals, caps_exceeded(totals, asked.caps))
 
 
 def _total(row: Mapping[str, Any]) -> PlanTotal:
@@ -123,9 +138,29 @@ def _total(row: Mapping[str, Any]) -> PlanTotal:
     )
 
 
-def planned_event(row: Mapping[str, Any], bound: BoundPart, layout: Layout) -> PlannedEvent:
-    """Return the event that this row of `planned_events` makes; a top-up carries only what it adds."""
+def _model_spellings(
+    bound: Iterable[BoundPart], catalogue: Catalogue, names: ModelNames
+) -> Mapping[tuple[str, str], str]:
+    """Return by (code, model key) the spelling that the metric's filter declares: Lago prices by that text only."""
+    filters = {metric.code: dict(metric.filters) for metric in catalogue.metrics}
+    return {
+        (item.part.code, names.key(value)): value
+        for item in bound
+        for name, source in item.part.dimensions
+        if source == "model"
+        for value in reversed(filters.get(item.part.code, {}).get(name, ()))
+    }
+
+
+def planned_event(
+    row: Mapping[str, Any], bound: BoundPart, layout: Layout, spellings: Mapping[tuple[str, str], str]
+) -> PlannedEvent:
+    """Return the event that this row of `planned_events` makes; a top-up carries only what it adds.
+
+    `spellings` tells by (code, model key) how Lago's metric writes a model.
+    """
     part = bound.part
+    row = {**row, "model": spellings.get((part.code, row["model_key"]), row["model"])}
     if row["is_top_up"]:
         properties = [*_texts(part.dimensions, row, layout), (str(bound.billed), str(row["quantity"]))]
     else:

@@ -34,7 +34,7 @@ from jobs.core.spend_log_values import (
 from jobs.core.window import Window
 from jobs.errors import SettingError
 from jobs.matching import judge, load_references, naive, whole_days
-from jobs.planning import PlanSummary, write_plan
+from jobs.planning import PlanRequest, PlanSummary, write_plan
 
 # LiteLLM's own daily totals, where it keeps some by the value that attributes.
 _DAILY_TABLES = {
@@ -157,11 +157,10 @@ def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime,
                 settings.rules,
                 reading.layout,
                 reading.bound,
-                settings.window,
-                settings.caps,
-                settings.only,
+                reading.catalogue,
+                PlanRequest(settings.window, settings.caps, settings.only),
             )
-            run = _conclude(workspace, settings, facts, plan, folder.path, run_id)
+            run = _conclude(workspace, settings, reading, facts, plan, folder.path, run_id)
             _report(folder, workspace, settings, reading, facts, run, now)
         folder.discard_scratch()
     return run
@@ -188,8 +187,10 @@ def judged_workspace(
         _read_events(workspace, settings, layout, client, progress)
         progress.step("matching")
         load_references(workspace, settings.rules, layout, catalogue, settings.unsendable)
-        judge(workspace, settings.rules, layout, catalogue, settings.window, now)
-        yield workspace, Reading(catalogue, bound, layout, *found)
+        reading = Reading(catalogue, bound, layout, *found)
+        pinning = reading.schema.may_pin_end_users
+        judge(workspace, settings.rules, layout, catalogue, settings.window, now, may_pin_end_users=pinning)
+        yield workspace, reading
 
 
 def _refuse_future(window: Window, now: datetime) -> None:
@@ -262,7 +263,13 @@ def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, 
 
 
 def _conclude(
-    workspace: Workspace, settings: ReconcileSettings, facts: dict[str, Any], plan: PlanSummary, path: Path, run_id: str
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    reading: Reading,
+    facts: dict[str, Any],
+    plan: PlanSummary,
+    path: Path,
+    run_id: str,
 ) -> Run:
     spend_logs = workspace.rows("count_spend_logs")
     dispositions: dict[str, int] = {}
@@ -281,7 +288,7 @@ def _conclude(
         kinds=kinds,
         held=held,
         reasons=reasons_against(settings.window, SourceFacts(**facts), kinds, held),
-        warnings=tuple(_warnings(settings, shared_keys, events_without_quantity)),
+        warnings=tuple(_warnings(settings.rules, reading, shared_keys, events_without_quantity)),
         summary=tuple(workspace.rows("summary_head")),
         totals=tuple(workspace.rows("summary_totals")),
         spend_logs=tuple(spend_logs),
@@ -289,13 +296,13 @@ def _conclude(
     )
 
 
-def _warnings(settings: ReconcileSettings, shared_keys: int, events_without_quantity: int) -> Iterator[str]:
-    if settings.rules.charge_by is ChargeBy.END_USER_ID and shared_keys:
+def _warnings(rules: Rules, reading: Reading, shared_keys: int, events_without_quantity: int) -> Iterator[str]:
+    if rules.charge_by is ChargeBy.END_USER_ID and shared_keys and reading.schema.may_pin_end_users:
         yield (
-            f"API keys that serve more than one end user: {shared_keys}. LiteLLM 1.60 to 1.90 log a wrong end_user "
-            "then; with such a version charge by key, team or user instead"
+            f"API keys that serve more than one end user: {shared_keys}. LiteLLM 1.60 to 1.90, whose schema this "
+            "is, log a wrong end_user then: charge by key, team or user instead"
         )
-    if events_without_quantity:
+    if events_without_quantity and not rules.top_up:
         yield (
             f"Events that reached Lago without the property it bills: {events_without_quantity}. Top-ups "
             "(RECONCILE_TOP_UP) would bill the difference"

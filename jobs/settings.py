@@ -187,6 +187,7 @@ SETTINGS = (
         "Requests to Lago per second, never more.",
     ),
     Setting("lago.concurrency", "RECONCILE_LAGO_CONCURRENCY", _count, "4", "Requests to Lago at one time."),
+    Setting("lago.attempts", "RECONCILE_LAGO_ATTEMPTS", _count, "8", "Times one request to Lago is tried."),
     Setting("lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", _count, "1000", "Events per page asked of Lago."),
     Setting("lago.timeout", "RECONCILE_LAGO_TIMEOUT", parse_duration, "30s", "How long to wait for one answer."),
     Setting("lago.ca_file", "RECONCILE_LAGO_CA_FILE", Path, None, "Certificates to trust besides the public ones."),
@@ -461,6 +462,7 @@ def _lago(settings: Settings) -> LagoConnection:
         requests_per_second=settings.required("lago.requests_per_second"),
         concurrency=settings.required("lago.concurrency"),
         page_size=settings.required("lago.page_size"),
+        attempts=settings.required("lago.attempts"),
         timeout_seconds=settings.required("lago.timeout").total_seconds(),
         ca_file=None if ca_file is None else str(ca_file),
     )

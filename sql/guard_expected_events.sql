@@ -5,6 +5,7 @@ WITH undecided AS (
     SELECT
         expected.*,
         spend_log.time_is_ambiguous,
+        spend_log.api_key,
         CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
     FROM expected_event AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
@@ -19,7 +20,12 @@ doubtful AS (
     SELECT DISTINCT undecided.id
     FROM undecided
     JOIN left_over ON left_over.subscription = undecided.subscription AND left_over.code = undecided.code
-        AND left_over.quantities = undecided.quantities AND left_over.other_dimensions = undecided.other_dimensions
+        AND left_over.quantities = undecided.quantities
+        AND (
+            left_over.other_dimensions = undecided.other_dimensions
+            OR left_over.time BETWEEN undecided.time - to_microseconds($early_us)
+                AND undecided.time + to_microseconds($late_us)
+        )
     WHERE undecided.quantity <> 0 AND undecided.id NOT IN (SELECT expected_id FROM pair)
 ),
 complementary AS (
@@ -29,6 +35,16 @@ complementary AS (
         AND left_over.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
     WHERE $charge_by = 'end_user_id' AND left_over.subscription <> undecided.subscription
+),
+-- LiteLLM 1.60 to 1.90 pin a key that several users share to one of them, so what such a key's calls lack is nobody's.
+pinned AS (
+    SELECT DISTINCT spend_log.api_key
+    FROM pair
+    JOIN expected_event AS expected ON expected.id = pair.expected_id
+    JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
+    JOIN spend_log ON spend_log.rowid = expected.spend_log_id
+    WHERE $may_pin_end_users AND pair.stage = 'elsewhere' AND recorded.subscription IS NOT NULL
+        AND spend_log.api_key IS NOT NULL
 ),
 subscribed AS (
     SELECT
@@ -56,7 +72,7 @@ reasoned AS (
         undecided.id,
         CASE
             WHEN doubtful.id IS NOT NULL THEN
-                ['ambiguous', NULL, 'an event with the same quantities but another time or model name is left over']
+                ['ambiguous', NULL, 'an event with the same quantities but another time, model name or type is left over']
             WHEN undecided.topped_up IS NOT NULL THEN
                 ['ambiguous', NULL, 'a top-up for it is in Lago, but the event it completed is not found']
             WHEN undecided.quantity = 0 THEN ['held', 'zero_quantity', 'nothing to bill']
@@ -68,6 +84,8 @@ reasoned AS (
                 ['held', 'source_incomplete', 'identical requests go on beyond what was read']
             WHEN complementary.id IS NOT NULL THEN
                 ['held', 'source_incomplete', 'another subscription has an unexplained event of this model at this time']
+            WHEN pinned.api_key IS NOT NULL THEN
+                ['held', 'source_incomplete', 'Lago has calls of this API key under other subscriptions']
             WHEN NOT metered_code.known_to_lago THEN
                 ['held', 'unknown_metric', 'Lago has no billable metric with this code']
             WHEN NOT subscribed.is_known THEN
@@ -90,6 +108,7 @@ reasoned AS (
     JOIN metered_code ON metered_code.code = undecided.code
     LEFT JOIN doubtful ON doubtful.id = undecided.id
     LEFT JOIN complementary ON complementary.id = undecided.id
+    LEFT JOIN pinned ON pinned.api_key = undecided.api_key
     LEFT JOIN open_chain ON open_chain.expected_id = undecided.id
     LEFT JOIN unsendable ON unsendable.transaction_id
         = transaction_id(undecided.subscription, undecided.code, undecided.part, undecided.request_id)

@@ -11,6 +11,7 @@ SELECT
     recorded.id,
     CASE
         WHEN pair.stage IN ('id', 'topped_up', 'content') THEN 'matched'
+        WHEN pair.stage = 'near' AND recorded.quantity = expected.quantity THEN 'matched'
         WHEN pair.stage = 'elsewhere' THEN 'misattributed'
         WHEN pair.stage IN ('near', 'id_differs') THEN 'mismatched'
         WHEN matched_content.code IS NOT NULL THEN 'duplicated'
@@ -18,6 +19,7 @@ SELECT
     END AS kind
 FROM recorded_event AS recorded
 LEFT JOIN pair ON pair.recorded_id = recorded.id
+LEFT JOIN expected_event AS expected ON expected.id = pair.expected_id
 LEFT JOIN matched_content ON pair.recorded_id IS NULL
     AND matched_content.subscription = recorded.subscription AND matched_content.code = recorded.code
     AND matched_content.dimensions = recorded.dimensions AND matched_content.quantities = recorded.quantities

@@ -42,6 +42,9 @@ FROM expected_event AS expected
 JOIN judged_expected AS judged ON judged.id = expected.id
 LEFT JOIN top_up ON top_up.id = expected.id
 WHERE (judged.kind = 'missing' OR top_up.id IS NOT NULL)
+    AND (top_up.id IS NULL OR transaction_id(
+        expected.subscription, expected.code, concat(expected.part, '/top-up'), expected.request_id
+    ) NOT IN (SELECT transaction_id FROM unsendable))
     AND (len($subscriptions) = 0 OR list_contains($subscriptions, expected.subscription))
     AND (len($models) = 0 OR list_contains($models, expected.model_key))
     AND (len($codes) = 0 OR list_contains($codes, expected.code))

@@ -10,6 +10,7 @@ SELECT
     (SELECT count(*) FROM daily_difference WHERE daily_requests > logged_requests) AS daily_differences,
     (SELECT count(*) FROM recorded_event AS recorded
         JOIN pair ON pair.recorded_id = recorded.id AND pair.stage = 'near'
+        JOIN metered_code AS code ON code.code = recorded.code AND code.sums
         WHERE recorded.in_window AND recorded.lacks_quantity) AS events_without_quantity,
     (SELECT count(*) FROM (
         SELECT api_key FROM spend_log WHERE api_key IS NOT NULL AND end_user IS NOT NULL

@@ -232,7 +232,8 @@ def _bind_part(part: MeterPart, metric: BillableMetric) -> BoundPart:
         raise SettingError(
             f"the billable metric {part.code!r} bills the property {field!r}, which the meter does not send "
             f"(it sends {', '.join(_names(tuple(numeric)))})",
-            "Choose the meter that fits your events (RECONCILE_METER), or describe it under [[meter_parts]]",
+            "Choose the meter that fits your events (RECONCILE_METER), or describe it under [[meter_parts]]"
+            + (" with the quantity that the metric's expression computes" if metric.expression else ""),
         )
     return BoundPart(part, field, sums=metric.aggregation_type == "sum_agg")
 

@@ -97,7 +97,8 @@ def read_event(line: bytes) -> PlannedEvent:
         event = PlannedEvent(**{**fields, "properties": tuple(fields["properties"].items())})
         if not all(isinstance(text, str) for text in (*dict(event.properties).values(), event.transaction_id)):
             raise TypeError("a property is not a text")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        event.time  # noqa: B018 - a timestamp that is none shall be refused here
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise RefusedError(f"the plan holds a line that is no event: {error}", _EDITED) from error
     return event
 

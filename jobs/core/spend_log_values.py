@@ -197,6 +197,14 @@ class SpendLogsSchema:
     server_version: str  # PostgreSQL's version, as the server writes it.
     on_standby: bool  # Whether the server is a hot standby, whose newest rows may lag.
 
+    @property
+    def may_pin_end_users(self) -> bool:
+        """Tell whether this LiteLLM may log a wrong end user for a key that several users share.
+
+        1.60 to 1.90 do; they have the provider's column and not yet that of the call id.
+        """
+        return "custom_llm_provider" in self.columns and "litellm_call_id" not in self.columns
+
 
 @dataclass(frozen=True, slots=True)
 class SpendLogsBounds:

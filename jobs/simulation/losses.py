@@ -91,16 +91,10 @@ def decide(
     loss = _ordinary_classes(requests, quiet, rng)
     requests = _with_failed_usage(requests, loss, rng)
     received = requests.end_ms + delays // 1000
-    sendable = np.isin(
-        loss, [CODE[LossClass.NONE], CODE[LossClass.CACHE_HIT], CODE[LossClass.EVENT_WITHOUT_TOKENS]]
-    )
+    sendable = np.isin(loss, [CODE[LossClass.NONE], CODE[LossClass.CACHE_HIT], CODE[LossClass.EVENT_WITHOUT_TOKENS]])
     in_outage = sendable & (received >= incidents.outage[0]) & (received < incidents.outage[1])
     loss[in_outage] = CODE[LossClass.LAGO_OUTAGE]
-    timed_out = (
-        (loss == CODE[LossClass.NONE])
-        & (requests.origin == int(Origin.OVERLOAD))
-        & (rng.random(count) < 0.03)
-    )
+    timed_out = (loss == CODE[LossClass.NONE]) & (requests.origin == int(Origin.OVERLOAD)) & (rng.random(count) < 0.03)
     loss[timed_out] = CODE[LossClass.CALLBACK_TIMEOUT]
     fates = Fates(loss, delays, requests.subscription.copy(), np.zeros(count, dtype=np.int64))
     _Placement(requests, fates, settings, rng).place_all(incidents)
@@ -251,9 +245,7 @@ class _Placement:
         """A killed pod loses the spend logs of the last seconds that it had not yet written."""
         ends = self._requests.end_ms
         crashes = [incidents.rush + 2 * MINUTE_MS]
-        crashes += [
-            int(ends[row]) + 1 for row in self._candidates(self._plain & self._unique)[: _RESTARTS - 1]
-        ]
+        crashes += [int(ends[row]) + 1 for row in self._candidates(self._plain & self._unique)[: _RESTARTS - 1]]
         for crash in crashes:
             queue_ms = _QUEUE_MS // 2 if crash == crashes[0] else _QUEUE_MS
             queued = self._plain & self._unique & (ends > crash - queue_ms) & (ends <= crash - 1)

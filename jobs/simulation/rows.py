@@ -59,9 +59,7 @@ def key_hash(key: int) -> str:
     return hashlib.sha256(f"simulated key {key}".encode()).hexdigest()
 
 
-def costs(
-    deployment: Integers, prompt: Integers, completion: Integers, free: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def costs(deployment: Integers, prompt: Integers, completion: Integers, free: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the cost of each call in USD, as the double that LiteLLM computes."""
     prompt_price = np.array([d.prompt_price for d in DEPLOYMENTS])[deployment]
     completion_price = np.array([d.completion_price for d in DEPLOYMENTS])[deployment]
@@ -105,9 +103,7 @@ class KeyTexts:
         count = len(ALL_SUBSCRIPTIONS) * KEYS_PER_SUBSCRIPTION
         # Hostile end users share the key of an ordinary customer: the text came in their request.
         owners = [min(key // KEYS_PER_SUBSCRIPTION, len(SUBSCRIPTIONS) - 1) for key in range(count)]
-        slots = [
-            owner * KEYS_PER_SUBSCRIPTION + key % KEYS_PER_SUBSCRIPTION for key, owner in enumerate(owners)
-        ]
+        slots = [owner * KEYS_PER_SUBSCRIPTION + key % KEYS_PER_SUBSCRIPTION for key, owner in enumerate(owners)]
         self.hashes = [key_hash(slot) for slot in slots]
         self.teams = [f"team-{owner:02d}" for owner in owners]
         self.users = [f"service-{slot:02d}" for slot in slots]

@@ -170,9 +170,7 @@ def _column(count: int, value: int) -> Integers:
     return np.full(count, value, dtype=np.int64)
 
 
-def _tokens(
-    medians: Sequence[int], spreads: Integers | NDArray[np.float64], rng: np.random.Generator
-) -> Integers:
+def _tokens(medians: Sequence[int], spreads: Integers | NDArray[np.float64], rng: np.random.Generator) -> Integers:
     median = np.asarray(medians, dtype=np.float64)
     drawn = np.rint(median * np.exp(rng.standard_normal(len(median)) * spreads)).astype(np.int64)
     return np.where(median > 0, np.clip(drawn, 1, 120_000), 0)
@@ -198,9 +196,7 @@ def _requests(
 ) -> Requests:
     prompt, completion = _drawn_contents(deployment, rng)
     durations = _durations(deployment, rng)
-    return Requests(
-        ends, durations, subscription, deployment, prompt, completion, _column(len(ends), int(origin))
-    )
+    return Requests(ends, durations, subscription, deployment, prompt, completion, _column(len(ends), int(origin)))
 
 
 def _fixed(
@@ -236,9 +232,7 @@ def _monitors(clock: _Clock, count: int, rng: np.random.Generator) -> Requests:
     watched = count - steady - embedding
     spells = np.array_split(np.arange(watched, dtype=np.int64), 6)
     starts = clock.busy(6, rng)
-    watches = [
-        clock.clip(start + (spell - spell[:1]) * 5_000) for start, spell in zip(starts, spells, strict=True)
-    ]
+    watches = [clock.clip(start + (spell - spell[:1]) * 5_000) for start, spell in zip(starts, spells, strict=True)]
     return _join(
         [
             _fixed(clock.even(steady, rng), 0, STARCODER, (24, 1), Origin.MONITOR, rng),
