@@ -1,0 +1,1 @@
+"""Measurements beside the product: nothing in `jobs` imports them."""
