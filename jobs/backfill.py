@@ -30,6 +30,7 @@ from jobs.adapters.lago.usage import read_current_usage
 from jobs.adapters.ledger import Ledger, RunLock
 from jobs.adapters.run_folder import replace_file
 from jobs.adapters.workspace import Workspace
+from jobs.core.caps import caps_exceeded
 from jobs.core.lago_values import Catalogue
 from jobs.core.ledger_values import AttemptMade, EventRecord, RunStarted
 from jobs.core.plan import Outcome, PlannedEvent, checked_header, event_line, read_event
@@ -41,6 +42,7 @@ from jobs.reconcile import Progress, ReconcileSettings, Run, reconcile
 
 _LOOKED_UP_AT_ONCE = 500
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
+_EARLY = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class BackfillSettings:
 class Applied:
     """What became of a plan's events."""
 
-    outcomes: Mapping[Outcome, int]
+    outcomes: Counter[Outcome]
     """Events by how they ended."""
     unsent: int
     """Events that were not tried, because the run was asked to stop."""
@@ -92,7 +94,7 @@ class Backfill:
     @property
     def discrepancies_remain(self) -> bool:
         """Tell whether anything is left that a person has to look at."""
-        settled = self.run.plan.events if self.applied is not None and self.applied.complete else 0
+        settled = self.applied.outcomes.total() if self.applied is not None and self.applied.complete else 0
         return self.run.billing_discrepancies > settled
 
 
@@ -205,7 +207,8 @@ class _Slice:
 
     def _work(self, plan: Path | None) -> Backfill:
         unsendable = tuple(self.ledger.refused_for_good())
-        settings = replace(self.settings.reconcile, unsendable=unsendable)
+        sent_before = tuple(self.ledger.sent_times())
+        settings = replace(self.settings.reconcile, unsendable=unsendable, sent_before=sent_before)
         run = reconcile(settings, self.progress, now=self.hooks.now(), run_id=self.run_id)
         self.hooks.step("plan: written")
         path = run.folder / PLAN_FILE
@@ -213,48 +216,72 @@ class _Slice:
         self.hooks.step("plan: recorded")
         if not self.settings.apply or not (run.plan.events or plan):
             return Backfill(run, None)
-        if plan is None and run.plan.exceeded:
+        if run.ends_in_the_future:
             raise RefusedError(
-                f"the plan is over a cap: {'; '.join(run.plan.exceeded)}",
-                f"Look at {path}; then raise the cap, or send part of it with --subscription, --model or --code",
+                "LiteLLM's spend logs end in the future, so their times are not what the settings say",
+                "Set RECONCILE_SOURCE_TIME_ZONE to the zone that LiteLLM's containers ran in, or correct their clock",
             )
-        with LagoClient(settings.lago, sleep=self.hooks.stop.wait) as client:
-            events = path if plan is None else self._still_missing(client, plan, path, run)
-            return Backfill(run, self._apply(client, run, events))
+        return Backfill(run, self._apply(run, plan))
 
-    def _still_missing(self, client: LagoClient, plan: Path, fresh: Path, run: Run) -> Path:
+    def _still_missing(self, client: LagoClient, plan: Path, run: Run, computed: Mapping[str, str]) -> Path:
         """Return a file with the plan's events that are still missing; those already in Lago as planned are done."""
-        missing = {_fingerprint(line) for line in islice(read_lines(fresh), 1, None)}
+        missing = {_fingerprint(line) for line in islice(read_lines(run.folder / PLAN_FILE), 1, None)}
         target = run.folder / "events-to-send.jsonl"
 
         def lines() -> Iterator[bytes]:
+            yield next(read_lines(plan))
             for events in _in_lists(_events(plan)):
                 here = [_fingerprint(event_line(event)) in missing for event in events]
                 others = [event for event, is_missing in zip(events, here, strict=True) if not is_missing]
-                self._refuse_stale(client, others)
+                _refuse_stale(client, others, computed)
                 yield from (event_line(event) for event, is_missing in zip(events, here, strict=True) if is_missing)
 
-        header = _header(plan)
-        exceeded = header["events"] > self.settings.reconcile.caps.events
-        if exceeded or (run.plan.exceeded and header["events"] == run.plan.events):
-            raise RefusedError(
-                f"the plan is over a cap: {'; '.join(run.plan.exceeded) or 'too many events'}", "Raise the cap"
-            )
-        replace_file(target, (line + b"\n" for line in _with_header(plan, lines())))
+        replace_file(target, (line + b"\n" for line in lines()))
         return target
 
-    def _refuse_stale(self, client: LagoClient, events: list[PlannedEvent]) -> None:
-        sightings = look_up(client, events, by_id=False, computed={}) if events else []
-        for event, sighting in zip(events, sightings, strict=True):
-            if sighting is not Sighting.SAME:
-                raise RefusedError(
-                    f"the plan is stale: the event of request {event.request_id!r} is no longer missing, "
-                    "or would now be another one",
-                    "Make a new plan",
-                )
+    def _refuse_over_caps(self, run: Run, path: Path) -> None:
+        """Refuse what is about to be sent, whoever planned it, where it is over a cap."""
+        events, quantity = Counter[tuple[str, str]](), dict[tuple[str, str], Decimal]()
+        for event in _events(path):
+            key = (event.subscription, event.code)
+            events[key] += 1
+            quantity[key] = quantity.get(key, Decimal(0)) + Decimal(event.quantity)
+        expected = {(total.subscription, total.code): total for total in run.plan.totals}
+        totals = [
+            replace(expected[key], events=count, quantity=quantity[key])
+            for key, count in events.items()
+            if key in expected
+        ]
+        exceeded = caps_exceeded(totals, self.settings.reconcile.caps)
+        if exceeded:
+            raise RefusedError(
+                f"the plan is over a cap: {'; '.join(exceeded)}",
+                f"Look at {path}; then raise the cap, or send part of it with --subscription, --model or --code",
+            )
 
-    def _apply(self, client: LagoClient, run: Run, path: Path) -> Applied:
-        catalogue = read_catalogue(client)
+    def _apply(self, run: Run, plan: Path | None) -> Applied:
+        with LagoClient(self.settings.reconcile.lago, sleep=self.hooks.stop.wait) as client:
+            catalogue = read_catalogue(client)
+            computed = {
+                metric.code: metric.field_name
+                for metric in catalogue.metrics
+                if metric.expression and metric.field_name
+            }
+            path = run.folder / PLAN_FILE if plan is None else self._still_missing(client, plan, run, computed)
+            self._refuse_over_caps(run, path)
+            header = _header(plan or path)
+            self.ledger.record_plan(header["sha256"], self.run_id, header, str(plan or path))
+            return self._send(client, run, path, header["sha256"], catalogue, computed)
+
+    def _send(
+        self,
+        client: LagoClient,
+        run: Run,
+        path: Path,
+        plan_hash: str,
+        catalogue: Catalogue,
+        computed: Mapping[str, str],
+    ) -> Applied:
         customers = _customers(catalogue)
         wanted = Counter[tuple[str, str]]()
         total = 0
@@ -267,13 +294,10 @@ class _Slice:
         before = read_current_usage(client, pairs, codes)
         self.progress.step("writing down what will be sent")
         self.hooks.step("intents: before")
-        self.ledger.record_intents(run.plan.sha256, self.run_id, _events(path))
+        self.ledger.record_intents(plan_hash, self.run_id, _events(path))
         self.hooks.step("intents: written")
         self.progress.step("sending")
         sent = _Sent(self, total)
-        computed = {
-            metric.code: metric.field_name for metric in catalogue.metrics if metric.expression and metric.field_name
-        }
         send_events(
             client, _events(path), on_batch=sent.take, stop=self.hooks.stop, step=self.hooks.step, computed=computed
         )
@@ -283,7 +307,7 @@ class _Slice:
         not_counted = self._verify_usage(client, pairs, codes, before, sent.quantity, catalogue)
         self.hooks.step("verify: done")
         self._write_outcomes(run.folder)
-        return Applied(dict(sent.outcomes), total - sum(sent.outcomes.values()), verified, not_verified, not_counted)
+        return Applied(sent.outcomes, total - sum(sent.outcomes.values()), verified, not_verified, not_counted)
 
     def _verify(self, client: LagoClient, path: Path, computed: Mapping[str, str]) -> tuple[int, int]:
         """List the hours that the plan's events lie in until Lago shows each as planned, or patience ends."""
@@ -413,9 +437,15 @@ def _events(path: Path) -> Iterator[PlannedEvent]:
         yield read_event(line)
 
 
-def _with_header(plan: Path, lines: Iterator[bytes]) -> Iterator[bytes]:
-    yield next(read_lines(plan))
-    yield from lines
+def _refuse_stale(client: LagoClient, events: list[PlannedEvent], computed: Mapping[str, str]) -> None:
+    sightings = look_up(client, events, by_id=False, computed=computed) if events else []
+    for event, sighting in zip(events, sightings, strict=True):
+        if sighting is not Sighting.SAME:
+            raise RefusedError(
+                f"the plan is stale: the event of request {event.request_id!r} is no longer missing, "
+                "or would now be another one",
+                "Make a new plan",
+            )
 
 
 def _hours_and_names(path: Path) -> tuple[list[Window], tuple[str, ...]]:
@@ -423,7 +453,8 @@ def _hours_and_names(path: Path) -> tuple[list[Window], tuple[str, ...]]:
     hours: set[datetime] = set()
     names: dict[str, None] = {}
     for event in _events(path):
-        hours.add(event.time.replace(minute=0, second=0, microsecond=0))
+        # Lago before 1.48 may show a time one millisecond early.
+        hours |= {at.replace(minute=0, second=0, microsecond=0) for at in (event.time, event.time - _EARLY)}
         names |= dict.fromkeys(name for name, _ in event.properties)
     stretches: list[Window] = []
     for hour in sorted(hours):

@@ -142,6 +142,8 @@ def backfill(  # noqa: PLR0913, PLR0917 - one parameter per option
 
         show_plan(describe_plan(show))
         sys.exit(AGREEMENT)
+    if plan is not None and (subscriptions or models or codes):
+        raise click.UsageError("--plan is sent as it is: leave out --subscription, --model and --code")
     only = {"subscriptions": subscriptions, "models": models, "codes": codes}
     _backfill(start, end, config_file, options, command="backfill", apply=apply, plan=plan, only=only)
 

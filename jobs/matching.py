@@ -36,10 +36,16 @@ STAGES = {
 
 
 def load_references(
-    workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue, unsendable: Iterable[str] = ()
+    workspace: Workspace,
+    rules: Rules,
+    layout: Layout,
+    catalogue: Catalogue,
+    unsendable: Iterable[str] = (),
+    sent_before: Iterable[tuple[str, int]] = (),
 ) -> None:
     """Bring into the workspace what the queries look things up in; both sides have been loaded before."""
     workspace.insert("unsendable", ((identity,) for identity in unsendable))
+    workspace.insert("sent_before", sent_before)
     workspace.insert("meter_part", layout.part_rows)
     workspace.insert("metered_code", layout.code_rows)
     names = ModelNames(dict(rules.aliases))
@@ -118,6 +124,8 @@ def judge(
         send_closed_periods=rules.send_closed_periods,
         allow_pay_in_advance=rules.allow_pay_in_advance,
         may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID,
+        read_start=naive(read.start),
+        read_end=naive(read.end),
         settled_until=naive(now - rules.settlement_lag),
         **reach,
     )

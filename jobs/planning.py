@@ -17,7 +17,7 @@ from jobs.adapters.workspace import Workspace
 from jobs.core.caps import Caps, PlanFilter, PlanTotal, caps_exceeded
 from jobs.core.lago_values import Catalogue
 from jobs.core.layout import Layout
-from jobs.core.meters import LITERAL, METADATA, BoundPart, Properties
+from jobs.core.meters import LITERAL, METADATA, TOP_UP, BoundPart, Properties
 from jobs.core.model_names import ModelNames
 from jobs.core.plan import FORMAT, PlannedEvent, checked_header, content_hash, event_line, read_event
 from jobs.core.rules import Rules
@@ -25,7 +25,6 @@ from jobs.core.window import Window
 from jobs.errors import LawBrokenError
 
 PLAN_FILE = "plan.jsonl"
-TOP_UP = "/top-up"
 
 
 @dataclass(frozen=True, slots=True)

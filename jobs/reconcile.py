@@ -70,6 +70,8 @@ class ReconcileSettings:
     """Lago's API."""
     only: PlanFilter = field(default_factory=PlanFilter)
     """Which part of what is missing goes into the plan."""
+    sent_before: tuple[tuple[str, int], ...] = ()
+    """(id, timestamp in milliseconds) of events that earlier runs sent or may have sent."""
     unsendable: tuple[str, ...] = ()
     """Ids that Lago has refused before because it keeps a deleted event of that id."""
     threads: int | None = None
@@ -112,6 +114,8 @@ class Run:
     """Spend logs and tokens by disposition and reason."""
     plan: PlanSummary
     """What could be sent."""
+    ends_in_the_future: bool
+    """The source's clock or time zone cannot be right, so nothing may be sent."""
 
     @property
     def certified(self) -> bool:
@@ -186,7 +190,7 @@ def judged_workspace(
         progress.step("reading Lago's events")
         _read_events(workspace, settings, layout, client, progress)
         progress.step("matching")
-        load_references(workspace, settings.rules, layout, catalogue, settings.unsendable)
+        load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
         reading = Reading(catalogue, bound, layout, *found)
         pinning = reading.schema.may_pin_end_users
         judge(workspace, settings.rules, layout, catalogue, settings.window, now, may_pin_end_users=pinning)
@@ -252,12 +256,13 @@ def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, 
         "source_facts",
         start=naive(settings.window.start),
         end=naive(settings.window.end),
-        now=naive(now),
     )
     return {
         **counted,
         "settled_until": now - settings.rules.settlement_lag,
+        "now": now,
         "oldest_spend_log": reading.bounds.oldest_start,
+        "newest_spend_log": reading.bounds.newest_end,
         "legacy_rows": reading.legacy_rows,
     }
 
@@ -293,6 +298,7 @@ def _conclude(
         totals=tuple(workspace.rows("summary_totals")),
         spend_logs=tuple(spend_logs),
         plan=plan,
+        ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
     )
 
 

@@ -239,6 +239,9 @@ SETTINGS = (
     Setting("early", "RECONCILE_EARLY", parse_duration, "5s", "How much before the call's end its event may lie."),
     Setting("late", "RECONCILE_LATE", parse_duration, "60s", "How much after the call's end its event may lie."),
     Setting(
+        "doubt_within", "RECONCILE_DOUBT_WITHIN", parse_duration, "1d", "How far beyond the window both sides are read."
+    ),
+    Setting(
         "window_length",
         "RECONCILE_WINDOW_LENGTH",
         parse_duration,
@@ -405,6 +408,11 @@ def backfill_settings(settings: Settings, request: ReconcileSettings, *, apply: 
 
 
 def _rules(settings: Settings) -> Rules:
+    if settings.required("settlement_lag") < settings.required("late"):
+        raise SettingError(
+            "RECONCILE_SETTLEMENT_LAG is shorter than RECONCILE_LATE: events would be judged that are still on the way",
+            "Make it longer, best two hours",
+        )
     charge_by, charge_by_path = settings.required("lago.charge_by")
     mapping_file, alias_file = settings.optional("mapping_file"), settings.optional("alias_file")
     return Rules(
@@ -417,6 +425,7 @@ def _rules(settings: Settings) -> Rules:
         ),
         settlement_lag=settings.required("settlement_lag"),
         longest_call=settings.required("longest_call"),
+        doubt_within=settings.required("doubt_within"),
         mapping=_pairs(mapping_file, ("source", "subscription")) if mapping_file else None,
         aliases=_pairs(alias_file, ("alias", "model")) if alias_file else (),
         bill_cache_hits=settings.required("bill_cache_hits"),

@@ -5,6 +5,9 @@ CREATE TABLE accounted_spend_log AS
 WITH sourced AS (
     SELECT
         rowid AS spend_log_id,
+        request_id,
+        start_time,
+        end_time,
         CASE $charge_by
             WHEN 'end_user_id' THEN end_user
             WHEN 'user_id' THEN user_id
@@ -23,38 +26,35 @@ WITH sourced AS (
             WHEN prompt_tokens < 0 OR completion_tokens < 0 OR total_tokens < 0
                 OR ($bills_spend AND coalesce(spend_amount(spend), -1) < 0) THEN 'invalid_quantity'
             WHEN cache_hit = 'True' AND NOT $bill_cache_hits THEN 'cache_hit'
-        END AS reason,
-        start_time,
-        end_time,
-        request_id
+        END AS reason
     FROM spend_log
+),
+attributed AS (
+    SELECT
+        sourced.*,
+        CASE WHEN $has_attribution_file THEN attribution.subscription ELSE sourced.source END AS payer
+    FROM sourced
+    LEFT JOIN attribution ON attribution.source = sourced.source
 ),
 -- A partitioned table can hold a request id twice, and an event's id is made of it: of those that would be billed to one
 -- payer, the earliest counts.
 reasoned AS (
     SELECT
-        spend_log_id,
-        source,
+        *,
         coalesce(
             reason,
             CASE
                 WHEN row_number() OVER (
-                    PARTITION BY request_id, source, reason IS NULL ORDER BY start_time, end_time, spend_log_id
+                    PARTITION BY request_id, payer, reason IS NULL ORDER BY start_time, end_time, spend_log_id
                 ) > 1 THEN 'duplicate_request_id'
             END
         ) AS exclusion
-    FROM sourced
+    FROM attributed
 )
 SELECT
-    reasoned.spend_log_id,
-    reasoned.source,
-    reasoned.exclusion,
-    CASE
-        WHEN reasoned.exclusion IS NOT NULL THEN NULL
-        WHEN $has_attribution_file THEN attribution.subscription
-        ELSE reasoned.source
-    END AS subscription,
-    spend_log.end_time >= $start AND spend_log.end_time < $end AS in_window
+    spend_log_id,
+    source,
+    exclusion,
+    CASE WHEN exclusion IS NULL THEN payer END AS subscription,
+    end_time >= $start AND end_time < $end AS in_window
 FROM reasoned
-JOIN spend_log ON spend_log.rowid = reasoned.spend_log_id
-LEFT JOIN attribution ON attribution.source = reasoned.source

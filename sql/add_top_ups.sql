@@ -14,6 +14,7 @@ SELECT
     recorded.dimensions,
     recorded.quantities,
     recorded.quantity,
+    true,
     NULL,
     NULL
 FROM expected_event AS expected

@@ -14,19 +14,24 @@ WITH undecided AS (
 left_over AS (
     SELECT *, CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
     FROM recorded_event
-    WHERE time IS NOT NULL AND id NOT IN (SELECT recorded_id FROM pair)
+    -- Next to the edge of what was read, the call that an event belongs to may not have been read.
+    WHERE id NOT IN (SELECT recorded_id FROM pair)
+        AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
 ),
 doubtful AS (
     SELECT DISTINCT undecided.id
     FROM undecided
     JOIN left_over ON left_over.subscription = undecided.subscription AND left_over.code = undecided.code
-        AND left_over.quantities = undecided.quantities
-        AND (
-            left_over.other_dimensions = undecided.other_dimensions
-            OR left_over.time BETWEEN undecided.time - to_microseconds($early_us)
-                AND undecided.time + to_microseconds($late_us)
-        )
+        AND left_over.quantities = undecided.quantities AND left_over.other_dimensions = undecided.other_dimensions
     WHERE undecided.quantity <> 0 AND undecided.id NOT IN (SELECT expected_id FROM pair)
+    UNION
+    SELECT DISTINCT undecided.id
+    FROM undecided
+    JOIN left_over ON left_over.subscription = undecided.subscription AND left_over.code = undecided.code
+        AND left_over.time BETWEEN undecided.time - to_microseconds($early_us)
+            AND undecided.time + to_microseconds($late_us)
+    WHERE undecided.quantity <> 0 AND left_over.quantity <> 0
+        AND undecided.id NOT IN (SELECT expected_id FROM pair)
 ),
 complementary AS (
     SELECT DISTINCT undecided.id
@@ -34,7 +39,8 @@ complementary AS (
     JOIN left_over ON left_over.code = undecided.code AND left_over.model_key = undecided.model_key
         AND left_over.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
-    WHERE $charge_by = 'end_user_id' AND left_over.subscription <> undecided.subscription
+    WHERE ($charge_by = 'end_user_id' OR starts_with(left_over.transaction_id, 'litellm-lago:1:'))
+        AND left_over.subscription <> undecided.subscription
 ),
 -- LiteLLM 1.60 to 1.90 pin a key that several users share to one of them, so what such a key's calls lack is nobody's.
 pinned AS (
@@ -72,9 +78,11 @@ reasoned AS (
         undecided.id,
         CASE
             WHEN doubtful.id IS NOT NULL THEN
-                ['ambiguous', NULL, 'an event with the same quantities but another time, model name or type is left over']
+                ['ambiguous', NULL, 'an unexplained event has the same quantities at another time, or lies at the same time']
             WHEN undecided.topped_up IS NOT NULL THEN
                 ['ambiguous', NULL, 'a top-up for it is in Lago, but the event it completed is not found']
+            WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN
+                ['held', 'source_incomplete', 'its quantity is negative or cannot be read']
             WHEN undecided.quantity = 0 THEN ['held', 'zero_quantity', 'nothing to bill']
             WHEN undecided.time_is_ambiguous THEN
                 ['held', 'source_incomplete', 'its end time can be read in two ways']
@@ -86,6 +94,8 @@ reasoned AS (
                 ['held', 'source_incomplete', 'another subscription has an unexplained event of this model at this time']
             WHEN pinned.api_key IS NOT NULL THEN
                 ['held', 'source_incomplete', 'Lago has calls of this API key under other subscriptions']
+            WHEN sent_before.transaction_id IS NOT NULL THEN
+                ['held', 'source_incomplete', 'it was sent before with another time and may have been billed']
             WHEN NOT metered_code.known_to_lago THEN
                 ['held', 'unknown_metric', 'Lago has no billable metric with this code']
             WHEN NOT subscribed.is_known THEN
@@ -110,6 +120,9 @@ reasoned AS (
     LEFT JOIN complementary ON complementary.id = undecided.id
     LEFT JOIN pinned ON pinned.api_key = undecided.api_key
     LEFT JOIN open_chain ON open_chain.expected_id = undecided.id
+    LEFT JOIN sent_before ON sent_before.transaction_id
+        = transaction_id(undecided.subscription, undecided.code, undecided.part, undecided.request_id)
+        AND sent_before.timestamp_ms <> epoch_ms(undecided.time)
     LEFT JOIN unsendable ON unsendable.transaction_id
         = transaction_id(undecided.subscription, undecided.code, undecided.part, undecided.request_id)
     LEFT JOIN charged ON charged.plan_code = subscribed.active.plan_code AND charged.code = undecided.code

@@ -8,6 +8,7 @@ WITH sourced AS (
         account.subscription,
         account.in_window,
         date_trunc('millisecond', spend_log.end_time) AS time,
+        spend_log.extras,
         names.model_key,
         list_concat(
             [
@@ -61,6 +62,11 @@ metered AS (
             WHEN part.billed_place IS NULL THEN CAST(1 AS DECIMAL(38, 20))
             ELSE coalesce(sourced.billable[part.billed_place], 0)
         END AS quantity,
+        coalesce(
+            part.billed_place IS NULL OR sourced.billable[part.billed_place] IS NOT NULL
+                OR (part.billed_place > 4 AND sourced.extras[part.billed_place - 4] IS NULL),
+            true
+        ) AS is_readable,
         part.skip_zero,
         part.id_template
     FROM sourced
@@ -71,4 +77,4 @@ SELECT
     * EXCLUDE (skip_zero),
     CAST(NULL AS DECIMAL(38, 20)) AS topped_up
 FROM metered
-WHERE NOT (skip_zero AND quantity = 0)
+WHERE NOT (skip_zero AND quantity = 0 AND is_readable)

@@ -6,9 +6,10 @@ WITH even_island AS (
     SELECT member.island
     FROM island_member AS member
     JOIN recorded_event AS recorded ON recorded.id = member.id
+    LEFT JOIN pair ON pair.recorded_id = recorded.id
     WHERE NOT member.is_expected
     GROUP BY member.island
-    HAVING count(DISTINCT recorded.quantity) = 1
+    HAVING count(DISTINCT recorded.quantity) = 1 AND count(*) FILTER (pair.recorded_id IS NULL AND recorded.quantity <> 0) = 0
 ),
 top_up AS (
     SELECT expected.id, expected.quantity - recorded.quantity AS quantity

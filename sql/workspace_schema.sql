@@ -76,6 +76,8 @@ CREATE TABLE subscription_row (
 
 -- Ids that Lago has refused before because it keeps a deleted event of that id.
 CREATE TABLE unsendable (transaction_id VARCHAR NOT NULL);
+-- Ids that were sent before, with the times they were sent with.
+CREATE TABLE sent_before (transaction_id VARCHAR NOT NULL, timestamp_ms BIGINT NOT NULL);
 
 CREATE TABLE charge (plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL);
 

@@ -242,7 +242,38 @@ def test_a_quantity_from_the_metadata() -> None:
     knows = catalogue(metrics=[metric(field_name="count")])
     logs = [SpendLog("r", HOUR, extras=("3.50",)), SpendLog("s", HOUR + 1, extras=("many",))]
     result = judged(logs, [Event("e", HOUR, properties={"count": "3.5"})], rules=rules, knows=knows)
-    assert result.kinds == {"held: zero_quantity": 1}
+    assert result.found("kind", "reason", "request_id") == [("held", "source_incomplete", "s")]
+
+
+@pytest.mark.parametrize("text", ["-1000000", "1000000000000", "many"])
+def test_a_strangers_number_that_is_none_is_held_and_no_credit(text: str) -> None:
+    parts = custom([{"code": CODE, "part": "units", "quantities": {"units": "metadata.units"}}], "")
+    knows = catalogue(metrics=[metric(field_name="units")])
+    result = judged([SpendLog("r", HOUR, extras=(text,))], [], rules=replace(RULES, parts=parts), knows=knows)
+    assert result.kinds == {"held: source_incomplete": 1}
+
+
+@pytest.mark.parametrize("hours", [9, -5])
+def test_an_event_that_is_a_time_zone_off_makes_its_call_doubtful_beyond_the_window_too(hours: int) -> None:
+    edge = 23 * HOUR if hours > 0 else HOUR
+    assert judged([SpendLog("r", edge)], [Event("e", edge + hours * HOUR)]).kinds["ambiguous"] == 1
+
+
+def test_an_unexplained_event_at_the_same_time_makes_a_call_doubtful() -> None:
+    events = [Event("e", HOUR + 100, properties=tokens("gpt-4", 100, 41))]
+    assert judged([SpendLog("r", HOUR)], events).kinds == {"ambiguous": 1, "orphaned": 1}
+
+
+def test_a_repeated_id_of_two_sources_of_one_payer_counts_once() -> None:
+    rules = replace(RULES, mapping=(("alice", "acme"), ("bob", "acme")))
+    knows = catalogue(subscriptions=[subscription("acme")])
+    logs = [SpendLog("None", HOUR), SpendLog("None", 2 * HOUR, end_user="bob")]
+    assert judged(logs, [], rules=rules, knows=knows).kinds == {"missing": 1}
+
+
+def test_a_tolerance_longer_than_the_longest_call_is_read_too() -> None:
+    rules = replace(RULES, longest_call=timedelta(seconds=1), doubt_within=timedelta(0))
+    assert judged([SpendLog("r", 24 * HOUR - 1)], [Event("e", 24 * HOUR + 59_000)], rules=rules).kinds == {}
 
 
 @pytest.mark.parametrize("text", ["1e-05", "+140", ".5", "140.", " 140", "", "NaN", "1e3", "140x"])
@@ -339,7 +370,7 @@ def test_only_the_window_is_judged_but_its_borders_are_matched_across() -> None:
 
 def test_an_endless_chain_of_identical_requests_holds_no_more_than_its_edge() -> None:
     step = 30_000
-    times = range(-2 * HOUR, 26 * HOUR, step)
+    times = range(-24 * HOUR, 48 * HOUR, step)
     logs = [SpendLog(f"r{time}", time) for time in times]
     events = [Event(f"e{time}", time + 300) for time in times if not 10 * HOUR <= time < 11 * HOUR]
     result = judged(logs, events)

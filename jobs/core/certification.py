@@ -11,6 +11,8 @@ from jobs.core.window import Window
 
 # A gateway may be quiet this long at a window's start; more looks like rows that are gone.
 _QUIET = timedelta(hours=1)
+# Clocks of two machines may differ this much.
+_CLOCK_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,12 @@ class SourceFacts:
     """Events Lago has in the window, of the meter's codes."""
     ambiguous_times: int
     """Spend logs whose end time can be read in two ways."""
-    future_times: int
-    """Spend logs that claim to have ended after the run began."""
+    newest_spend_log: datetime | None
+    """The latest end of any spend log in the table; None if there is none."""
+    now: datetime
+    """When the run began."""
+    repeated_ids: int
+    """Spend logs of the window that repeat the request id of another one of the same payer."""
     legacy_rows: int | None
     """Spend logs of the window in the table that partitioning has put aside; None where it may not be read."""
     unreadable_events: int
@@ -39,6 +45,11 @@ class SourceFacts:
     """Requests by LiteLLM's daily tables on the window's whole days; None where there are none to compare."""
     daily_differences: int
     """Rows of `daily.csv` where the daily table counts more than the spend logs hold."""
+
+    @property
+    def ends_in_the_future(self) -> bool:
+        """Tell whether the source's clock or time zone cannot be right."""
+        return self.newest_spend_log is not None and self.newest_spend_log > self.now + _CLOCK_SKEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +112,14 @@ def _source_reasons(window: Window, facts: SourceFacts) -> list[Reason]:
             f"{facts.ambiguous_times} spend logs have an end time that can be read in two ways",
         ),
         (
-            facts.future_times > 0,
+            facts.ends_in_the_future,
             "future_times",
-            f"{facts.future_times} spend logs end in the future: check RECONCILE_SOURCE_TIME_ZONE",
+            f"a spend log ends {_at(facts.newest_spend_log)}, in the future: check RECONCILE_SOURCE_TIME_ZONE",
+        ),
+        (
+            facts.repeated_ids > 0,
+            "repeated_ids",
+            f"{facts.repeated_ids} spend logs repeat a request id of the same payer; only the first of each is billed",
         ),
         (
             facts.unreadable_events > 0,

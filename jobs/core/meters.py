@@ -32,6 +32,7 @@ TEXT_SOURCES = (
 )
 METADATA = "metadata."
 LITERAL = "="
+TOP_UP = "/top-up"
 
 Properties = tuple[tuple[str, str], ...]
 """Event properties in order: (property name, source)."""
@@ -167,9 +168,12 @@ def _properties(where: str, name: str, table: object) -> Properties:
         raise SettingError(f'{where}: {name} must map property names to sources, as in {{ model = "model" }}')
     numeric = name == "quantities"
     for source in table.values():
-        known = source in NUMBER_SOURCES or (not numeric and (source in TEXT_SOURCES or source.startswith(LITERAL)))
+        known = (source in NUMBER_SOURCES and name != "dimensions") or (
+            not numeric and (source in TEXT_SOURCES or source.startswith(LITERAL))
+        )
         if not known and not source.startswith(METADATA):
-            choices = NUMBER_SOURCES if numeric else (*TEXT_SOURCES, *NUMBER_SOURCES, "=text")
+            numbers, texts = NUMBER_SOURCES, (*TEXT_SOURCES, "=text")
+            choices = numbers if numeric else texts if name == "dimensions" else (*texts, *numbers)
             raise SettingError(
                 f"{where}: {name} has the unknown source {source!r}",
                 f"Use one of {', '.join(choices)} or metadata.<path>",
@@ -186,6 +190,8 @@ def check_parts(parts: tuple[MeterPart, ...]) -> tuple[MeterPart, ...]:
     for part in parts:
         if (part.code, part.part) in seen:
             raise SettingError(f"two meter parts of code {part.code!r} are both named {part.part!r}")
+        if part.part.endswith(TOP_UP):
+            raise SettingError(f"the meter part {part.part!r} ends in {TOP_UP}, which names top-ups", "Rename it")
         seen.add((part.code, part.part))
         if [source for _, source in part.dimensions].count("model") > 1:
             raise SettingError(f"the meter part {part.part!r} takes the model for two dimensions", "Keep one of them")

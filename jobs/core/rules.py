@@ -27,7 +27,7 @@ class Rules:
     settlement_lag: timedelta
     """How long after it ended a spend log is left alone."""
     longest_call: timedelta
-    """The longest a call can last; both sides are read this much beyond the window."""
+    """The longest a call can last."""
     mapping: tuple[tuple[str, str], ...] | None = None
     """(source value, subscription) pairs of the mapping file; None where values are subscriptions."""
     aliases: tuple[tuple[str, str], ...] = ()
@@ -36,6 +36,8 @@ class Rules:
     """Whether cache hits should have events."""
     id_template: str | None = None
     """How the sender derives transaction ids, if it does."""
+    doubt_within: timedelta = timedelta(days=1)
+    """How far beyond the window both sides are read, so that an event far off is seen."""
     top_up: bool = False
     """Whether a plan completes events that billed too little."""
     send_closed_periods: bool = False
@@ -48,9 +50,11 @@ class Rules:
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
     def read_window(self, window: Window) -> Window:
-        """Return what is read to judge this window.
+        """Return what is read of both sides to judge this window.
 
-        It is wider than the tolerance asks for: a chain of identical requests is then cut only if it has no gap for as
-        long as the longest call lasts.
+        It is wider than the tolerance asks for: an event that is late by hours, or off by a time zone, is then seen and
+        makes its call doubtful instead of missing; and a chain of identical requests is cut only if it has no gap.
         """
-        return window.widened(self.longest_call, self.longest_call)
+        tolerance = timedelta(microseconds=max(self.tolerance.early_us, self.tolerance.late_us))
+        margin = max(self.doubt_within, self.longest_call, tolerance)
+        return window.widened(margin, margin)

@@ -222,6 +222,11 @@ class Ledger:
         with self._reading() as connection:
             return reading.story(connection, tables.intents.c.transaction_id == transaction_id)
 
+    def sent_times(self) -> Iterator[tuple[str, int]]:
+        """Yield, as (transaction id, timestamp in milliseconds), the events that Lago has or may have."""
+        with self._reading() as connection:
+            yield from reading.times_of_sent_ids(connection)
+
     def refused_for_good(self) -> Iterator[str]:
         """Yield the transaction ids that Lago refused because it keeps a deleted event of that id."""
         with self._reading() as connection:

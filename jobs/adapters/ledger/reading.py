@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
@@ -121,6 +122,20 @@ def ids_refused_for_good(connection: Connection) -> list[str]:
         .order_by(intents.c.transaction_id)
     )
     return list(connection.execute(found).scalars())
+
+
+def times_of_sent_ids(connection: Connection) -> Iterator[tuple[str, int]]:
+    """Yield the ids and times of events that were sent, were there already, or whose outcome is not known."""
+    maybe_there = [Outcome.SENT.value, Outcome.ALREADY_PRESENT.value, Outcome.UNKNOWN.value]
+    found = (
+        select(intents.c.transaction_id, intents.c.timestamp)
+        .join(outcomes, outcomes.c.intent == intents.c.sequence)
+        .where(outcomes.c.outcome.in_(maybe_there))
+        .distinct()
+        .order_by(intents.c.transaction_id)
+    )
+    for transaction_id, timestamp in connection.execute(found):
+        yield transaction_id, int(Decimal(timestamp) * 1000)
 
 
 def _runs() -> Select[Any]:
