@@ -103,7 +103,7 @@ def console_progress(stream: TextIO = sys.stderr) -> Iterator[Progress]:
 
 def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
     """Print the verdict with its reasons, the totals, and where most is wrong."""
-    console = Console(file=stream, width=None if stream.isatty() else 150, highlight=False)
+    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
     console.print()
     console.print(f"Window  {run.window.start:%Y-%m-%d %H:%M} to {run.window.end:%Y-%m-%d %H:%M} UTC, run {run.run_id}")
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
@@ -122,7 +122,7 @@ def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
 
 def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
     """Print both runs, what the month's simulation lost against what was found, and what to look at."""
-    console = Console(file=stream, width=None if stream.isatty() else 150, highlight=False)
+    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
     console.rule("1. One recorded hour of a real LiteLLM 1.109.1 proxy: 30 spend logs, 23 events")
     show_run(demo.recorded, stream)
     console.rule("2. A simulated month")
@@ -185,14 +185,14 @@ def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
     if applied.not_verified:
         lines.append(f"  ! {applied.not_verified:,} not seen in Lago as planned: run it again later")
     lines += [f"  ! {text}" for text in applied.not_counted]
-    console = Console(file=stream, width=None if stream.isatty() else 150, highlight=False)
+    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
     for line in lines:
         console.print(Text(visible(line)))
 
 
 def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:
     """Print what a plan holds per subscription, model, code and day, with its totals."""
-    console = Console(file=stream, width=None if stream.isatty() else 150, highlight=False)
+    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
     header = plan.header
     console.print(Text(f"Plan    {header['sha256']}"))
     console.print(Text(f"Window  {header['window']['start']} to {header['window']['end']}"))

@@ -18,6 +18,19 @@ left_over AS (
     WHERE id NOT IN (SELECT recorded_id FROM pair)
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
 ),
+-- A second event of a matched content is explained: it is a duplicate.
+unexplained AS (
+    SELECT left_over.*
+    FROM left_over
+    ANTI JOIN (
+        SELECT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
+        FROM pair
+        JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
+        WHERE pair.stage IN ('id', 'topped_up', 'content')
+    ) AS matched
+        ON matched.subscription = left_over.subscription AND matched.code = left_over.code
+        AND matched.dimensions = left_over.dimensions AND matched.quantities = left_over.quantities
+),
 doubtful AS (
     SELECT DISTINCT undecided.id
     FROM undecided
@@ -27,10 +40,10 @@ doubtful AS (
     UNION
     SELECT DISTINCT undecided.id
     FROM undecided
-    JOIN left_over ON left_over.subscription = undecided.subscription AND left_over.code = undecided.code
-        AND left_over.time BETWEEN undecided.time - to_microseconds($early_us)
+    JOIN unexplained ON unexplained.subscription = undecided.subscription AND unexplained.code = undecided.code
+        AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
-    WHERE undecided.quantity <> 0 AND left_over.quantity <> 0
+    WHERE undecided.quantity <> 0 AND unexplained.quantity <> 0
         AND undecided.id NOT IN (SELECT expected_id FROM pair)
 ),
 complementary AS (
