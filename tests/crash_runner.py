@@ -43,7 +43,7 @@ class Ended:
     sent: int
     """Events it sent or found sent."""
     complete: bool
-    """Whether everything planned was applied and verified."""
+    """Whether everything planned was applied and verified, and nothing is left to look at."""
     error: str
     """Why it failed; empty where it did not."""
 
@@ -112,5 +112,5 @@ def _work(
         told.send(Ended(False, tuple(points.names), 0, False, f"{type(error).__name__}: {error}"))
         return
     applied = [result.applied for result in results if result.applied is not None]
-    complete = all(item.complete for item in applied)
+    complete = all(item.complete for item in applied) and not any(result.discrepancies_remain for result in results)
     told.send(Ended(False, tuple(points.names), sum(sum(item.outcomes.values()) for item in applied), complete, ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +139,10 @@ def test_whatever_fails_every_call_is_billed_once(
             results = list(pool.map(attempted, requests))
         for result in results:
             assert not isinstance(result, RefusedError), "runners without a common ledger know nothing of each other"
+            if isinstance(result, Backfill) and result.applied is not None:
+                assert said_to_be_sent(result) <= {event.transaction_id for event in organization.events()}
+                if result.applied.complete:
+                    assert_billed_once(organization, CALLS)
         organization.clear_faults()
         last = converged(requests[0])
         assert_billed_once(organization, CALLS)
@@ -260,6 +265,13 @@ def test_a_second_runner_on_the_same_ledger_is_refused(database_url: str, standi
     assert applied is not None
     assert applied.complete
     assert_billed_once(organization, CALLS)
+
+
+def said_to_be_sent(result: Backfill) -> set[str]:
+    """Return the ids that a run says it has sent or found."""
+    with (result.run.folder / "outcomes.csv").open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        return {row["transaction_id"] for row in rows if row["outcome"] in {"sent", "already_present"}}
 
 
 def ours(call: Call) -> dict[str, object]:
