@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from jobs.adapters.lago import http, sending
@@ -81,7 +81,12 @@ def database_url(litellm_database: str) -> str:
 def limited(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Run so many examples, each as long as it takes, over fixtures that no example changes."""
     return settings(
-        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        database=None,
+        # No shrinking: a schedule is short enough to read, and each further try takes seconds.
+        phases=[Phase.generate],
     )
 
 
