@@ -623,3 +623,18 @@ def assert_after_another_run(world: World) -> None:
     assert result.applied is None or result.applied.complete
     assert_billed_once(world.organization, world.calls)
     assert billed(world.organization, SUBSCRIPTIONS) == due(world.calls)
+
+
+def test_a_plan_file_is_held_to_the_caps_by_what_it_would_send(world: World) -> None:
+    plan = world.plan(only=PlanFilter(subscriptions=("bob",)))
+    with pytest.raises(RefusedError, match="RECONCILE_MOST_QUANTITY"):
+        run_one(world.settings(caps=replace(CAPS, quantity=Decimal(1))), plan=plan)
+    assert world.sent() == set()
+
+
+def test_a_plan_file_settles_no_more_than_it_holds(world: World) -> None:
+    plan = world.plan(only=PlanFilter(subscriptions=("bob",)))
+    result = run_one(world.settings(), plan=plan)
+    assert result.applied is not None
+    assert result.applied.complete
+    assert result.discrepancies_remain

@@ -20,6 +20,15 @@ def organization(standin: LagoStandIn, monkeypatch: pytest.MonkeyPatch) -> Organ
     return organization
 
 
+def register_callback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set `success_callback: ["lago"]`, as if LiteLLM had just been started: it looks at that list once a process."""
+    import litellm  # noqa: PLC0415 - slow to import, and the environment has to be set before
+
+    monkeypatch.setattr(litellm.utils, "callback_list", [])
+    monkeypatch.setattr(litellm, "_async_success_callback", [])
+    monkeypatch.setattr(litellm, "success_callback", ["lago"])
+
+
 def stored(organization: Organization, count: int) -> list[StoredEvent]:
     """Wait for events: LiteLLM's callbacks run in a thread of their own."""
     deadline = time.monotonic() + 20
@@ -42,9 +51,7 @@ def complete(user_id: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # LiteLLM's own warnings are none of ours
 def test_the_callback_sends_one_event_per_call(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
-    import litellm  # noqa: PLC0415 - slow to import, and the environment has to be set before
-
-    monkeypatch.setattr(litellm, "success_callback", ["lago"])
+    register_callback(monkeypatch)
     complete("sub_1")
     complete("sub_1")
     events = stored(organization, 2)

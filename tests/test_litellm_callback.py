@@ -18,7 +18,7 @@ from jobs.reconcile import Run, reconcile
 from jobs.settings import load_settings, reconcile_settings
 
 from .scenario import SilentProgress
-from .test_lago_standin_litellm import organization, stored
+from .test_lago_standin_litellm import organization, register_callback, stored
 
 __all__ = ["organization"]
 
@@ -108,10 +108,8 @@ def reconciled(database_url: str, lago: Organization, start: datetime, output: P
 def test_calls_that_the_callback_could_not_attribute_are_found(
     organization: Organization, litellm_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import litellm  # noqa: PLC0415 - slow to import, and the environment has to be set before
-
     monkeypatch.setenv("LAGO_API_CHARGE_BY", "end_user_id")
-    monkeypatch.setattr(litellm, "success_callback", ["lago"])
+    register_callback(monkeypatch)
     organization.add_plan("tokens", charges=[(_CODE, {"pay_in_advance": False})])
     organization.add_customer("customer")
     start = datetime.now(UTC)

@@ -196,7 +196,7 @@ def test_two_events_of_one_call_are_told_apart_by_type() -> None:
 def test_another_price_at_the_same_time_is_doubtful_at_another_time_it_is_not() -> None:
     rules = replace(RULES, parts=preset("input-output", CODE))
     knows = catalogue(metrics=[metric(field_name="tokens")])
-    sent = {"model": "gpt-4o", "type": "input", "tokens": "40"}
+    sent: dict[str, str | None] = {"model": "gpt-4o", "type": "input", "tokens": "40"}
     log = SpendLog("r", HOUR, tokens=(0, 40))
     assert judged([log], [Event("e", HOUR, properties=sent)], rules=rules, knows=knows).kinds["ambiguous"] == 1
     assert judged([log], [Event("e", 9 * HOUR, properties=sent)], rules=rules, knows=knows).kinds["missing"] == 1

@@ -224,7 +224,7 @@ def test_later_columns_are_read_where_they_exist(litellm_database: str, table: T
 
 @pytest.mark.parametrize("era", ["1.53", "1.109", "1.109-partitioned"])
 def test_plan_is_one_index_scan(litellm_database_at: DatabaseAt, era: str) -> None:
-    """Whatever the schema, the planner flattens the query to one scan of the index on "startTime"."""
+    """Whatever the schema, the planner flattens the query to one scan, of the index on "startTime" if there is one."""
     with psycopg.connect(litellm_database_at(era), cursor_factory=ClientCursor) as connection:
         connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
         plan = "\n".join(
@@ -243,8 +243,8 @@ def test_plan_is_one_index_scan(litellm_database_at: DatabaseAt, era: str) -> No
         )
     nodes = [line.strip().removeprefix("->  ") for line in plan.splitlines() if "(cost=" in line]
     assert len(nodes) == 1, plan
-    assert nodes[0].startswith("Index Scan using"), plan
-    assert "Index Cond: ((log.\"startTime\" >= '2026-11-22 19:00:00'" in plan, plan
+    assert nodes[0].startswith("Seq Scan on" if era == "1.53" else "Index Scan using"), plan
+    assert f"{'Filter' if era == '1.53' else 'Index Cond'}: ((log.\"startTime\" >= '2026-11-22 19:00:00'" in plan, plan
     assert not any(wide in plan for wide in ("messages", "response", "proxy_server_request")), plan
 
 
