@@ -303,7 +303,7 @@ class Settings:
     """Every setting's value and origin; a value that is needed but missing is asked for by name."""
 
     def __init__(self, values: Mapping[str, Value], meter_tables: list[dict[str, Any]], notes: tuple[str, ...]) -> None:
-        """Take the values by setting name, the `[[meter]]` tables, and notes for the log."""
+        """Take the values by setting name, the `[[meter_parts]]` tables, and notes for the log."""
         self._values = values
         self._meter_tables = meter_tables
         self.notes = notes

@@ -1,6 +1,6 @@
 """The identity of a backfilled event.
 
-`sql/transaction_id.sql`'s macro computes the same id set by set; a test holds the two together.
+The macro in `sql/workspace_schema.sql` computes the same id set by set; tests pair by it what was made here.
 """
 
 from __future__ import annotations
