@@ -109,6 +109,7 @@ def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
     for reason in run.reasons:
         console.print(Text(f"  - {visible(reason.text)}"))
+        console.print(Text(f"    {visible(reason.next_step)}", "dim"))
     for warning in run.warnings:
         console.print(Text(f"  ! {visible(warning)}", "yellow"))
     console.print()

@@ -10,11 +10,11 @@ class ReconcileError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, remedy: str = "") -> None:
-        """Take what was wrong and, where there is one, what the reader can change."""
+    def __init__(self, what: str, remedy: str) -> None:
+        """Take what was wrong, and what the reader can do about it."""
         self.what = what
         self.remedy = remedy
-        super().__init__(f"{what}. {remedy}" if remedy else what)
+        super().__init__(f"{what}. {remedy}")
 
 
 class SettingError(ReconcileError):
@@ -37,6 +37,10 @@ class LedgerError(ReconcileError):
 
 class LawBrokenError(ReconcileError):
     """A run-time check of one of the product's laws failed: nothing it computed may be trusted."""
+
+    def __init__(self, what: str) -> None:
+        """Take which law is broken, and how."""
+        super().__init__(what, "This is a fault of litellm-lago: nothing was sent; report this line and the version")
 
 
 class RefusedError(ReconcileError):

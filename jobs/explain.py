@@ -66,6 +66,8 @@ def _judged(request_id: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     )
     for row in rows:
         yield _verdict(row)
+        if row["next_step"]:
+            yield f"what to do: {row['next_step']}"
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

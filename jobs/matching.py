@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.kinds import ChargeBy
+from jobs.core.kinds import NEXT_STEPS, ChargeBy
 from jobs.core.lago_values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.model_names import ModelNames, event_model
@@ -61,6 +61,7 @@ def load_references(
         lambda model, provider: (model, provider, names.key(event_model(model or "", provider))),
     )
     workspace.insert("attribution", rules.mapping or ())
+    workspace.insert("next_step", NEXT_STEPS)
     workspace.insert("not_inference", ((name,) for name in NOT_INFERENCE))
     workspace.insert(
         "subscription_row",

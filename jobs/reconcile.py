@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -339,7 +339,7 @@ def _report(
             "started_at": now.astimezone(UTC),
             "window": {"start": settings.window.start, "end": settings.window.end},
             "certified": run.certified,
-            "reasons": [{"code": reason.code, "text": reason.text} for reason in run.reasons],
+            "reasons": [asdict(reason) for reason in run.reasons],
             "warnings": run.warnings,
             "spend_logs": run.spend_logs,
             "kinds": run.kinds,

@@ -52,7 +52,7 @@ class Setting:
 
 def _text(text: str) -> str:
     if not text.strip():
-        raise ValueError("it is empty")
+        raise ValueError("give it a value, or leave it out")
     return text
 
 
@@ -450,7 +450,7 @@ def _window(settings: Settings, start: str | None, end: str | None, now: datetim
         try:
             edges.append(parse_instant(text))
         except ValueError as error:
-            raise SettingError(f"{text!r} cannot be used for {option}: {error}") from error
+            raise SettingError(f"{text!r} cannot be used for {option}", _sentence(error)) from error
     return Window(*edges)
 
 
@@ -482,19 +482,29 @@ def _parse(setting: Setting, text: str, origin: str) -> Any:
         return setting.parse(text)
     except ValueError as error:
         shown = "its value" if setting.secret else repr(text)
-        raise SettingError(f"{shown} cannot be used for {setting.name} ({origin}): {error}") from error
+        raise SettingError(f"{shown} cannot be used for {setting.name} ({origin})", _sentence(error)) from error
+
+
+def _sentence(error: ValueError) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:]
 
 
 def _read_config(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingError(f"cannot read the configuration file {str(path)!r}: {error.strerror}") from error
+        raise SettingError(
+            f"cannot read the configuration file {str(path)!r}: {error.strerror}",
+            "Give --config a file that can be read",
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingError(f"the configuration file {str(path)!r} is not valid TOML: {error}") from error
+        raise SettingError(
+            f"the configuration file {str(path)!r} is not valid TOML: {error}", "Correct it at that place"
+        ) from error
     meter_tables = content.pop("meter_parts", [])
     if not isinstance(meter_tables, list) or not all(isinstance(table, dict) for table in meter_tables):
-        raise SettingError(f"{path}: meter parts are written as [[meter_parts]] tables")
+        raise SettingError(f"{path}: meter_parts is no list of tables", "Head each part with [[meter_parts]]")
     return dict(_flatten(content, path)), meter_tables
 
 
@@ -507,14 +517,14 @@ def _flatten(table: Mapping[str, Any], path: Path, prefix: str = "") -> Iterator
             nearest = difflib.get_close_matches(name, _BY_NAME, n=1)
             raise SettingError(
                 f"{path} sets {name!r}, which is not a setting",
-                f"Did you mean {nearest[0]!r}?" if nearest else "",
+                f"Did you mean {nearest[0]!r}?" if nearest else "Remove it",
             )
         elif isinstance(value, bool):
             yield name, str(value).lower()
         elif isinstance(value, str | int | float | datetime):
             yield name, value.isoformat() if isinstance(value, datetime) else str(value)
         else:
-            raise SettingError(f"{path}: {name} must be a text, a number, a truth value or a time")
+            raise SettingError(f"{path}: {name} is of no usable type", "Write a text, a number, true, false or a time")
 
 
 def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
@@ -528,15 +538,20 @@ def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             if next(rows, None) != list(columns):
-                raise SettingError(f"{path} must begin with the line {','.join(columns)!r}")
+                raise SettingError(f"{path} has another header", f"Begin it with the line {','.join(columns)!r}")
             for row in rows:
                 if not row:
                     continue
                 if len(row) != 2 or not all(row):
-                    raise SettingError(f"{path}, line {rows.line_num}: a row has two cells, neither empty")
+                    raise SettingError(f"{path}, line {rows.line_num}: no row of two cells", "Write two, neither empty")
                 if seen.setdefault(row[0], row[1]) != row[1]:
-                    raise SettingError(f"{path}, line {rows.line_num}: {row[0]!r} stands there twice, differently")
+                    raise SettingError(
+                        f"{path}, line {rows.line_num}: {row[0]!r} stands there twice, differently",
+                        "Remove one of them",
+                    )
         yield from seen.items()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingError(f"cannot read {str(path)!r}: {reason}") from error
+        raise SettingError(
+            f"cannot read {str(path)!r}: {reason}", "Name a CSV file in UTF-8 that can be read"
+        ) from error

@@ -101,8 +101,14 @@ SELECT
     coalesce(CAST(spend_log.total_tokens AS VARCHAR), '') AS total_tokens,
     coalesce(plain_number(spend_amount(spend_log.spend)), '') AS spend,
     coalesce(spend_log.api_key, '') AS api_key,
-    coalesce(united.detail, '') AS detail
+    coalesce(united.detail, '') AS detail,
+    coalesce(by_detail.step, by_sort.step) AS next_step
 FROM united
+JOIN next_step AS by_sort
+    ON by_sort.kind = united.kind AND by_sort.reason IS NOT DISTINCT FROM united.reason AND by_sort.detail IS NULL
+LEFT JOIN next_step AS by_detail
+    ON by_detail.kind = united.kind AND by_detail.reason IS NOT DISTINCT FROM united.reason
+    AND by_detail.detail = united.detail
 LEFT JOIN spend_log ON spend_log.rowid = united.spend_log_id
 ORDER BY
     coalesce(united.expected_time, united.recorded_time), united.kind, united.subscription, united.code, united.part,

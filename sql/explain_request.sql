@@ -17,6 +17,7 @@ SELECT
         AS kind,
     judged.reason,
     judged.detail,
+    coalesce(by_detail.step, by_sort.step) AS next_step,
     pair.stage,
     recorded.transaction_id,
     recorded.subscription AS recorded_subscription,
@@ -29,6 +30,12 @@ JOIN spend_log_model AS names
     ON names.model = spend_log.model AND names.provider IS NOT DISTINCT FROM spend_log.provider
 LEFT JOIN expected_event AS expected ON expected.spend_log_id = spend_log.rowid
 LEFT JOIN judged_expected AS judged ON judged.id = expected.id
+LEFT JOIN next_step AS by_sort
+    ON by_sort.kind = coalesce(judged.kind, 'unattributed') AND account.exclusion IS NULL
+    AND by_sort.reason IS NOT DISTINCT FROM judged.reason AND by_sort.detail IS NULL
+LEFT JOIN next_step AS by_detail
+    ON by_detail.kind = judged.kind AND by_detail.reason IS NOT DISTINCT FROM judged.reason
+    AND by_detail.detail = judged.detail
 LEFT JOIN pair ON pair.expected_id = expected.id
 LEFT JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
 WHERE spend_log.request_id = $request_id

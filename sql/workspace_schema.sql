@@ -81,6 +81,9 @@ CREATE TABLE sent_before (transaction_id VARCHAR NOT NULL, timestamp_ms BIGINT N
 
 CREATE TABLE charge (plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL);
 
+-- What a person does about a sort of discrepancy: the row of its detail, else the row without one.
+CREATE TABLE next_step (kind VARCHAR NOT NULL, reason VARCHAR, detail VARCHAR, step VARCHAR NOT NULL);
+
 CREATE TABLE pair (
     expected_id BIGINT NOT NULL,
     recorded_id BIGINT NOT NULL,

@@ -272,6 +272,14 @@ def test_what_is_no_plan_is_refused(content: bytes, world: World) -> None:
     assert refused(world.settings(), plan=plan).remedy.startswith("Make a new plan")
 
 
+def test_nothing_is_sent_while_spend_logs_end_in_the_future(world: World) -> None:
+    fill_litellm(world.database_url, [Call("tomorrow's", "alice", NOW + timedelta(hours=9), (1, 1), lost=False)])
+    error = refused(world.settings())
+    assert "end in the future" in error.what
+    assert "RECONCILE_SOURCE_TIME_ZONE" in error.remedy
+    assert world.sent() == set()
+
+
 def test_a_plan_made_under_other_rules_is_refused(world: World) -> None:
     plan = world.plan()
     error = refused(world.settings(rules=replace(RULES, top_up=True)), plan=plan)

@@ -110,7 +110,7 @@ def test_a_wrong_window_is_refused(start: str, end: str | None, message: str) ->
     [
         ('settlement_lags = "2h"', "Did you mean 'settlement_lag'"),
         ('[lago]\napi_bas = "x"', "Did you mean 'lago.api_base'"),
-        ("late = [1]", "must be a text"),
+        ("late = [1]", "Write a text"),
         ("late = ", "not valid TOML"),
         ("meter_parts = 3", r"\[\[meter_parts\]\]"),
     ],
@@ -140,9 +140,9 @@ def test_a_custom_meter_comes_from_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n", "must begin with the line"),
-        ("source,subscription\nx\n", "line 2: a row has two cells"),
-        ("source,subscription\nx,\n", "line 2: a row has two cells"),
+        ("a,b\n", "Begin it with the line"),
+        ("source,subscription\nx\n", "line 2: no row of two cells"),
+        ("source,subscription\nx,\n", "line 2: no row of two cells"),
         ("source,subscription\nx,1\nx,2\n", "line 3: 'x' stands there twice"),
         ('source,subscription\n"x,1\n', "cannot read"),
     ],

@@ -46,5 +46,5 @@ def _migrations(until: str | None) -> list[Path]:
         return migrations
     names = [migration.parent.name for migration in migrations]
     if until not in names:
-        raise SettingError(f"The installed litellm-proxy-extras has no migration named {until!r}")
+        raise SettingError(f"litellm-proxy-extras has no migration named {until!r}", "Install another version")
     return migrations[: names.index(until) + 1]

@@ -54,7 +54,10 @@ class Workspace:
                 f"the workspace's memory limit is too small for {name}", "Raise RECONCILE_MEMORY_LIMIT"
             ) from error
         except duckdb.Error as error:
-            raise ReconcileError(f"the workspace could not run {name}: {error}") from error
+            raise ReconcileError(
+                f"the workspace could not run {name}: {error}",
+                "Make room on the disk of the output folder",
+            ) from error
 
     def records(self, name: str, **parameters: object) -> Iterator[dict[str, Any]]:
         """Yield a result of any size as dictionaries, one row at a time."""

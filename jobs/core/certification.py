@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jobs.core.kinds import HoldReason, Kind
+from jobs.core.kinds import HoldReason, Kind, next_step
 from jobs.core.window import Window
 
 # A gateway may be quiet this long at a window's start; more looks like rows that are gone.
@@ -60,6 +60,8 @@ class Reason:
     """A stable word for machines."""
     text: str
     """One sentence for a person."""
+    next_step: str
+    """What that person does about it."""
 
 
 def reasons_against(
@@ -78,7 +80,8 @@ def reasons_against(
         billing = count - held.get(HoldReason.ZERO_QUANTITY, 0) if kind is Kind.HELD else count
         if billing:
             noun = "spend log" if kind is Kind.UNATTRIBUTED else "event"
-            found.append(Reason(kind.value, f"{billing} {kind.value} {noun}{'' if billing == 1 else 's'}"))
+            text = f"{billing} {kind.value} {noun}{'' if billing == 1 else 's'}"
+            found.append(Reason(kind.value, text, _step(kind, held)))
     return tuple(found)
 
 
@@ -88,57 +91,74 @@ def _source_reasons(window: Window, facts: SourceFacts) -> list[Reason]:
             window.end > facts.settled_until,
             "not_settled",
             f"the window is final only up to {facts.settled_until.isoformat()}; later rows and events may still come",
+            "Run again when it is settled, or end the window earlier.",
         ),
         (
             facts.spend_logs_read == 0 and bool(facts.recorded_events or facts.daily_requests),
             "no_spend_logs",
             "there are no spend logs although there was usage: disable_spend_logs is set, or retention deleted them",
+            "Unset disable_spend_logs in LiteLLM; what is gone cannot be reconciled.",
         ),
         (
             facts.oldest_spend_log is not None and facts.oldest_spend_log > window.start + _QUIET,
             "retention",
             f"the oldest spend log starts {_at(facts.oldest_spend_log)}, after the window does: "
             "retention may have deleted some",
+            "Lengthen LiteLLM's maximum_spend_logs_retention_period, or run sooner; ignore it for a new gateway.",
         ),
         (
             facts.legacy_rows != 0,
             "legacy_table",
             f"{'unknown' if facts.legacy_rows is None else facts.legacy_rows} spend logs of the window lie in "
             "LiteLLM_SpendLogs_legacy, which is not read",
+            "Copy them into the partitioned table, as LiteLLM's runbook says.",
         ),
         (
             facts.ambiguous_times > 0,
             "ambiguous_times",
             f"{facts.ambiguous_times} spend logs have an end time that can be read in two ways",
+            "Settle this hour by hand, or set RECONCILE_SOURCE_UTC_SINCE to when LiteLLM began to write UTC.",
         ),
         (
             facts.ends_in_the_future,
             "future_times",
-            f"a spend log ends {_at(facts.newest_spend_log)}, in the future: check RECONCILE_SOURCE_TIME_ZONE",
+            f"a spend log ends {_at(facts.newest_spend_log)}, in the future",
+            "Set RECONCILE_SOURCE_TIME_ZONE to the zone that LiteLLM's containers ran in, or correct their clock.",
         ),
         (
             facts.repeated_ids > 0,
             "repeated_ids",
             f"{facts.repeated_ids} spend logs repeat a request id of the same payer; only the first of each is billed",
+            "Find the provider that repeats ids; the others are settled by hand.",
         ),
         (
             facts.unreadable_events > 0,
             "unreadable_events",
             f"{facts.unreadable_events} events in Lago have a timestamp or quantity that cannot be read",
+            "Correct the sender: Lago does not bill a quantity that is no plain number.",
         ),
         (
             facts.invalid_spend_logs > 0,
             "invalid_spend_logs",
             f"{facts.invalid_spend_logs} spend logs hold a count or cost that cannot be used",
+            "Look at them in LiteLLM's database; they are not billed.",
         ),
         (
             facts.daily_differences > 0,
             "daily_tables",
             f"LiteLLM's daily tables count more than the spend logs hold in {facts.daily_differences} places "
             "(daily.csv): spend logs were lost",
+            "Look at daily.csv for what to charge by hand; the usual cause is a provider that repeats ids.",
         ),
     ]
-    return [Reason(code, text) for applies, code, text in checks if applies]
+    return [Reason(code, text, step) for applies, code, text, step in checks if applies]
+
+
+def _step(kind: Kind, held: Mapping[HoldReason, int]) -> str:
+    if kind is not Kind.HELD:
+        return next_step(kind)
+    reasons = [reason for reason in HoldReason if held.get(reason) and reason is not HoldReason.ZERO_QUANTITY]
+    return " ".join(f"{held[reason]} {reason.value}: {next_step(Kind.HELD, reason)}" for reason in reasons)
 
 
 def _at(instant: datetime | None) -> str:

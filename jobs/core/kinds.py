@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -29,6 +30,80 @@ class HoldReason(StrEnum):
     SOFT_DELETED = "soft_deleted"
     ZERO_QUANTITY = "zero_quantity"
     SOURCE_INCOMPLETE = "source_incomplete"
+
+
+class Step(NamedTuple):
+    """What a person does about the discrepancies of one sort."""
+
+    kind: Kind
+    """Their kind."""
+    reason: HoldReason | None
+    """Why they are held; None for every other kind."""
+    detail: str | None
+    """The detail that this step is for, word for word; None for every other detail."""
+    text: str
+    """One sentence."""
+
+
+_STEPS_BY_KIND = {
+    Kind.MISSING: "Apply the plan.",
+    Kind.AMBIGUOUS: "Look at both events and settle it by hand: it is never sent automatically.",
+    Kind.MISMATCHED: "Top up (RECONCILE_TOP_UP) what it billed too little; credit in Lago what it billed too much.",
+    Kind.MISATTRIBUTED: "Correct the sender and settle it by hand: sending it again would bill the call twice.",
+    Kind.DUPLICATED: "Credit it in Lago: events cannot be deleted.",
+    Kind.ORPHANED: "Find out who sent it and why LiteLLM has no spend log of it; credit it in Lago if it is wrong.",
+    Kind.UNATTRIBUTED: "Make callers send user, or charge by key, user or team (LAGO_API_CHARGE_BY).",
+    Kind.HELD: "See its reason.",
+}
+_STEPS_BY_REASON = {
+    HoldReason.NO_SUBSCRIPTION: "Create the subscription in Lago, or map the id (RECONCILE_MAPPING_FILE); run again.",
+    HoldReason.INACTIVE_SUBSCRIPTION: "Check the subscription's dates in Lago; charge the call by hand if it is due.",
+    HoldReason.PERIOD_CLOSED: "Charge it by hand; RECONCILE_SEND_CLOSED_PERIODS=true only puts it on record.",
+    HoldReason.PAY_IN_ADVANCE: "Set RECONCILE_ALLOW_PAY_IN_ADVANCE=true if it may be billed at once; run again.",
+    HoldReason.UNKNOWN_METRIC: "Add the metric, or the plan's charge for it, in Lago; run again.",
+    HoldReason.SOFT_DELETED: "Charge it by hand: Lago takes no event of this id again.",
+    HoldReason.ZERO_QUANTITY: "Do nothing: there is nothing to bill.",
+    HoldReason.SOURCE_INCOMPLETE: "Clear up what the detail names, then run again.",
+}
+_STEPS_BY_DETAIL = {
+    (Kind.UNATTRIBUTED, None): {
+        "the mapping file does not name its source": "Add its source to the mapping file (RECONCILE_MAPPING_FILE).",
+    },
+    (Kind.MISMATCHED, None): {
+        "same transaction id, other content": "Compare both: this id was sent with another call or content.",
+    },
+    (Kind.ORPHANED, None): {
+        "its timestamp cannot be read": "Correct the sender's timestamp: Unix seconds, not milliseconds.",
+        "it names no subscription": "Correct the sender: Lago bills no event without external_subscription_id.",
+    },
+    (Kind.HELD, HoldReason.SOURCE_INCOMPLETE): {
+        "its quantity is negative or cannot be read": "Correct the meter's source of the quantity; run again.",
+        "its end time can be read in two ways": "Settle it by hand: the clock was set back in this hour.",
+        "it ended within the settlement lag": "Run again later (RECONCILE_SETTLEMENT_LAG).",
+        "identical requests go on beyond what was read": "Run again over a wider window.",
+        "another subscription has an unexplained event of this model at this time": (
+            "Find out whose call it was; charge by key, user or team (LAGO_API_CHARGE_BY) if end users are wrong."
+        ),
+        "Lago has calls of this API key under other subscriptions": (
+            "Find out whose call it was; charge by key, user or team (LAGO_API_CHARGE_BY), since end users are wrong."
+        ),
+        "it was sent before with another time and may have been billed": (
+            "Look at the earlier event in Lago, and correct RECONCILE_SOURCE_TIME_ZONE if it holds the true time."
+        ),
+    },
+}
+
+NEXT_STEPS = (
+    *(Step(kind, None, None, text) for kind, text in _STEPS_BY_KIND.items()),
+    *(Step(Kind.HELD, reason, None, text) for reason, text in _STEPS_BY_REASON.items()),
+    *(Step(*sort, detail, text) for sort, steps in _STEPS_BY_DETAIL.items() for detail, text in steps.items()),
+)
+"""What to do about every sort of discrepancy: the report, the console and README say this and nothing else."""
+
+
+def next_step(kind: Kind, reason: HoldReason | None = None) -> str:
+    """Return what a person does about discrepancies of this kind and reason, whatever their detail."""
+    return _STEPS_BY_KIND[kind] if reason is None else _STEPS_BY_REASON[reason]
 
 
 class Exclusion(StrEnum):

@@ -33,6 +33,7 @@ TEXT_SOURCES = (
 METADATA = "metadata."
 LITERAL = "="
 TOP_UP = "/top-up"
+_KEYS = ("code", "part", "dimensions", "quantities", "carried", "skip_zero")
 
 Properties = tuple[tuple[str, str], ...]
 """Event properties in order: (property name, source)."""
@@ -147,16 +148,16 @@ def custom(tables: Sequence[Mapping[str, object]], code: str) -> tuple[MeterPart
 
 def _custom_part(number: int, table: Mapping[str, object], code: str) -> MeterPart:
     where = f"[[meter_parts]] number {number}"
-    unknown = set(table) - {"code", "part", "dimensions", "quantities", "carried", "skip_zero"}
+    unknown = set(table).difference(_KEYS)
     if unknown:
-        raise SettingError(f"{where} has the unknown key {sorted(unknown)[0]!r}")
+        raise SettingError(f"{where} has the unknown key {sorted(unknown)[0]!r}", f"Use {', '.join(_KEYS)}")
     chosen_code, part, skip_zero = table.get("code", code), table.get("part"), table.get("skip_zero", False)
     if not isinstance(chosen_code, str) or not chosen_code:
         raise SettingError(f"{where} has no code", "Give it one, or set LAGO_API_EVENT_CODE")
     if not isinstance(part, str) or not part:
         raise SettingError(f"{where} has no part", 'Name it, as in part = "input"')
     if not isinstance(skip_zero, bool):
-        raise SettingError(f"{where}: skip_zero must be true or false")
+        raise SettingError(f"{where}: skip_zero is neither true nor false", "Write one of them, without quotes")
     dimensions, quantities, carried = (
         _properties(where, name, table.get(name, {})) for name in ("dimensions", "quantities", "carried")
     )
@@ -165,7 +166,7 @@ def _custom_part(number: int, table: Mapping[str, object], code: str) -> MeterPa
 
 def _properties(where: str, name: str, table: object) -> Properties:
     if not isinstance(table, Mapping) or not all(isinstance(source, str) for source in table.values()):
-        raise SettingError(f'{where}: {name} must map property names to sources, as in {{ model = "model" }}')
+        raise SettingError(f"{where}: {name} is no table of texts", 'Map names to sources, as in { model = "model" }')
     numeric = name == "quantities"
     for source in table.values():
         known = (source in NUMBER_SOURCES and name != "dimensions") or (
@@ -184,12 +185,12 @@ def _properties(where: str, name: str, table: object) -> Properties:
 def check_parts(parts: tuple[MeterPart, ...]) -> tuple[MeterPart, ...]:
     """Return the parts, or raise `SettingError` where two of them could not be told apart or compared."""
     if not parts:
-        raise SettingError("the meter has no parts")
+        raise SettingError("the meter has no parts", "Describe them under [[meter_parts]] in the configuration file")
     shapes: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
     seen: set[tuple[str, str]] = set()
     for part in parts:
         if (part.code, part.part) in seen:
-            raise SettingError(f"two meter parts of code {part.code!r} are both named {part.part!r}")
+            raise SettingError(f"two meter parts of code {part.code!r} are both named {part.part!r}", "Rename one")
         if part.part.endswith(TOP_UP):
             raise SettingError(f"the meter part {part.part!r} ends in {TOP_UP}, which names top-ups", "Rename it")
         seen.add((part.code, part.part))

@@ -50,7 +50,7 @@ DISCREPANCY_COLUMNS = _columns(
     """
     kind reason subscription model code part request_id transaction_id expected_time recorded_time
     expected_quantity recorded_quantity difference recorded_subscription call_type
-    prompt_tokens completion_tokens total_tokens spend api_key detail
+    prompt_tokens completion_tokens total_tokens spend api_key detail next_step
     """
 )
 SUMMARY_COLUMNS = _columns(

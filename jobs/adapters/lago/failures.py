@@ -21,6 +21,7 @@ _CHECK_REACH = "Check LAGO_API_BASE, and that this host resolves and is reachabl
 _CHECK_PROXY = "Check LAGO_API_BASE and the proxy variables (HTTPS_PROXY, NO_PROXY)"
 _CHECK_SPEED = "Check that Lago is up and reachable from here, or raise the Lago timeout"
 _CHECK_PATH = "Check what stands between here and Lago (proxy, load balancer)"
+_CHECK_VERSION = "Update Lago if it is old; if it is not, report this line"
 _CHECK_LOG = "Look into Lago's own log, then run again"
 _TRUST = "Give the authority that signed it as the Lago CA file, or correct LAGO_API_BASE"
 _SLOWER = "Lower the Lago request rate, or run when less else talks to Lago"
@@ -116,7 +117,7 @@ def of_status(status: int, payload: object, path: str, wait: float | None) -> Fa
         return LagoError(*refusals[status])
     if status < 400:
         return LagoError(f"Lago answered {resource} with a redirect ({status})", f"{CHECK_BASE} (https?)")
-    return LagoError(f"Lago refused the request for {resource}: HTTP {status}{_reason(payload)}")
+    return LagoError(f"Lago refused the request for {resource}: HTTP {status}{_reason(payload)}", _CHECK_VERSION)
 
 
 def _certificate_problem(error: BaseException | None) -> str:

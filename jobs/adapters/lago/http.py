@@ -187,7 +187,7 @@ class LagoClient:
         def within_rate() -> _Result:
             self._limiter.acquire()
             if self._closed.is_set():
-                raise LagoError("the run stopped while it was talking to Lago")
+                raise LagoError("the run stopped while it was talking to Lago", "Run the same command again to go on")
             try:
                 return attempt()
             except Failure as failure:

@@ -30,6 +30,7 @@ _ARGUMENTS = ("--database-url", "-", "--until-stdin-closes")
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.01
 _STOP_SECONDS = 5.0
+_REPORT = "Try again, and report it if it happens again"
 
 EventRow = Mapping[str, Any]
 """`transaction_id`, `external_subscription_id` (or None), `code`, `timestamp`, `properties`; and where wanted
@@ -119,7 +120,7 @@ class LagoStandIn:
                     stderr=log,
                 )
             if process.stdin is None:
-                raise LagoError("the Lago stand-in has no standard input")
+                raise LagoError("the Lago stand-in has no standard input", _REPORT)
             process.stdin.write(f"{database_url}\n".encode())
             process.stdin.flush()
             try:
@@ -170,7 +171,7 @@ class LagoStandIn:
         """Send one control request and return the parsed answer; raise `LagoError` where it is refused."""
         answer = self._control.request(method, path, json=document)
         if answer.status_code != 200:
-            raise LagoError(f"the Lago stand-in refused {method} {path}: {answer.text}")
+            raise LagoError(f"the Lago stand-in refused {method} {path}: {answer.text}", "Correct the request")
         return answer.json()
 
 
@@ -296,7 +297,9 @@ class Organization:
             try:
                 count = _load(connection, self, rows)
             except psycopg.Error as error:
-                raise LagoError(f"the Lago stand-in's events cannot be loaded: {error}") from error
+                raise LagoError(
+                    f"the Lago stand-in's events cannot be loaded: {error}", "Give every event an id of its own"
+                ) from error
             connection.commit()
             connection.autocommit = True
             connection.execute(query("standin_analyze_events"))
@@ -344,7 +347,7 @@ def _wait_for_port(process: subprocess.Popen[bytes], port_file: Path, log_file: 
     while not port_file.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             lines = log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it wrote nothing"]
-            raise LagoError(f"the Lago stand-in did not start: {lines[-1]}")
+            raise LagoError(f"the Lago stand-in did not start: {lines[-1]}", _REPORT)
         time.sleep(_POLL_SECONDS)
     port, control_token = port_file.read_text(encoding="ascii").split()
     return int(port), control_token

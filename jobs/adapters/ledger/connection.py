@@ -191,7 +191,7 @@ def _postgresql_arguments() -> dict[str, Any]:
 def _explain(error: SQLAlchemyError, address: LedgerAddress) -> NoReturn:
     reason = _reason(error.orig if isinstance(error, StatementError) and error.orig else error)
     remedies = _POSTGRESQL_REMEDIES if address.path is None else _SQLITE_REMEDIES
-    remedy = next((remedy for words, remedy in remedies if re.search(words, reason)), "")
+    remedy = next((remedy for words, remedy in remedies if re.search(words, reason)), f"Check {SETTING}")
     raise LedgerError(f"the ledger ({address.shown}) cannot be used: {reason}", remedy) from error
 
 

@@ -276,7 +276,10 @@ def _intent_keys(connection: Connection, run_id: str, transaction_ids: Iterable[
     keys = dict(zip(ids, connection.execute(select(key).select_from(asked).order_by(order)).scalars(), strict=True))
     unrecorded = next((id_ for id_, found in keys.items() if found is None), None)
     if unrecorded is not None:
-        raise LedgerError(f"the event {unrecorded!r} is no intent of the run {run_id}: nothing is sent unrecorded")
+        raise LedgerError(
+            f"the event {unrecorded!r} is no intent of the run {run_id}: nothing is sent unrecorded",
+            "Another program seems to have changed the ledger; restore it, then run again",
+        )
     return keys
 
 

@@ -281,7 +281,7 @@ def _explain(error: psycopg.Error, settings: DatabaseSettings, statement_timeout
             remedy = "Run again; nothing was written"
         case _:
             what = f"PostgreSQL at {settings.address} could not answer: {reason}"
-            remedy = ""
+            remedy = "Look into PostgreSQL's own log, then run again"
     raise SourceError(what, remedy) from error
 
 

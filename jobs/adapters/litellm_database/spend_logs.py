@@ -83,7 +83,10 @@ class SpendLogs:
         be read.
         """
         if table not in self.schema.daily_tables:
-            raise SourceError(f"the daily totals in {table.value} do not exist or may not be read")
+            raise SourceError(
+                f"the daily totals in {table.value} do not exist or may not be read",
+                f"As their owner: GRANT SELECT ON {quoted(table.value)} TO {quoted(self.snapshot.settings.username)}",
+            )
         return self._copy(_DAILY_QUERIES[table], {"first_day": first_day.isoformat(), "last_day": last_day.isoformat()})
 
     def bounds(self, clock: SourceClock) -> SpendLogsBounds:
@@ -233,7 +236,7 @@ def _one_row(snapshot: Snapshot, name: str, parameters: Mapping[str, object]) ->
         cursor.execute(query(name).encode(), parameters)
         row = cursor.fetchone()
     if row is None:
-        raise SourceError(f"the query {name} returned no row")
+        raise SourceError(f"the query {name} returned no row", "Connect without a proxy that rewrites queries")
     return row
 
 
