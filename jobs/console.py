@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LONGEST_NAME = 26
 _MOST_ROWS = 10
+_MOST_CAUSES = 6
 
 
 def _named(text: str) -> Text:
@@ -115,6 +116,13 @@ def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
     console.print()
     console.print(_summary_table(run))
     console.print(_spend_log_line(run.spend_logs))
+    for number, cause in enumerate(run.causes[:_MOST_CAUSES]):
+        console.print(
+            Text(visible(f"{'' if number else 'Causes':12}{cause.events:,} {cause.title} ({_kinds(cause.kinds)})"))
+        )
+    if len(run.causes) > _MOST_CAUSES:
+        others = sum(cause.events for cause in run.causes[_MOST_CAUSES:])
+        console.print(Text(f"{'':12}{others:,} by other causes (run.json)"))
     console.print(Text(f"Plan        {run.plan.events:,} events could be sent ({run.folder}/plan.jsonl)"))
     for exceeded in run.plan.exceeded:
         console.print(Text(f"  ! {visible(exceeded)}", "yellow"))
@@ -288,6 +296,10 @@ def _summary_table(run: Run) -> Table:
     for row in totals:
         table.add_row(Text("TOTAL"), _named(row["code"]), *_cells(row, kinds), style="bold")
     return table
+
+
+def _kinds(kinds: Mapping[str, int]) -> str:
+    return ", ".join(kinds) if len(kinds) == 1 else ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
 
 
 def _like_summary(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.litellm_database import Patience, open_spend_logs
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
+from jobs.causes import find_causes
 from jobs.core.caps import Caps, PlanFilter
+from jobs.core.causes import Explanation
 from jobs.core.certification import Reason, SourceFacts, reasons_against
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.lago_values import Catalogue, LagoConnection
@@ -112,6 +114,8 @@ class Run:
     """Its TOTAL rows, one per code."""
     spend_logs: tuple[Mapping[str, Any], ...]
     """Spend logs and tokens by disposition and reason."""
+    causes: tuple[Explanation, ...]
+    """Why the discrepancies came about, the most frequent cause first; each discrepancy counts under one."""
     plan: PlanSummary
     """What could be sent."""
     ends_in_the_future: bool
@@ -164,7 +168,9 @@ def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime,
                 reading.catalogue,
                 PlanRequest(settings.window, settings.caps, settings.only),
             )
-            run = _conclude(workspace, settings, reading, facts, plan, folder.path, run_id)
+            pinning = reading.schema.may_pin_end_users
+            causes = find_causes(workspace, settings.rules, settings.window, may_pin_end_users=pinning)
+            run = _conclude(workspace, settings, reading, facts, causes, plan, folder.path, run_id)
             _report(folder, workspace, settings, reading, facts, run, now)
         folder.discard_scratch()
     return run
@@ -272,6 +278,7 @@ def _conclude(
     settings: ReconcileSettings,
     reading: Reading,
     facts: dict[str, Any],
+    causes: tuple[Explanation, ...],
     plan: PlanSummary,
     path: Path,
     run_id: str,
@@ -297,6 +304,7 @@ def _conclude(
         summary=tuple(workspace.rows("summary_head")),
         totals=tuple(workspace.rows("summary_totals")),
         spend_logs=tuple(spend_logs),
+        causes=causes,
         plan=plan,
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
     )
@@ -345,6 +353,7 @@ def _report(
             "kinds": run.kinds,
             "held": run.held,
             "totals": run.totals,
+            "causes": [_cause(explanation) for explanation in run.causes],
             "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
             "sources": {
                 **facts,
@@ -357,6 +366,23 @@ def _report(
             "rows": rows,
         },
     )
+
+
+def _cause(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "cause": explanation.cause,
+        "events": explanation.events,
+        "kinds": explanation.kinds,
+        "missing_quantity": explanation.missing,
+        "surplus_quantity": explanation.surplus,
+        "tokens": explanation.tokens,
+        "spend": f"{explanation.spend:f}",
+        "subscriptions": explanation.subscription_count,
+        "first_time": explanation.first_time and explanation.first_time.replace(tzinfo=UTC),
+        "last_time": explanation.last_time and explanation.last_time.replace(tzinfo=UTC),
+        "statement": explanation.statement,
+        "next_step": explanation.next_step,
+    }
 
 
 def _with_totals(workspace: Workspace) -> Iterator[Any]:

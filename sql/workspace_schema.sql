@@ -151,3 +151,12 @@ CREATE TABLE sent_event (
     timestamp_ms BIGINT NOT NULL,
     properties VARCHAR[] NOT NULL
 );
+
+-- Why each discrepancy came about, with what its evidence is about; one row each. `finding` has the discrepancies.
+CREATE TABLE finding_cause (finding_id BIGINT NOT NULL, cause VARCHAR NOT NULL, pattern VARCHAR NOT NULL);
+-- Stretches of time whose cause was established, of one subscription where it is named, and subscriptions that lose
+-- events of their own.
+CREATE TABLE cause_stretch (
+    cause VARCHAR NOT NULL, began TIMESTAMP NOT NULL, ended TIMESTAMP NOT NULL, subscription VARCHAR
+);
+CREATE TABLE losing_sender (subscription VARCHAR NOT NULL);

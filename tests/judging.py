@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -156,19 +157,7 @@ def judged(
     now: datetime = NOW,
 ) -> Judgement:
     """Judge the window; conservation is checked as every run checks it."""
-    knows = knows or catalogue()
-    bound = bind(rules.parts, {item.code: item for item in knows.metrics})
-    layout = lay_out(bound, rules.charge_by_path, rules.id_template)
-    read = rules.read_window(window)
-    with TemporaryDirectory() as folder, Workspace(Path(folder), memory_limit="500MB", threads=1) as workspace:
-        rows = [_spend_log_row(log) for log in spend_logs if read.start <= _at(log.at_ms) < read.end]
-        workspace.load("load_spend_logs", [_csv(rows)])
-        listed = [
-            _event_row(event, layout.property_names) for event in events if read.start <= _at(event.at_ms) < read.end
-        ]
-        workspace.load("load_listed_events", [_csv(listed)])
-        load_references(workspace, rules, layout, knows)
-        judge(workspace, rules, layout, knows, window, now)
+    with judged_workspace(spend_logs, events, rules=rules, knows=knows, window=window, now=now) as workspace:
         summary = workspace.rows("summary_rows")
         check_conservation(summary)
         counts = workspace.rows("kind_counts")
@@ -181,6 +170,34 @@ def judged(
                 (row["request_id"], row["transaction_id"], row["stage"]) for row in workspace.rows("explained_pairs")
             },
         )
+
+
+@contextmanager
+def judged_workspace(
+    spend_logs: Iterable[SpendLog],
+    events: Iterable[Event],
+    *,
+    rules: Rules = RULES,
+    knows: Catalogue | None = None,
+    window: Window = WINDOW,
+    now: datetime = NOW,
+    may_pin_end_users: bool = False,
+) -> Iterator[Workspace]:
+    """Judge the window and yield the workspace."""
+    knows = knows or catalogue()
+    bound = bind(rules.parts, {item.code: item for item in knows.metrics})
+    layout = lay_out(bound, rules.charge_by_path, rules.id_template)
+    read = rules.read_window(window)
+    with TemporaryDirectory() as folder, Workspace(Path(folder), memory_limit="500MB", threads=1) as workspace:
+        rows = [_spend_log_row(log) for log in spend_logs if read.start <= _at(log.at_ms) < read.end]
+        workspace.load("load_spend_logs", [_csv(rows)])
+        listed = [
+            _event_row(event, layout.property_names) for event in events if read.start <= _at(event.at_ms) < read.end
+        ]
+        workspace.load("load_listed_events", [_csv(listed)])
+        load_references(workspace, rules, layout, knows)
+        judge(workspace, rules, layout, knows, window, now, may_pin_end_users=may_pin_end_users)
+        yield workspace
 
 
 def _at(milliseconds: int) -> datetime:

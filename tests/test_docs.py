@@ -8,7 +8,7 @@ import pytest
 
 from jobs import cli
 from jobs.core import reports
-from jobs.core.kinds import Exclusion, HoldReason, Kind, next_step
+from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
 from jobs.core.plan import Outcome
 from jobs.errors import LagoError, RefusedError, SettingError
 from jobs.settings import SETTINGS
@@ -41,6 +41,7 @@ def test_kinds_and_reasons_are_the_closed_sets() -> None:
     assert sorted(first_cells(text, "| kind | meaning | what to do |")) == sorted(Kind)
     assert sorted(first_cells(text, "| reason of `held` | meaning | what to do |")) == sorted(HoldReason)
     assert all(f"`{reason}`" in text for reason in Exclusion)
+    assert first_cells(text, "| cause | meaning |") == [cause.value for cause in Cause]
 
 
 def test_what_to_do_is_what_the_report_says() -> None:

@@ -1,0 +1,85 @@
+"""From judged events to causes: the order in which evidence is gathered, decided on and applied.
+
+What each query looks at stands in its own file under `sql/`; what counts as a pattern is `jobs/core/causes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from jobs.adapters.workspace import Workspace
+from jobs.core import causes as core
+from jobs.core.causes import Explanation, Stretch
+from jobs.core.kinds import Cause, ChargeBy
+from jobs.core.rules import Rules
+from jobs.core.window import Window
+from jobs.matching import naive
+
+_LOST = ("missing", "held")
+_MOST_PATTERNS, _MOST_SUBSCRIPTIONS = 5, 5
+
+
+def find_causes(
+    workspace: Workspace, rules: Rules, window: Window, *, may_pin_end_users: bool
+) -> tuple[Explanation, ...]:
+    """Give every discrepancy its cause in the workspace, and return the causes with their evidence."""
+    reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
+    by_end_user = rules.charge_by is ChargeBy.END_USER_ID
+    workspace.run("collect_findings")
+    counts = {row["kind"]: row["findings"] for row in workspace.rows("finding_counts")}
+    if not counts:
+        return ()
+    workspace.run("collect_arrivals")
+    workspace.run("pair_doubtful_findings", **reach)
+    middle = (rules.tolerance.late_us - rules.tolerance.early_us) // 2
+    zone = core.zone_offset(workspace.rows("doubt_offsets", middle_us=middle, **reach), counts.get("ambiguous", 0))
+    workspace.run(
+        "cause_by_evidence",
+        may_pin_end_users=may_pin_end_users and by_end_user,
+        zone_us=zone // timedelta(microseconds=1),
+        fewest=core.FEWEST_OF_A_KIND,
+        **reach,
+    )
+    if counts.keys() & {"orphaned", "duplicated"}:
+        _explain_surplus(workspace, reach, has_attribution_file=rules.mapping is not None)
+    if counts.keys() & set(_LOST):
+        _explain_losses(workspace, window, by_end_user=by_end_user)
+    workspace.run("cause_unexplained")
+    return core.explanations(
+        workspace.rows("cause_totals"),
+        workspace.rows("cause_patterns", most=_MOST_PATTERNS),
+        workspace.rows("cause_subscriptions", most=_MOST_SUBSCRIPTIONS),
+    )
+
+
+def _explain_surplus(workspace: Workspace, reach: dict[str, int], *, has_attribution_file: bool) -> None:
+    workspace.run("cause_by_other_spend_log", has_attribution_file=has_attribution_file, **reach)
+    workspace.run("cause_by_daily_totals")
+    workspace.run("cause_by_twin", within_us=core.SENT_TWICE_WITHIN // timedelta(microseconds=1))
+    bursts = workspace.rows("bursts", apart_us=core.BURST_APART // timedelta(microseconds=1))
+    _apply(workspace, Cause.RESTART, core.restarts(bursts), ("orphaned",))
+
+
+def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) -> None:
+    start, end = naive(window.start), naive(window.end)
+    assert start is not None and end is not None  # noqa: S101, PT018 - a window has both ends
+    (counted,) = workspace.rows("arrival_counts")
+    if core.nothing_arrived(counted["expected"], counted["arrivals"]):
+        _apply(workspace, Cause.NOTHING_ARRIVED, (Stretch(start, end),), _LOST)
+        return
+    found = core.silences(workspace.rows("silences", fewest=core.FEWEST_IN_A_SILENCE), start, end)
+    _apply(workspace, Cause.SILENCE, found, _LOST)
+    workspace.run("cause_by_call_type", fewest=core.FEWEST_OF_A_KIND)
+    busy = workspace.rows("rushes", fewest_calls=core.BUSY_CALLS, times_typical=core.BUSY_TIMES)
+    _apply(workspace, Cause.RUSH, core.rushes(busy), _LOST)
+    if by_end_user:
+        workspace.insert("losing_sender", ((name,) for name in core.losing_senders(workspace.rows("sender_losses"))))
+        workspace.run("cause_by_sender")
+
+
+def _apply(workspace: Workspace, cause: Cause, stretches: Iterable[Stretch], kinds: tuple[str, ...]) -> None:
+    rows = [(cause.value, stretch.began, stretch.ended, stretch.subscription) for stretch in stretches]
+    if rows:
+        workspace.insert("cause_stretch", rows)
+        workspace.run("cause_by_stretch", cause=cause.value, kinds=list(kinds))

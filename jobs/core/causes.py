@@ -1,0 +1,270 @@
+"""Why events are missing, wrong or too many: the patterns that explain them, and what to change in LiteLLM.
+
+A cause is a statement with its evidence. What fits no pattern is counted as unexplained, never guessed. The queries
+`cause_*` under `sql/` gather the evidence and apply what is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+from jobs.core.cause_texts import CAUSE_TEXTS
+from jobs.core.kinds import Cause
+
+# Fewer losses than these have no pattern.
+FEWEST_IN_A_SILENCE = 5
+FEWEST_IN_A_RUSH = 3
+FEWEST_IN_A_BURST = 3
+FEWEST_OF_A_KIND = 3
+FEWEST_OF_A_SENDER = 5
+# A busy minute has at least so many calls, and so many times as many as a minute usually has.
+BUSY_CALLS, BUSY_TIMES = 20, 4
+# Where one of two loses so many times the share of the other, the difference is no chance.
+_TIMES_THE_SHARE = 4
+# A sender with fewer calls says nothing about how often calls are lost.
+_TELLING_CALLS = 20
+# LiteLLM writes its spend logs at least every half minute; what a stop loses lies within that.
+BURST_APART = timedelta(seconds=30)
+_LONGEST_BURST = timedelta(minutes=2)
+# The second event of a call that was sent twice comes within this.
+SENT_TWICE_WITHIN = timedelta(seconds=60)
+_ZONE_STEP = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of time in which something went wrong."""
+
+    began: datetime
+    """Its first moment, UTC without a zone, as the workspace keeps times."""
+    ended: datetime
+    """The moment after it."""
+    subscription: str | None = None
+    """Whose events went wrong; None where it is about everybody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What a part of a cause's evidence is about, such as one call type or one stretch of time."""
+
+    text: str
+    """The call type, column, model names or whatever tells it from the others."""
+    events: int
+    """Discrepancies with it."""
+    first_time: datetime | None
+    """The first of them, UTC without a zone."""
+    last_time: datetime | None
+    """The last of them."""
+    example: str
+    """The first one's request id, or transaction id where there is no spend log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One cause with everything that speaks for it."""
+
+    cause: Cause
+    events: int
+    """Discrepancies that it explains."""
+    kinds: Mapping[str, int]
+    """The same by kind."""
+    missing: Mapping[str, str]
+    """Quantity that was not billed, by code, as plain decimals."""
+    surplus: Mapping[str, str]
+    """Quantity billed too much, by code, as plain decimals."""
+    tokens: int
+    """Total tokens of the spend logs concerned."""
+    spend: Decimal
+    """What their requests cost in USD, where known."""
+    subscriptions: Sequence[tuple[str, int]]
+    """Those it touches most, with their discrepancies."""
+    subscription_count: int
+    """How many it touches; at least this where it has several kinds."""
+    patterns: Sequence[Pattern]
+    """The most frequent ones."""
+    first_time: datetime | None
+    """The first discrepancy, UTC without a zone."""
+    last_time: datetime | None
+    """The last one."""
+
+    @property
+    def title(self) -> str:
+        """Return the cause in a few words."""
+        return CAUSE_TEXTS[self.cause].title
+
+    @property
+    def next_step(self) -> str:
+        """Return what to change so that it stops."""
+        return CAUSE_TEXTS[self.cause].next_step
+
+    @property
+    def statement(self) -> str:
+        """Return what was seen, in one sentence."""
+        what = CAUSE_TEXTS[self.cause].seen
+        details = "; ".join(_pattern_text(self.cause, pattern) for pattern in self.patterns if pattern.text)
+        return f"{what}: {details}." if details else f"{what}."
+
+
+def nothing_arrived(expected: int, arrivals: int) -> bool:
+    """Tell whether Lago got nothing at all, although enough calls ended to say so."""
+    return arrivals == 0 and expected >= FEWEST_OF_A_KIND
+
+
+def silences(rows: Iterable[Mapping[str, object]], start: datetime, end: datetime) -> tuple[Stretch, ...]:
+    """Return the silences of Lago: no event at all, while calls of subscriptions ended that usually have events.
+
+    A stretch without an arrival before or after it begins or ends with the window.
+    """
+    return tuple(
+        Stretch(_time(row["began"]) or start, _time(row["ended"]) or end)
+        for row in rows
+        if _count(row["usual"]) >= FEWEST_IN_A_SILENCE
+    )
+
+
+def rushes(rows: Sequence[Mapping[str, object]]) -> tuple[Stretch, ...]:
+    """Return, by subscription, the busy stretches that lose a far greater share of its calls than quiet minutes do.
+
+    Rows without times count a subscription's quiet minutes.
+    """
+    quiet = {row["subscription"]: _share(row["lost"], row["calls"]) for row in rows if row["began"] is None}
+    return tuple(
+        Stretch(began, ended, str(row["subscription"]))
+        for row in rows
+        if (began := _time(row["began"])) is not None
+        and (ended := _time(row["ended"])) is not None
+        and _count(row["lost"]) >= FEWEST_IN_A_RUSH
+        and _share(row["lost"], row["calls"]) >= _TIMES_THE_SHARE * quiet.get(row["subscription"], Fraction(0))
+    )
+
+
+def restarts(rows: Iterable[Mapping[str, object]]) -> tuple[Stretch, ...]:
+    """Return the short bursts of events without spend logs that a stop of the gateway leaves."""
+    return tuple(
+        Stretch(began, ended)
+        for row in rows
+        if (began := _time(row["began"])) is not None
+        and (ended := _time(row["ended"])) is not None
+        and _count(row["events"]) >= FEWEST_IN_A_BURST
+        and ended - began <= _LONGEST_BURST
+    )
+
+
+def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+    """Return the subscriptions that lose events of their own while others' events arrive.
+
+    It takes several losses, most of them while Lago got other events, and that most other senders lose next to nothing.
+    One sender alone is compared with nobody.
+    """
+    found = []
+    for row in rows:
+        lost = _count(row["lost"])
+        if lost < FEWEST_OF_A_SENDER or 2 * _count(row["while_others_arrived"]) < lost:
+            continue
+        others = [other for other in rows if other is not row and _count(other["expected"]) >= _TELLING_CALLS]
+        share = _share(lost, row["expected"])
+        calm = sum(_TIMES_THE_SHARE * _share(other["lost"], other["expected"]) <= share for other in others)
+        if others and 2 * calm >= len(others):
+            found.append(str(row["subscription"]))
+    return tuple(found)
+
+
+def zone_offset(rows: Sequence[Mapping[str, object]], ambiguous: int) -> timedelta:
+    """Return by how much the spend logs' times are off, as a time zone is; nothing where no offset prevails."""
+    if not rows or _count(rows[0]["events"]) < max(FEWEST_OF_A_KIND, ambiguous // 2):
+        return timedelta(0)
+    return _ZONE_STEP * _count(rows[0]["quarters"])
+
+
+def explanations(
+    totals: Iterable[Mapping[str, object]],
+    patterns: Iterable[Mapping[str, object]],
+    subscriptions: Iterable[Mapping[str, object]],
+) -> tuple[Explanation, ...]:
+    """Return each cause that was found with its evidence, the most discrepancies first, the unexplained last."""
+    by_cause: dict[Cause, list[Mapping[str, object]]] = {}
+    for row in totals:
+        by_cause.setdefault(Cause(str(row["cause"])), []).append(row)
+    told: dict[Cause, list[Pattern]] = {}
+    for row in patterns:
+        told.setdefault(Cause(str(row["cause"])), []).append(
+            Pattern(
+                str(row["pattern"]),
+                _count(row["events"]),
+                _time(row["first_time"]),
+                _time(row["last_time"]),
+                str(row["example"]),
+            )
+        )
+    touched: dict[Cause, list[tuple[str, int]]] = {}
+    for row in subscriptions:
+        touched.setdefault(Cause(str(row["cause"])), []).append((str(row["subscription"]), _count(row["events"])))
+    found = [_explanation(cause, rows, told[cause], touched[cause]) for cause, rows in by_cause.items()]
+    return tuple(sorted(found, key=lambda item: (item.cause is Cause.UNEXPLAINED, -item.events, item.cause)))
+
+
+def _explanation(
+    cause: Cause,
+    rows: Sequence[Mapping[str, object]],
+    patterns: Sequence[Pattern],
+    subscriptions: Sequence[tuple[str, int]],
+) -> Explanation:
+    kinds: dict[str, int] = {}
+    for row in rows:
+        kinds[str(row["kind"])] = kinds.get(str(row["kind"]), 0) + _count(row["events"])
+    times = [time for row in rows for time in (_time(row["first_time"]), _time(row["last_time"])) if time is not None]
+    return Explanation(
+        cause=cause,
+        events=sum(kinds.values()),
+        kinds=kinds,
+        missing=_by_code(rows, "missing_quantity"),
+        surplus=_by_code(rows, "surplus_quantity"),
+        tokens=sum(_count(row["tokens"]) for row in rows),
+        spend=sum((Decimal(str(row["spend"])) for row in rows), Decimal(0)),
+        subscriptions=subscriptions,
+        subscription_count=max(_count(row["subscriptions"]) for row in rows),
+        patterns=patterns,
+        first_time=min(times, default=None),
+        last_time=max(times, default=None),
+    )
+
+
+def _by_code(rows: Iterable[Mapping[str, object]], column: str) -> dict[str, str]:
+    sums: dict[str, Decimal] = {}
+    for row in rows:
+        amount = Decimal(str(row[column]))
+        if amount:
+            sums[str(row["code"])] = sums.get(str(row["code"]), Decimal(0)) + amount
+    return {code: f"{amount:f}" for code, amount in sorted(sums.items())}
+
+
+def _share(part: object, whole: object) -> Fraction:
+    return Fraction(_count(part), max(_count(whole), 1))
+
+
+def _count(value: object) -> int:
+    return int(str(value))
+
+
+def _time(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None
+
+
+_BY_TIME = frozenset({Cause.SILENCE, Cause.RUSH, Cause.RESTART})
+
+
+def _pattern_text(cause: Cause, pattern: Pattern) -> str:
+    if cause in _BY_TIME and pattern.first_time is not None and pattern.last_time is not None:
+        span = f"{pattern.first_time:%Y-%m-%d %H:%M:%S} to {pattern.last_time:%H:%M:%S} UTC"
+        return f"{pattern.events:,} from {span}"
+    if cause is Cause.OTHER_MODEL_NAME:
+        expected, _, recorded = pattern.text.partition("\x1f")
+        return f"{pattern.events:,} times {expected!r} here is {recorded!r} in Lago"
+    if cause is Cause.TIME_ZONE:
+        hours = Decimal(pattern.text) / 3_600_000_000
+        return f"{pattern.events:,} lie {hours.normalize():f} hours after the call"
+    return f"{pattern.events:,} {pattern.text}"

@@ -1,0 +1,33 @@
+-- Losses of call types none of whose calls has an event, and of cache hits where none has one. Runs on DuckDB.
+INSERT INTO finding_cause
+WITH lost AS (
+    SELECT finding.id, finding.spend_log_id, log.call_type, log.cache_hit = 'True' AS is_cache_hit
+    FROM finding
+    JOIN spend_log AS log ON log.rowid = finding.spend_log_id
+    WHERE finding.kind IN ('missing', 'held') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
+),
+silent_type AS (
+    SELECT log.call_type
+    FROM spend_log AS log
+    JOIN accounted_spend_log AS account ON account.spend_log_id = log.rowid
+    WHERE account.in_window AND account.subscription IS NOT NULL
+    GROUP BY log.call_type
+    HAVING count(*) >= $fewest
+        AND count(*) <= (SELECT count(DISTINCT spend_log_id) FROM lost WHERE lost.call_type = log.call_type)
+),
+cache_hits AS (
+    SELECT count(*) AS hits
+    FROM spend_log AS log
+    JOIN accounted_spend_log AS account ON account.spend_log_id = log.rowid
+    WHERE account.in_window AND account.subscription IS NOT NULL AND log.cache_hit = 'True'
+)
+SELECT
+    lost.id,
+    CASE WHEN lost.is_cache_hit THEN 'cache_hits_not_sent' ELSE 'call_type_not_sent' END,
+    lost.call_type
+FROM lost
+CROSS JOIN cache_hits
+LEFT JOIN silent_type ON silent_type.call_type = lost.call_type
+WHERE silent_type.call_type IS NOT NULL
+    OR (lost.is_cache_hit AND cache_hits.hits >= $fewest
+        AND cache_hits.hits = (SELECT count(DISTINCT spend_log_id) FROM lost WHERE is_cache_hit))

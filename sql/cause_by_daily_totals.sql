@@ -1,0 +1,23 @@
+-- Surplus events in places where LiteLLM's daily tables count more requests than there are spend logs: a repeated
+-- request id kept one spend log of several calls. No more events than the tables count. Runs on DuckDB.
+INSERT INTO finding_cause
+WITH place AS (
+    SELECT
+        difference.day,
+        coalesce(attribution.subscription, difference.source) AS subscription,
+        difference.model,
+        CAST(sum(difference.daily_requests - difference.logged_requests) AS BIGINT) AS uncounted
+    FROM daily_difference AS difference
+    LEFT JOIN attribution ON attribution.source = difference.source
+    WHERE difference.daily_requests > difference.logged_requests
+    GROUP BY ALL
+)
+SELECT finding.id, 'repeated_request_id', ''
+FROM finding
+JOIN place ON place.day = strftime(finding.time, '%Y-%m-%d') AND place.subscription = finding.subscription
+    AND place.model = finding.model_key
+JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
+WHERE finding.kind IN ('duplicated', 'orphaned') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
+QUALIFY row_number() OVER (
+    PARTITION BY finding.subscription, finding.model_key, place.day ORDER BY finding.time, recorded.transaction_id
+) <= place.uncounted

@@ -1,0 +1,86 @@
+-- Findings whose own rows say what happened: the recorded event beside the spend log. The first that applies counts.
+-- `pattern` is what the evidence is about, such as the call type. Runs on DuckDB.
+INSERT INTO finding_cause
+WITH bare_code AS (
+    SELECT code
+    FROM recorded_event
+    WHERE in_window
+    GROUP BY code
+    HAVING count(*) >= $fewest AND bool_and(lacks_quantity)
+),
+-- How many users the spend logs of a key name, for keys whose calls Lago has under another subscription.
+key_users AS (
+    SELECT api_key, count(DISTINCT end_user) AS users
+    FROM spend_log
+    WHERE $may_pin_end_users AND api_key IN (
+        SELECT log.api_key
+        FROM finding
+        JOIN spend_log AS log ON log.rowid = finding.spend_log_id
+        WHERE finding.kind = 'misattributed'
+    )
+    GROUP BY api_key
+),
+seen AS (
+    SELECT
+        finding.*,
+        recorded.subscription AS recorded_subscription,
+        recorded.quantity AS recorded_quantity,
+        coalesce(recorded.lacks_quantity, false) AS lacks_quantity,
+        log.call_type,
+        log.end_user,
+        log.user_id,
+        log.team_id,
+        log.organization_id,
+        log.api_key,
+        log.prompt_tokens,
+        log.completion_tokens,
+        account.source,
+        key_users.users,
+        bare_code.code IS NOT NULL AS is_bare,
+        doubt.offset_us,
+        doubt.expected_model IS NOT DISTINCT FROM doubt.recorded_model AS same_model,
+        concat(doubt.expected_model, chr(31), doubt.recorded_model) AS models
+    FROM finding
+    LEFT JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
+    LEFT JOIN spend_log AS log ON log.rowid = finding.spend_log_id
+    LEFT JOIN accounted_spend_log AS account ON account.spend_log_id = finding.spend_log_id
+    LEFT JOIN key_users ON key_users.api_key = log.api_key
+    LEFT JOIN bare_code ON bare_code.code = finding.code
+    LEFT JOIN doubt ON (finding.kind = 'ambiguous' AND doubt.finding_id = finding.id)
+        OR (finding.kind = 'orphaned' AND doubt.recorded_id = finding.recorded_id)
+),
+reasoned AS (
+    SELECT
+        id,
+        CASE
+            WHEN kind = 'unattributed' AND source IS NULL THEN ['no_user', call_type]
+            WHEN kind = 'unattributed' THEN ['not_in_mapping_file', source]
+            WHEN kind = 'misattributed' AND recorded_subscription IS NULL THEN ['no_subscription_in_event', call_type]
+            WHEN kind = 'misattributed' AND recorded_subscription = user_id AND user_id <> source
+                THEN ['wrong_charge_by', 'user_id']
+            WHEN kind = 'misattributed' AND recorded_subscription = team_id AND team_id <> source
+                THEN ['wrong_charge_by', 'team_id']
+            WHEN kind = 'misattributed' AND recorded_subscription = end_user AND end_user <> source
+                THEN ['wrong_charge_by', 'end_user_id']
+            WHEN kind = 'misattributed' AND users = 1 THEN ['shared_key', api_key]
+            WHEN kind = 'held' AND detail IN (
+                'Lago has calls of this API key under other subscriptions',
+                'another subscription has an unexplained event of this model at this time'
+            ) AND $may_pin_end_users THEN ['shared_key', api_key]
+            WHEN kind = 'mismatched' AND detail IS NOT NULL THEN ['repeated_transaction_id', call_type]
+            WHEN kind = 'mismatched' AND lacks_quantity AND is_bare THEN ['property_never_sent', code]
+            WHEN kind = 'mismatched' AND lacks_quantity THEN ['event_without_tokens', call_type]
+            WHEN kind = 'mismatched' AND recorded_quantity = prompt_tokens THEN ['part_of_the_tokens', 'prompt tokens']
+            WHEN kind = 'mismatched' AND recorded_quantity = completion_tokens
+                THEN ['part_of_the_tokens', 'completion tokens']
+            WHEN offset_us IS NOT NULL AND NOT same_model THEN ['other_model_name', models]
+            WHEN offset_us - $zone_us BETWEEN -$early_us AND $late_us AND $zone_us <> 0
+                THEN ['time_zone', CAST($zone_us AS VARCHAR)]
+            WHEN offset_us > $late_us THEN ['late_event', '']
+            WHEN kind = 'orphaned' AND time IS NULL THEN ['unreadable_time', '']
+        END AS verdict
+    FROM seen
+)
+SELECT id, verdict[1], coalesce(verdict[2], '')
+FROM reasoned
+WHERE verdict IS NOT NULL

@@ -1,0 +1,52 @@
+-- Orphaned events at the moment of a spend log that was excluded, or that names nobody, of the same model and with
+-- tokens as the event bills them: the gateway billed what this job does not expect. Each spend log explains one event.
+-- Runs on DuckDB.
+INSERT INTO finding_cause
+WITH other AS (
+    SELECT
+        account.spend_log_id,
+        coalesce(account.exclusion, 'unattributed') AS disposition,
+        CASE WHEN $has_attribution_file THEN attribution.subscription ELSE account.source END AS payer,
+        names.model_key,
+        log.end_time,
+        log.request_id,
+        unnest(list_distinct([log.total_tokens, log.prompt_tokens, log.completion_tokens])) AS quantity
+    FROM accounted_spend_log AS account
+    JOIN spend_log AS log ON log.rowid = account.spend_log_id
+    JOIN spend_log_model AS names ON names.model = log.model AND names.provider IS NOT DISTINCT FROM log.provider
+    LEFT JOIN attribution ON attribution.source = account.source
+    -- A failed call has no event, only an estimate of its tokens.
+    WHERE coalesce(account.exclusion, '') <> 'failed' AND (account.exclusion IS NOT NULL OR account.subscription IS NULL)
+),
+surplus AS (
+    SELECT
+        finding.id, finding.subscription, finding.model_key, finding.time, finding.surplus_quantity, recorded.transaction_id
+    FROM finding
+    JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
+    WHERE finding.kind IN ('orphaned', 'duplicated') AND finding.surplus_quantity > 0
+        AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
+),
+candidate_pair AS (
+    SELECT
+        surplus.id,
+        other.spend_log_id,
+        other.disposition,
+        abs(epoch_us(surplus.time) - epoch_us(other.end_time)) AS distance,
+        other.request_id,
+        surplus.transaction_id
+    FROM surplus
+    JOIN other ON other.model_key = surplus.model_key AND other.quantity = surplus.surplus_quantity
+    WHERE surplus.time BETWEEN other.end_time - to_microseconds($early_us) AND other.end_time + to_microseconds($late_us)
+        AND (other.payer IS NULL OR other.payer = surplus.subscription)
+),
+-- Nearest first; a pair counts where each is the other's nearest.
+ranked AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY id ORDER BY distance, request_id) AS place,
+        row_number() OVER (PARTITION BY spend_log_id ORDER BY distance, transaction_id) AS turn
+    FROM candidate_pair
+)
+SELECT id, CASE disposition WHEN 'unattributed' THEN 'unattributed_spend_log' ELSE 'excluded_spend_log' END, disposition
+FROM ranked
+WHERE place = 1 AND turn = 1

@@ -1,0 +1,25 @@
+-- Stretches in which Lago got no event at all while calls ended whose events are lost: between the last arrival before
+-- and the first one after. `usual` counts the lost calls of subscriptions most of whose calls did arrive. Runs on DuckDB.
+WITH lost AS (
+    SELECT finding.subscription, finding.time, date_trunc('second', finding.time) AS second
+    FROM finding
+    WHERE finding.kind IN ('missing', 'held')
+),
+usual AS (
+    SELECT subscription
+    FROM summary
+    GROUP BY subscription
+    HAVING 2 * sum(expected_events) < 3 * sum(matched_expected_events + mismatched_expected_events)
+)
+SELECT
+    before.second AS began,
+    after.second AS ended,
+    count(*) AS lost,
+    count(*) FILTER (lost.subscription IN (SELECT subscription FROM usual)) AS usual,
+    count(DISTINCT lost.subscription) AS subscriptions
+FROM lost
+ASOF LEFT JOIN arrival AS before ON before.second <= lost.second
+ASOF LEFT JOIN arrival AS after ON after.second > lost.second
+GROUP BY before.second, after.second
+HAVING count(*) >= $fewest
+ORDER BY before.second
