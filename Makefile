@@ -6,13 +6,14 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = build/lock/bin/uv pip compile --no-cache --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q pyproject.toml
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test lint bench fuzz lock clean
 
 help:
 	@echo "make demo    run the real job on real input, with an embedded PostgreSQL and a stand-in for Lago"
 	@echo "make test    run the tests; ARGS='-k name' is passed on to pytest"
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make bench   measure how fast a plan is sent, beside lago-python-client and others; about five minutes"
+	@echo "make fuzz    run the fuzzers longer, with new examples; EXAMPLES=1000 each"
 	@echo "make lock    re-create locks/ from pyproject.toml"
 	@echo "make clean   remove what the others made"
 	@echo "PYTHON=...   which Python to create .venv with (3.11 to 3.13)"
@@ -31,6 +32,9 @@ lint: .venv/dev.installed
 
 bench: .venv/demo.installed
 	$(BIN)/python -m benchmarks.sending run
+
+fuzz: .venv/dev.installed
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -n 2 tests/test_fuzz_*.py $(ARGS)
 
 # A stamp is written only when its step has ended well, so an interrupted installation is done again.
 .venv/created:

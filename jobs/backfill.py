@@ -33,7 +33,7 @@ from jobs.adapters.workspace import Workspace
 from jobs.core.caps import caps_exceeded
 from jobs.core.lago_values import Catalogue
 from jobs.core.ledger_values import AttemptMade, EventRecord, RunStarted
-from jobs.core.plan import Outcome, PlannedEvent, checked_header, event_line, read_event
+from jobs.core.plan import Outcome, PlannedEvent, checked_header, event_line, plan_window, read_event
 from jobs.core.reports import OUTCOME_COLUMNS, csv_lines
 from jobs.core.window import Window
 from jobs.errors import RefusedError
@@ -155,7 +155,7 @@ def _plan_window(plan: Path, settings: BackfillSettings) -> Window:
             "the plan was made under other rules (meter, attribution, tolerance or policies) than those set now",
             "Make a new plan, or restore the settings it was made with",
         )
-    return Window(datetime.fromisoformat(header["window"]["start"]), datetime.fromisoformat(header["window"]["end"]))
+    return plan_window(header)
 
 
 class _Slice:

@@ -164,14 +164,13 @@ def planned_event(
         properties = [*_texts(part.dimensions, row, layout), (str(bound.billed), str(row["quantity"]))]
     else:
         properties = _texts(part.dimensions + part.quantities + part.carried, row, layout)
-    seconds, milliseconds = divmod(int(row["time_ms"]), 1000)
     return PlannedEvent(
         transaction_id=row["transaction_id"],
         subscription=row["subscription"],
         code=row["code"],
         part=part.part + (TOP_UP if row["is_top_up"] else ""),
         request_id=row["request_id"],
-        timestamp=f"{seconds}.{milliseconds:03d}",
+        timestamp=f"{Decimal(int(row['time_ms'])).scaleb(-3):.3f}",
         properties=tuple(properties),
         quantity=row["quantity"],
         model=row["model_key"],

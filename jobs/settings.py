@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,11 @@ class Setting:
     """Never shown."""
 
 
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
+# Far enough from what Python can hold that any window can be widened, and any zone be applied.
+_EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
 def _text(text: str) -> str:
     if not text.strip():
         raise ValueError("give it a value, or leave it out")
@@ -63,10 +69,21 @@ def _flag(text: str) -> bool:
     return words[text.strip().lower()]
 
 
+def _path(text: str) -> Path:
+    return Path(_text(text))
+
+
 def _count(text: str) -> int:
-    if not text.strip().isascii() or not text.strip().isdigit() or int(text) < 1:
-        raise ValueError("write a whole number from 1")
+    if not _WHOLE_NUMBER.fullmatch(text.strip()) or int(text) < 1:
+        raise ValueError("write a whole number from 1 to 999999999")
     return int(text)
+
+
+def _slice_length(text: str) -> timedelta:
+    length = parse_duration(text)
+    if length < timedelta(hours=1):
+        raise ValueError("write a duration of an hour or more")
+    return length
 
 
 def _rate(text: str) -> float:
@@ -84,8 +101,8 @@ def _amount(text: str) -> Decimal:
         amount = Decimal(text.strip())
     except InvalidOperation:
         amount = Decimal(0)
-    if not amount.is_finite() or amount <= 0:
-        raise ValueError("write a number above 0")
+    if not amount.is_finite() or amount <= 0 or abs(amount.adjusted()) > 30:
+        raise ValueError("write a number above 0, with 30 digits at most")
     return amount
 
 
@@ -114,12 +131,14 @@ def parse_instant(text: str) -> datetime:
         if len(text.strip()) != len("2026-11-01"):
             raise ValueError("it has no time zone; write one, as in 2026-11-01T00:00:00Z")
         instant = instant.replace(tzinfo=UTC)
+    if not _EARLIEST <= instant.replace(tzinfo=UTC) < _LATEST:
+        raise ValueError("write an instant of the years 1970 to 9998")
     return instant.astimezone(UTC)
 
 
 def _memory(text: str) -> str:
     number, unit = text.strip()[:-2], text.strip()[-2:].upper()
-    if unit not in {"MB", "GB"} or not number.isdigit():
+    if unit not in {"MB", "GB"} or not _WHOLE_NUMBER.fullmatch(number) or int(number) < 1:
         raise ValueError("write a whole number and MB or GB, such as 1GB")
     return text.strip()
 
@@ -190,7 +209,7 @@ SETTINGS = (
     Setting("lago.attempts", "RECONCILE_LAGO_ATTEMPTS", _count, "8", "Times one request to Lago is tried."),
     Setting("lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", _count, "1000", "Events per page asked of Lago."),
     Setting("lago.timeout", "RECONCILE_LAGO_TIMEOUT", parse_duration, "30s", "How long to wait for one answer."),
-    Setting("lago.ca_file", "RECONCILE_LAGO_CA_FILE", Path, None, "Certificates to trust besides the public ones."),
+    Setting("lago.ca_file", "RECONCILE_LAGO_CA_FILE", _path, None, "Certificates to trust besides the public ones."),
     Setting("meter", "RECONCILE_METER", _text, "callback", "`callback`, `input-output`, `agent-sdk` or `custom`."),
     Setting(
         "id_template",
@@ -202,11 +221,11 @@ SETTINGS = (
     Setting(
         "mapping_file",
         "RECONCILE_MAPPING_FILE",
-        Path,
+        _path,
         None,
         "CSV `source,subscription`: who pays for a source value.",
     ),
-    Setting("alias_file", "RECONCILE_ALIAS_FILE", Path, None, "CSV `alias,model`: other spellings of model names."),
+    Setting("alias_file", "RECONCILE_ALIAS_FILE", _path, None, "CSV `alias,model`: other spellings of model names."),
     Setting(
         "bill_cache_hits",
         "RECONCILE_BILL_CACHE_HITS",
@@ -250,7 +269,7 @@ SETTINGS = (
     ),
     Setting("ledger_url", "RECONCILE_LEDGER_URL", _text, None, "Ledger: sqlite:/// or postgresql://.", secret=True),
     Setting("verify_within", "RECONCILE_VERIFY_WITHIN", parse_duration, "90s", "How long to wait for Lago to show it."),
-    Setting("slice_length", "RECONCILE_SLICE_LENGTH", parse_duration, "7d", "A longer backfill is worked in slices."),
+    Setting("slice_length", "RECONCILE_SLICE_LENGTH", _slice_length, "7d", "A longer backfill is worked in slices."),
     Setting("top_up", "RECONCILE_TOP_UP", _flag, "false", "Whether a plan completes events that billed too little."),
     Setting(
         "send_closed_periods",
@@ -284,7 +303,7 @@ SETTINGS = (
         "Memory of the matching; more spills to disk.",
     ),
     Setting("threads", "RECONCILE_THREADS", _count, None, "Threads of the matching; all cores where not set."),
-    Setting("output", "RECONCILE_OUTPUT", Path, "runs", "Folder that each run leaves its own folder in."),
+    Setting("output", "RECONCILE_OUTPUT", _path, "runs", "Folder that each run leaves its own folder in."),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -479,6 +498,10 @@ def _lago(settings: Settings) -> LagoConnection:
 
 def _parse(setting: Setting, text: str, origin: str) -> Any:
     try:
+        if "\0" in text:
+            raise ValueError("it holds a NUL character")
+        if setting.parse is not _path:
+            text.encode()  # a lone surrogate, as the environment has for bytes that are no UTF-8, is a ValueError
         return setting.parse(text)
     except ValueError as error:
         shown = "its value" if setting.secret else repr(text)
@@ -498,7 +521,7 @@ def _read_config(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
             f"cannot read the configuration file {str(path)!r}: {error.strerror}",
             "Give --config a file that can be read",
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingError(
             f"the configuration file {str(path)!r} is not valid TOML: {error}", "Correct it at that place"
         ) from error

@@ -7,7 +7,8 @@ covers everything else, so an edited plan is recognised, and the same inputs giv
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,11 +17,15 @@ from typing import Any
 
 import orjson
 
-from jobs.errors import RefusedError
+from jobs.core.window import Window
+from jobs.errors import RefusedError, SettingError
 
 FORMAT = "litellm-lago-plan/1"
 
 _EDITED = "Make a new plan; a plan is never edited"
+# Digits are counted, because a number that is longer would only cost time and memory.
+_TIMESTAMP = re.compile(r"-?[0-9]{1,11}\.[0-9]{3}")
+_DECIMAL = re.compile(r"-?[0-9]{1,38}(\.[0-9]{1,38})?")
 
 
 class Outcome(StrEnum):
@@ -95,12 +100,22 @@ def read_event(line: bytes) -> PlannedEvent:
     try:
         fields = orjson.loads(line)
         event = PlannedEvent(**{**fields, "properties": tuple(fields["properties"].items())})
-        if not all(isinstance(text, str) for text in (*dict(event.properties).values(), event.transaction_id)):
-            raise TypeError("a property is not a text")
-        event.time  # noqa: B018 - a timestamp that is none shall be refused here
+        _require_event(event)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise RefusedError(f"the plan holds a line that is no event: {error}", _EDITED) from error
     return event
+
+
+def _require_event(event: PlannedEvent) -> None:
+    fields = [item for item in asdict(event).items() if item[0] != "properties"]
+    wrong = next((name for name, value in (*fields, *event.properties) if not isinstance(value, str)), None)
+    if wrong is not None:
+        raise TypeError(f"{wrong} is not a text")
+    if not _TIMESTAMP.fullmatch(event.timestamp):
+        raise ValueError("its timestamp is no number of seconds with three decimals")
+    if not _DECIMAL.fullmatch(event.quantity) or not (event.spend == "" or _DECIMAL.fullmatch(event.spend)):
+        raise ValueError("its quantity or spend is no plain decimal")
+    event.time  # noqa: B018 - a time that Python cannot hold shall be refused here
 
 
 def content_hash(header: dict[str, Any], lines: Iterable[bytes]) -> str:
@@ -121,4 +136,25 @@ def checked_header(first_line: bytes, lines: Iterator[bytes]) -> dict[str, Any]:
         raise RefusedError(f"this is no plan of the format {FORMAT}", "Make a new plan with this version")
     if header.get("sha256") != content_hash(header, lines):
         raise RefusedError("the plan was edited or cut short: its hash does not fit its content", _EDITED)
+    try:
+        _require_header(header)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise RefusedError(f"the plan's header lacks what every plan has: {error!r}", _EDITED) from error
     return header
+
+
+def plan_window(header: Mapping[str, Any]) -> Window:
+    """Return the window that a plan was made for."""
+    return Window(*(datetime.fromisoformat(header["window"][edge]) for edge in ("start", "end")))
+
+
+def _require_header(header: Mapping[str, Any]) -> None:
+    """Raise where a header with a right hash is none: anybody can compute a hash."""
+    try:
+        plan_window(header)
+    except SettingError as error:
+        raise ValueError(error.what) from error
+    kinds = {"code_version": str, "rules": str, "caps": dict, "only": dict, "events": int}
+    wrong = next((name for name, kind in kinds.items() if not isinstance(header[name], kind)), None)
+    if wrong is not None:
+        raise TypeError(f"{wrong} is of another type")

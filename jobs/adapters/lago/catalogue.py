@@ -12,7 +12,7 @@ Which door for which resource:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from lago_python_client.client import Client
 from lago_python_client.exceptions import LagoApiError
 from lago_python_client.services.response import prepare_index_response
 
+from jobs.adapters.lago.exact_json import visible
 from jobs.adapters.lago.failures import CHECK_BASE, Failure, of_status, of_transport
 from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Params, asked_wait, check_access, refuses_page_size
 from jobs.adapters.lago.instants import parsed_instant
@@ -52,13 +53,13 @@ def read_catalogue(client: LagoClient) -> Catalogue:
     metric_codes = {str(metric.lago_id): str(metric.code) for metric in metrics}
     return Catalogue(
         organization=organization,
-        metrics=tuple(sorted(map(_metric, metrics), key=lambda metric: metric.code)),
+        metrics=tuple(sorted(_each(_metric, metrics), key=lambda metric: metric.code)),
         plans=tuple(
             sorted((pages.plan(plan, metric_codes) for plan in pages.all("plans")), key=lambda plan: plan.code)
         ),
         subscriptions=tuple(
             sorted(
-                map(_subscription, pages.all("subscriptions", {"status[]": _ALL_STATUSES})),
+                _each(_subscription, pages.all("subscriptions", {"status[]": _ALL_STATUSES})),
                 key=lambda subscription: (subscription.external_id, subscription.lago_id),
             )
         ),
@@ -83,8 +84,12 @@ class _Pages:
                 page = self._page(resource, {**(filters or {}), "page": number, "per_page": per_page})
                 if page is None:
                     break
+                known = len(rows)
                 rows.update((row.lago_id, row) for row in page[resource])
-                number, total = int(page["meta"].get("next_page") or 0), int(page["meta"]["total_count"])
+                following, total = (_whole(page["meta"], name) for name in ("next_page", "total_count"))
+                if following and (following != number + 1 or not known < len(rows) <= total):
+                    break  # pages that lead nowhere would be read for ever
+                number = following
             if number == 0 and len(rows) == total:
                 return list(rows.values())
             if reading:
@@ -102,7 +107,7 @@ class _Pages:
                 {},
             )
         charges = plan.charges.__root__ if plan.charges is not None else ()
-        return Plan(plan.code, tuple(_charge(charge, metric_codes) for charge in charges))
+        return Plan(visible(plan.code), tuple(_each(lambda charge: _charge(charge, metric_codes), charges)))
 
     def _page(self, resource: str, options: dict[str, Any]) -> Mapping[str, Any] | None:
         """Return one page, or None if this page size is refused: then `page_size` is lower now."""
@@ -135,7 +140,7 @@ class _Pages:
                 raise _classified(error, path, per_page) from error
             except httpx.RequestError as error:
                 raise of_transport(error, self._client.connection.timeout_seconds) from error
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise _unreadable(path) from error
 
         if self._client.connection.ca_file is None:
@@ -145,7 +150,7 @@ class _Pages:
             raise _refused(reply.payload, path, per_page)
         try:
             return read(reply.payload)
-        except (LagoApiError, ValueError, KeyError, TypeError) as error:
+        except (LagoApiError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LagoError(f"lago-python-client cannot read Lago's answer to {path}", CHECK_BASE) from error
 
 
@@ -199,14 +204,33 @@ def _probed_store(client: LagoClient) -> EventStore:
     return "clickhouse" if isinstance(reply.payload.get("events_enriched"), list) else "unknown"
 
 
+def _whole(meta: object, name: str) -> int:
+    """Return a number that a page tells of its list, 0 where it is null; `LagoError` for what is none."""
+    number = meta.get(name) if isinstance(meta, dict) else False
+    if number is None:
+        return 0
+    if isinstance(number, int | str) and str(number).isdecimal() and len(str(number)) < 20:
+        return int(number)
+    raise LagoError("a list in Lago's catalogue tells no count or page", CHECK_BASE)
+
+
+def _each(read: Callable[[Any], _Answer], models: Iterable[Any]) -> Iterator[_Answer]:
+    """Yield our value of each of lago-python-client's models, whose fields Lago may leave out."""
+    for model in models:
+        try:
+            yield read(model)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise LagoError(f"Lago's catalogue holds something that cannot be used: {error}", CHECK_BASE) from error
+
+
 def _metric(metric: Any) -> BillableMetric:
     return BillableMetric(
-        code=metric.code,
+        code=visible(metric.code),
         aggregation_type=metric.aggregation_type or "",
-        field_name=metric.field_name or None,
+        field_name=visible(metric.field_name or "") or None,
         recurring=bool(metric.recurring),
         expression=metric.expression or None,
-        filters=tuple((each.key or "", tuple(each.values or ())) for each in metric.filters.__root__),
+        filters=tuple((visible(each.key or ""), _texts(each.values or ())) for each in metric.filters.__root__),
     )
 
 
@@ -214,7 +238,7 @@ def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
     properties = charge.properties or {}
     return Charge(
         lago_id=charge.lago_id,
-        metric_code=charge.billable_metric_code or metric_codes.get(charge.lago_billable_metric_id, ""),
+        metric_code=visible(charge.billable_metric_code or metric_codes.get(charge.lago_billable_metric_id, "")),
         charge_model=charge.charge_model or "",
         pay_in_advance=bool(charge.pay_in_advance),
         invoiceable=bool(charge.invoiceable),
@@ -225,11 +249,11 @@ def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
 
 def _subscription(subscription: Any) -> Subscription:
     return Subscription(
-        external_id=subscription.external_id or "",
+        external_id=visible(subscription.external_id or ""),
         lago_id=subscription.lago_id,
         external_customer_id=subscription.external_customer_id,
-        plan_code=subscription.plan_code,
-        status=subscription.status or "",
+        plan_code=None if subscription.plan_code is None else visible(subscription.plan_code),
+        status=visible(subscription.status or ""),
         started_at=parsed_instant(subscription.started_at),
         terminated_at=parsed_instant(subscription.terminated_at),
         ending_at=parsed_instant(subscription.ending_at),
@@ -243,4 +267,4 @@ def _text_or_none(value: object) -> str | None:
 
 
 def _texts(values: Iterable[object]) -> tuple[str, ...]:
-    return tuple(value for value in values if isinstance(value, str))
+    return tuple(visible(value) for value in values if isinstance(value, str))

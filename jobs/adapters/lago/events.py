@@ -94,7 +94,7 @@ class _Page:
     """Each row as a line of CSV."""
     unique_ids: tuple[str, ...]
     """Lago's id of each row that has a unique one, which is every row of a PostgreSQL organization."""
-    timestamps: tuple[object, ...]
+    timestamps: tuple[str, ...]
     """Lago's text of each row's timestamp."""
 
 
@@ -208,7 +208,7 @@ class _SliceReader:
         before: list[str] | None = None
         for reading in range(_READINGS_PER_SLICE):
             first = self._page(part, 1, self._client.page_size)
-            if first.total > ROWS_PER_SLICE:
+            if first.total > ROWS_PER_SLICE and first.rows:
                 pieces = cut(part, first.total, _crowded_instant(first))
                 if len(pieces) > 1:
                     return _Pieces(first.total, pieces)
@@ -248,9 +248,10 @@ class _SliceReader:
         pages, page = [first], first
         while page.next_page is not None:
             page = self._page(part, page.next_page, first.per_page)
-            if (page.total, page.per_page) != (first.total, first.per_page) or not page.rows:
-                return None
             pages.append(page)
+            rows = sum(len(each.rows) for each in pages)
+            if (page.total, page.per_page) != (first.total, first.per_page) or not page.rows or rows > first.total:
+                return None
         unique_ids = [unique_id for page in pages for unique_id in page.unique_ids]
         whole = sum(len(page.rows) for page in pages) == first.total
         return pages if whole and len(set(unique_ids)) == len(unique_ids) else None
@@ -279,7 +280,7 @@ class _SliceReader:
             next_page=_next_page(meta, number),
             rows=tuple(_row(event, self._property_names) for event in events),
             unique_ids=tuple(event["lago_id"] for event in events if _has_unique_id(event)),
-            timestamps=tuple(event.get("timestamp") for event in events),
+            timestamps=tuple(str(event.get("timestamp")) for event in events),
         )
 
 

@@ -1,0 +1,150 @@
+"""Whatever stands in a plan file, with a right hash or a wrong one: a refusal in one line, or a plan."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jobs.console import show_plan
+from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line, plan_window, read_event
+from jobs.errors import RefusedError
+from jobs.planning import describe_plan
+
+from .fuzzing import fuzzed, texts, values
+
+EVENT = PlannedEvent(
+    transaction_id="litellm-lago:1:abc",
+    subscription="alice",
+    code="llm_tokens",
+    part="total",
+    request_id="chatcmpl-1",
+    timestamp="1762776000.250",
+    properties=(("model", "gpt-4o"), ("total_tokens", "140")),
+    quantity="140",
+    model="gpt-4o",
+    spend="0.001",
+)
+HEADER: dict[str, Any] = {
+    "format": FORMAT,
+    "sha256": "",
+    "code_version": "0.1.0",
+    "window": {"start": "2025-11-10T12:00:00+00:00", "end": "2025-11-10T14:00:00+00:00"},
+    "rules": "0" * 64,
+    "caps": {"events": 1000, "quantity": "1000", "share": "1"},
+    "only": {"subscriptions": [], "models": [], "codes": []},
+    "events": 1,
+}
+GONE = object()
+
+
+def forged(header: dict[str, Any], lines: list[bytes]) -> bytes | None:
+    """Return a plan with a right hash, or None where this header cannot be hashed as JSON."""
+    try:
+        header = header | {"sha256": content_hash(header, lines)}
+        return b"\n".join([orjson.dumps(header), *lines]) + b"\n"
+    except (TypeError, ValueError):
+        return None
+
+
+def changed(tree: dict[str, Any], path: tuple[str, ...], value: object) -> dict[str, Any]:
+    """Return the tree with the value at this path changed, or without it."""
+    tree = copy.deepcopy(tree)
+    inner = tree
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is GONE:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return tree
+
+
+def try_plan(path: Path, content: bytes) -> None:
+    """Read a plan in every way the product does; only a refusal may come of it."""
+    path.write_bytes(content)
+    with suppress(RefusedError):
+        description = describe_plan(path)
+        plan_window(description.header)
+        with (path.parent / "shown.txt").open("w", encoding="utf-8") as shown:
+            show_plan(description, shown)
+
+
+HEADER_PATHS = [
+    *((name,) for name in HEADER if name not in {"sha256", "format"}),
+    ("window", "start"),
+    ("window", "end"),
+]
+
+
+def test_a_plan_as_it_should_be_is_shown(tmp_path: Path) -> None:
+    content = forged(HEADER, [event_line(EVENT)])
+    assert content is not None
+    (tmp_path / "plan").write_bytes(content)
+    assert describe_plan(tmp_path / "plan").groups[0].events == 1
+
+
+@fuzzed(100)
+@given(path=st.sampled_from(HEADER_PATHS), value=st.just(GONE) | values)
+@example(path=("window",), value=GONE)
+@example(path=("rules",), value=GONE)
+@example(path=("window", "start"), value="2025-11-10")
+@example(path=("window", "end"), value="2025-11-10T12:00:00+00:00")
+def test_a_header_with_a_right_hash_is_refused_or_read(tmp_path: Path, path: tuple[str, ...], value: object) -> None:
+    content = forged(changed(HEADER, path, value), [event_line(EVENT)])
+    if content is not None:
+        try_plan(tmp_path / "plan", content)
+
+
+@pytest.mark.parametrize("path", HEADER_PATHS, ids=".".join)
+def test_a_header_without_one_of_its_fields_is_refused(tmp_path: Path, path: tuple[str, ...]) -> None:
+    content = forged(changed(HEADER, path, GONE), [event_line(EVENT)])
+    assert content is not None
+    (tmp_path / "plan").write_bytes(content)
+    with pytest.raises(RefusedError, match="the plan's header lacks"):
+        describe_plan(tmp_path / "plan")
+
+
+@fuzzed(150)
+@given(
+    field=st.sampled_from([*PlannedEvent.__dataclass_fields__, "another"]),
+    value=st.just(GONE) | values | st.dictionaries(texts, values, max_size=2),
+)
+@example(field="quantity", value="NaN")
+@example(field="quantity", value=140)
+@example(field="timestamp", value="1e999999999")
+@example(field="timestamp", value="99999999999.000")
+@example(field="spend", value="Infinity")
+@example(field="model", value=None)
+@example(field="properties", value={"total_tokens": 140})
+def test_an_event_with_a_right_hash_is_refused_or_read(tmp_path: Path, field: str, value: object) -> None:
+    fields = orjson.loads(event_line(EVENT))
+    if value is GONE and field not in fields:
+        return
+    try:
+        line = orjson.dumps(changed(fields, (field,), value))
+    except (TypeError, ValueError):
+        return
+    content = forged(HEADER, [event_line(EVENT), line])
+    assert content is not None
+    try_plan(tmp_path / "plan", content)
+    try:
+        event = read_event(line)
+    except RefusedError:
+        return
+    assert event_line(event) == line or field in {"properties", "another"}
+
+
+@fuzzed(100)
+@given(position=st.integers(0, 1000), octets=st.binary(max_size=4), cut=st.booleans())
+def test_a_damaged_file_is_refused_or_read(tmp_path: Path, position: int, octets: bytes, cut: bool) -> None:
+    content = forged(HEADER, [event_line(EVENT)])
+    assert content is not None
+    damaged = content[:position] + octets + (b"" if cut else content[position + len(octets) :])
+    try_plan(tmp_path / "plan", damaged)
