@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.adapters.lago.catalogue import read_catalogue
-from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.litellm_database import Patience, open_spend_logs
 from jobs.adapters.run_folder import RunFolder
@@ -20,7 +19,7 @@ from jobs.core.caps import Caps, PlanFilter
 from jobs.core.causes import Explanation
 from jobs.core.certification import Reason, SourceFacts, reasons_against
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
-from jobs.core.lago_values import Catalogue, LagoConnection
+from jobs.core.lago_values import Catalogue, LagoConnection, Organization
 from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.layout import Layout, lay_out
 from jobs.core.meters import BoundPart, bind
@@ -33,8 +32,10 @@ from jobs.core.spend_log_values import (
     SpendLogsBounds,
     SpendLogsSchema,
 )
+from jobs.core.store_values import Store
 from jobs.core.window import Window
 from jobs.errors import SettingError
+from jobs.event_source import EventsAsked, read_recorded_events
 from jobs.matching import judge, load_references, naive, whole_days
 from jobs.planning import PlanRequest, PlanSummary, write_plan
 
@@ -70,6 +71,8 @@ class ReconcileSettings:
     """How long to try to connect."""
     lago: LagoConnection
     """Lago's API."""
+    store: Store | None = None
+    """Lago's own store, where recorded events are read from it and not through the API."""
     only: PlanFilter = field(default_factory=PlanFilter)
     """Which part of what is missing goes into the plan."""
     sent_before: tuple[tuple[str, int], ...] = ()
@@ -194,7 +197,7 @@ def judged_workspace(
         progress.step("reading spend logs")
         found = _read_spend_logs(workspace, settings, layout, progress)
         progress.step("reading Lago's events")
-        _read_events(workspace, settings, layout, client, progress)
+        _read_events(workspace, settings, layout, client, catalogue.organization, progress, now)
         progress.step("matching")
         load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
         reading = Reading(catalogue, bound, layout, *found)
@@ -218,9 +221,7 @@ def _read_spend_logs(
         settings.database,
         statement_timeout=settings.statement_timeout,
         patience=settings.patience,
-        on_failed_attempt=lambda failed: progress.note(
-            f"attempt {failed.number} of {failed.attempts} to reach {failed.address} failed: {failed.reason}"
-        ),
+        on_failed_attempt=lambda failed: progress.note(failed.text),
     ) as spend_logs:
         spend_logs.require_zone(settings.clock)
         workspace.load(
@@ -245,15 +246,21 @@ def _read_spend_logs(
 
 
 def _read_events(
-    workspace: Workspace, settings: ReconcileSettings, layout: Layout, client: LagoClient, progress: Progress
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    layout: Layout,
+    client: LagoClient,
+    organization: Organization,
+    progress: Progress,
+    now: datetime,
 ) -> None:
-    events = read_events(
-        client,
-        codes=tuple(str(row[0]) for row in layout.code_rows),
+    asked = EventsAsked(
         window=settings.rules.read_window(settings.window),
-        property_names=layout.property_names,
-        progress=progress.count,
+        settled_at=settings.window.end + settings.rules.settlement_lag,
+        statement_timeout=settings.statement_timeout,
+        patience=settings.patience,
     )
+    events = read_recorded_events(settings.store, client, organization, layout, asked, progress, now)
     workspace.load("load_listed_events", events)
 
 

@@ -27,7 +27,8 @@ from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection, normalise_api_base
 from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.core.rules import Rules
-from jobs.core.spend_log_values import DatabaseSettings, SourceClock, database_settings
+from jobs.core.spend_log_values import DatabaseSettings, SourceClock, database_settings, store_settings
+from jobs.core.store_values import PostgresStore, Store, parse_organization_id
 from jobs.core.window import Window, scheduled_window
 from jobs.errors import SettingError
 from jobs.reconcile import ReconcileSettings
@@ -154,6 +155,12 @@ def _charge_by(text: str) -> tuple[ChargeBy, str | None]:
     return ChargeBy(text), None
 
 
+def _events_from(text: str) -> str:
+    if text not in {"api", "postgres"}:
+        raise ValueError("write api or postgres")
+    return text
+
+
 def _template(text: str) -> str:
     if "{request_id}" not in text:
         raise ValueError("it must contain {request_id}, and {part} where a request makes several events")
@@ -210,6 +217,28 @@ SETTINGS = (
     Setting("lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", _count, "1000", "Events per page asked of Lago."),
     Setting("lago.timeout", "RECONCILE_LAGO_TIMEOUT", parse_duration, "30s", "How long to wait for one answer."),
     Setting("lago.ca_file", "RECONCILE_LAGO_CA_FILE", _path, None, "Certificates to trust besides the public ones."),
+    Setting(
+        "lago.events_from",
+        "RECONCILE_EVENTS_FROM",
+        _events_from,
+        "api",
+        "Where recorded events are read: `api`, or Lago's own store: `postgres`.",
+    ),
+    Setting(
+        "lago.store_url",
+        "RECONCILE_LAGO_STORE_URL",
+        _text,
+        None,
+        "That store's address, best of a replica.",
+        secret=True,
+    ),
+    Setting(
+        "lago.organization_id",
+        "RECONCILE_LAGO_ORGANIZATION_ID",
+        parse_organization_id,
+        None,
+        "Whose events these are in Lago; where not set, Lago is asked.",
+    ),
     Setting("meter", "RECONCILE_METER", _text, "callback", "`callback`, `input-output`, `agent-sdk` or `custom`."),
     Setting(
         "id_template",
@@ -405,6 +434,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         statement_timeout=settings.required("database.statement_timeout"),
         patience=Patience(attempts=settings.required("database.connect_attempts")),
         lago=_lago(settings),
+        store=_store(settings),
         threads=settings.optional("threads"),
     )
 
@@ -494,6 +524,12 @@ def _lago(settings: Settings) -> LagoConnection:
         timeout_seconds=settings.required("lago.timeout").total_seconds(),
         ca_file=None if ca_file is None else str(ca_file),
     )
+
+
+def _store(settings: Settings) -> Store | None:
+    if settings.required("lago.events_from") == "api":
+        return None
+    return PostgresStore(store_settings(settings.required("lago.store_url")), settings.optional("lago.organization_id"))
 
 
 def _parse(setting: Setting, text: str, origin: str) -> Any:

@@ -112,18 +112,27 @@ class Scenario:
         return str(self.settings["era"])
 
     @property
+    def event_store(self) -> str:
+        """Return where Lago keeps the scenario's events."""
+        return str(_lago(self.folder)["event_store"])
+
+    @property
     def now(self) -> datetime:
         """Return when the job runs."""
         return datetime.fromisoformat(self.settings["now"])
 
-    def play(self, database_url: str, standin: LagoStandIn, output: Path) -> dict[str, bytes]:
-        """Fill both sides, run the job, and return what it leaves by the names of the expected files."""
+    def fill(self, database_url: str, standin: LagoStandIn) -> Organization:
+        """Fill both sides."""
         with psycopg.connect(database_url, autocommit=True) as connection:
             self.fill_litellm(connection)
         organization = self.make_organization(standin)
         self.send(organization)
+        return organization
+
+    def left(self, database_url: str, organization: Organization, output: Path, **environment: str) -> dict[str, bytes]:
+        """Run the job on filled sides, and return what it leaves by the names of the expected files."""
         try:
-            return _left(self._run(database_url, organization, output))
+            return _left(self.run(database_url, organization, output, **environment))
         except ReconcileError as error:
             assert not list(output.glob("*")), "a failed run leaves nothing"
             return {"error.txt": f"{type(error).__name__} (exit code {error.exit_code}): {error}\n".encode()}
@@ -183,7 +192,7 @@ class Scenario:
 
     def make_organization(self, standin: LagoStandIn) -> Organization:
         """Make what Lago knows besides events."""
-        lago = _toml(SCENARIOS / "lago.toml") | _toml(self.folder / "lago.toml")
+        lago = _lago(self.folder)
         organization = standin.create_organization(
             self.folder.name, event_store=lago["event_store"], version=lago["version"]
         )
@@ -221,7 +230,8 @@ class Scenario:
             at = event["timestamp"]
             yield event | {"timestamp": _seconds(at) if isinstance(at, str) else at}
 
-    def _run(self, database_url: str, organization: Organization, output: Path) -> Run:
+    def run(self, database_url: str, organization: Organization, output: Path, **more: str) -> Run:
+        """Run the job on filled sides; keywords are variables of its environment besides the scenario's."""
         config = self.folder / "config.toml"
         environment = {
             "DATABASE_URL": database_url,
@@ -232,6 +242,7 @@ class Scenario:
             "RECONCILE_THREADS": "1",
             "RECONCILE_OUTPUT": str(output),
             **{name: text.format(folder=self.folder) for name, text in self.settings["environment"].items()},
+            **more,
         }
         settings = load_settings(environment, config if config.exists() else None)
         request = reconcile_settings(settings, self.settings["from"], self.settings["to"], self.now)
@@ -264,6 +275,10 @@ def _left(run: Run) -> dict[str, bytes]:
 
 def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
+
+
+def _lago(folder: Path) -> dict[str, Any]:
+    return _toml(SCENARIOS / "lago.toml") | _toml(folder / "lago.toml")
 
 
 def _toml(path: Path) -> dict[str, Any]:

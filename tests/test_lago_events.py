@@ -586,11 +586,11 @@ def read_script(script: Callable[[str, Mapping[str, str]], Scripted], folder: Pa
         ("true", "true"),
         ("false", "false"),
         ("null", None),
-        ('{"a": [1.50, "x", null]}', '{"a":[1.50,"x",null]}'),
+        ('{"a": [1.50, "x", null]}', '{"a": [1.50, "x", null]}'),
         ("[]", "[]"),
         (r'"\ud800x"', r"\ud800x"),
         (r'"a\u0000b"', r"a\u0000b"),
-        (r'{"\ud800": "\u0000"}', r'{"\\ud800":"\\u0000"}'),
+        (r'{"\ud800": "\u0000"}', r'{"\\ud800": "\\u0000"}'),
     ],
 )
 def test_property_values_as_text(tmp_path: Path, value: str, text: str | None) -> None:

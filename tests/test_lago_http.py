@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jobs.adapters.lago.exact_json import compact_json, parse_json, plain_number, value_text
+from jobs.adapters.lago.exact_json import json_text, parse_json, plain_number, value_text
 from jobs.adapters.lago.failures import LagoUnansweredError, surely_not_done
 from jobs.adapters.lago.http import LagoClient, RateLimiter, asked_wait, check_access
 from jobs.adapters.lago_standin import LagoStandIn
@@ -350,6 +350,6 @@ def test_what_is_not_whole_json_is_refused(body: bytes) -> None:
         parse_json(body)
 
 
-def test_containers_become_compact_json_with_their_numbers_as_written() -> None:
+def test_containers_become_json_text_with_their_numbers_as_written() -> None:
     text = '{"a":[1.50,1e400,true,null,"\\u00e9 \\" \\ud83d\\ude00"],"b":{}}'
-    assert compact_json(parse_json(text.encode())) == '{"a":[1.50,1e400,true,null,"é \\" 😀"],"b":{}}'
+    assert json_text(parse_json(text.encode())) == '{"a": [1.50, 1e400, true, null, "é \\" 😀"], "b": {}}'

@@ -23,7 +23,9 @@ _UPDATE = os.environ.get("UPDATE_GOLDENS") == "1"
 def test_scenario(
     scenario: Scenario, litellm_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path
 ) -> None:
-    found = scenario.play(litellm_database_at(scenario.era), standin, tmp_path)
+    database_url = litellm_database_at(scenario.era)
+    organization = scenario.fill(database_url, standin)
+    found = scenario.left(database_url, organization, tmp_path / "api")
     if _UPDATE:
         scenario.bless(found)
     different = scenario.differences(found)
@@ -32,6 +34,15 @@ def test_scenario(
         want = expected.read_text(encoding="utf-8") if expected.exists() else None
         assert (name, found.get(name, b"").decode()) == (name, want)
     assert not different
+    store = {"RECONCILE_EVENTS_FROM": scenario.event_store, "RECONCILE_LAGO_STORE_URL": standin.database_url}
+    if scenario.event_store == "postgres":
+        assert scenario.left(database_url, organization, tmp_path / "store", **store) == found
+        assert folder_bytes(tmp_path / "store") == folder_bytes(tmp_path / "api")
+
+
+def folder_bytes(output: Path) -> dict[str, bytes]:
+    """Return the files of the run's folder but for run.json, which tells times and sources; {} where the run failed."""
+    return {path.name: path.read_bytes() for path in output.glob("*/*") if path.name != "run.json"}
 
 
 def test_every_scenario_says_what_it_is_and_what_must_come_of_it() -> None:

@@ -15,13 +15,13 @@ import psycopg
 import pytest
 from psycopg import ClientCursor, sql
 
+from jobs import postgres
 from jobs.adapters.litellm_database import (
     FailedAttempt,
     Patience,
     SpendLogs,
     connect,
     open_spend_logs,
-    spend_logs,
 )
 from jobs.core.spend_log_values import (
     DAILY_COLUMNS,
@@ -295,7 +295,7 @@ def test_empty_text_is_null_but_in_three_columns(litellm_database: str, table: T
 
 def test_hostile_text_survives(litellm_database: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strangers' text reaches DuckDB unchanged, and every chunk is whole rows even where text has line breaks."""
-    monkeypatch.setattr(spend_logs, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(postgres, "CHUNK_BYTES", 1)
     texts = [
         'a"b""c',
         "line\nbreak\r\nand\rreturn",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -151,6 +151,8 @@ class DatabaseSettings:
     # Other libpq parameters; may be secret.
     parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     origin: str = "DATABASE_HOST"  # The setting to look at when the address is wrong.
+    tables: str = "LiteLLM's tables"  # What is read there, for messages.
+    time_index: str = '"LiteLLM_SpendLogs" ("startTime")'  # The index that reading needs, for messages.
 
     @property
     def address(self) -> str:
@@ -249,6 +251,18 @@ def database_settings(
     )
 
 
+def store_settings(url: str) -> DatabaseSettings:
+    """Return the connection settings that RECONCILE_LAGO_STORE_URL describes, of the PostgreSQL with Lago's events.
+
+    Raise `SettingError` as `database_settings` does.
+    """
+    return replace(
+        _from_url(url, None, None, "RECONCILE_LAGO_STORE_URL"),
+        tables="Lago's table events",
+        time_index='events (organization_id, "timestamp")',
+    )
+
+
 def _from_parts(
     host: str,
     name: str | None,
@@ -279,73 +293,79 @@ def _from_parts(
     )
 
 
-def _from_url(url: str, schema: str | None, port: str | int | None) -> DatabaseSettings:
-    _refuse_unexpanded("DATABASE_URL", url)
-    parts = _split_url(url.strip())
-    parameters = _url_parameters(parts.query)
+def _from_url(url: str, schema: str | None, port: str | int | None, setting: str = "DATABASE_URL") -> DatabaseSettings:
+    _refuse_unexpanded(setting, url)
+    parts = _split_url(url.strip(), setting)
+    parameters = _url_parameters(parts.query, setting)
     user_part, _, address = parts.netloc.rpartition("@")
     username, _, password = user_part.partition(":")
-    plain_host, its_port = _host_and_port(_decoded(address), "DATABASE_URL") if address else ("", None)
+    plain_host, its_port = _host_and_port(_decoded(address, setting), setting) if address else ("", None)
     if "port" in parameters:
-        its_port = _port(parameters["port"], "DATABASE_URL")
+        its_port = _port(parameters["port"], setting)
     found = {
         "host": parameters.get("host") or plain_host,
-        "database name": parameters.get("dbname") or _decoded(parts.path.removeprefix("/")),
-        "username": parameters.get("user") or _decoded(username),
+        "database name": parameters.get("dbname") or _decoded(parts.path.removeprefix("/"), setting),
+        "username": parameters.get("user") or _decoded(username, setting),
     }
     missing = [part for part, text in found.items() if not text]
     if missing:
         raise SettingError(
-            f"DATABASE_URL names no {_listed(missing)}",
+            f"{setting} names no {_listed(missing)}",
             "Write it as postgresql://USERNAME:PASSWORD@HOST:PORT/NAME",
         )
     return DatabaseSettings(
         host=found["host"],
-        port=_one_port(its_port, port, "DATABASE_URL"),
+        port=_one_port(its_port, port, setting),
         name=found["database name"],
         username=found["username"],
-        password=parameters.get("password") or _decoded(password) or None,
+        password=parameters.get("password") or _decoded(password, setting) or None,
         schema=(schema or "").strip() or parameters.get("schema") or None,
         parameters=_libpq_parameters(parameters),
-        origin="DATABASE_URL",
+        origin=setting,
     )
 
 
-def _split_url(url: str) -> SplitResult:
+def _split_url(url: str, setting: str) -> SplitResult:
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme.startswith("prisma"):
         raise SettingError(
-            "DATABASE_URL points to Prisma's own proxy, which speaks no PostgreSQL", f"Instead {_USE_PARTS}"
+            f"{setting} points to Prisma's own proxy, which speaks no PostgreSQL",
+            _or_parts("Give PostgreSQL's own address", setting),
         )
     if not re.fullmatch(r"postgres(ql)?(\+[a-z0-9_]+)?", scheme):
-        raise SettingError("DATABASE_URL does not begin with postgresql://", f"Correct it, or {_USE_PARTS}")
+        raise SettingError(f"{setting} does not begin with postgresql://", _or_parts("Correct it", setting))
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise _unencoded() from None  # The original text would show a piece of the password.
+        raise _unencoded(setting) from None  # The original text would show a piece of the password.
     if parts.fragment or "@" in parts.path + parts.query or "/" in parts.path.removeprefix("/"):
-        raise _unencoded()
+        raise _unencoded(setting)
     return parts
 
 
-def _unencoded() -> SettingError:
+def _unencoded(setting: str) -> SettingError:
     return SettingError(
-        "DATABASE_URL cannot be taken apart: its username or password seems to hold @ / ? # [ or ] unencoded",
-        f"Percent-encode them, or {_USE_PARTS}",
+        f"{setting} cannot be taken apart: its username or password seems to hold @ / ? # [ or ] unencoded",
+        _or_parts("Percent-encode them", setting),
     )
 
 
-def _url_parameters(text: str) -> dict[str, str]:
+def _or_parts(remedy: str, setting: str) -> str:
+    """Return the remedy, and for the address that can be given in parts that one too."""
+    return f"{remedy}, or {_USE_PARTS}" if setting.startswith("DATABASE_") else remedy
+
+
+def _url_parameters(text: str, setting: str) -> dict[str, str]:
     """Return the parameters of a URL; a `+` stays a `+`, as for libpq and Prisma."""
     parameters = {}
     for pair in filter(None, text.split("&")):
         name, _, value = pair.partition("=")
-        parameters[_decoded(name)] = _decoded(value)
+        parameters[_decoded(name, setting)] = _decoded(value, setting)
     known = _LIBPQ_PARAMETERS | _DROPPED_PARAMETERS | _ADDRESS_PARAMETERS | {"schema"}
     unknown = sorted(set(parameters) - known)
     if unknown:
         raise SettingError(
-            f"DATABASE_URL has the unknown parameter {_listed(unknown)}", "Remove it or correct its spelling"
+            f"{setting} has the unknown parameter {_listed(unknown)}", "Remove it or correct its spelling"
         )
     return parameters
 
@@ -358,13 +378,13 @@ def _libpq_parameters(parameters: dict[str, str]) -> tuple[tuple[str, str], ...]
     return tuple(sorted(kept.items()))
 
 
-def _decoded(text: str) -> str:
+def _decoded(text: str, setting: str) -> str:
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise _unencoded() from None
+        raise _unencoded(setting) from None
     if "\0" in decoded:
-        raise SettingError("DATABASE_URL holds %00, which PostgreSQL cannot store", "Correct it")
+        raise SettingError(f"{setting} holds %00, which PostgreSQL cannot store", "Correct it")
     return decoded
 
 
@@ -401,8 +421,11 @@ def _refuse_unexpanded(setting: str, text: str, *, whole: bool = False) -> None:
     if found:
         raise SettingError(
             f"{setting} still holds $({found.group(1)}), which Kubernetes did not replace",
-            f"Kubernetes replaces it only by an `env` entry that stands earlier in the same container: move "
-            f"{found.group(1)} above {setting}, or {_USE_PARTS}",
+            _or_parts(
+                f"Kubernetes replaces it only by an `env` entry that stands earlier in the same container: move "
+                f"{found.group(1)} above {setting}",
+                setting,
+            ),
         )
 
 

@@ -59,7 +59,7 @@ def visible(text: str) -> str:
 
 
 def value_text(value: Any) -> str | None:
-    """Return a parsed JSON value as text: numbers plain, strings as they are, containers as compact JSON."""
+    """Return a parsed JSON value as text: numbers plain, strings as they are, containers as `json_text`."""
     if value is None:
         return None
     if isinstance(value, JsonNumber):
@@ -68,19 +68,19 @@ def value_text(value: Any) -> str | None:
         return visible(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return compact_json(value)
+    return json_text(value)
 
 
-def compact_json(value: Any) -> str:
-    """Return a parsed JSON value as JSON without blanks, its numbers as they were written."""
+def json_text(value: Any) -> str:
+    """Return a parsed JSON value as PostgreSQL spells a jsonb, its numbers as they were written."""
     if isinstance(value, JsonNumber):
         return str(value)
     if isinstance(value, str):
         return _encode(visible(value))
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_encode(visible(key))}:{compact_json(value[key])}" for key in value) + "}"
+        return "{" + ", ".join(f"{_encode(visible(key))}: {json_text(value[key])}" for key in value) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(compact_json, value)) + "]"
+        return "[" + ", ".join(map(json_text, value)) + "]"
     return _encode(value)
 
 

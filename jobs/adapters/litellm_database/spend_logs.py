@@ -13,15 +13,6 @@ from zoneinfo import ZoneInfo
 import orjson
 from psycopg.rows import dict_row
 
-from jobs.adapters.litellm_database.connection import (
-    FailedAttempt,
-    Patience,
-    Snapshot,
-    connect,
-    explained,
-    quoted,
-    read_only_snapshot,
-)
 from jobs.core.spend_log_values import (
     PORTABLE_COLUMNS,
     DailyTable,
@@ -32,10 +23,17 @@ from jobs.core.spend_log_values import (
 )
 from jobs.core.window import Window
 from jobs.errors import SettingError, SourceError
+from jobs.postgres import (
+    FailedAttempt,
+    Patience,
+    Snapshot,
+    connect,
+    copy_rows,
+    explained,
+    quoted,
+    read_only_snapshot,
+)
 from jobs.queries import query
-
-# Big enough that the cost of handing a chunk on does not show, small enough to keep memory flat.
-CHUNK_BYTES = 16 * 1024 * 1024
 
 _LEGACY_TABLE = "LiteLLM_SpendLogs_legacy"
 _DAILY_QUERIES = {
@@ -73,7 +71,7 @@ class SpendLogs:
         asked = _asked(window, clock, longest_call)
         paths = [list(path) for path in metadata_paths]
         asked["metadata_paths"] = orjson.dumps(paths).decode() if paths else None
-        return self._copy("read_spend_logs", asked)
+        return copy_rows(self.snapshot, "read_spend_logs", asked)
 
     def read_daily(self, table: DailyTable, first_day: date, last_day: date) -> Iterator[bytes]:
         """Yield one daily total's rows of these UTC days, both included, as CSV in chunks of whole rows.
@@ -87,7 +85,9 @@ class SpendLogs:
                 f"the daily totals in {table.value} do not exist or may not be read",
                 f"As their owner: GRANT SELECT ON {quoted(table.value)} TO {quoted(self.snapshot.settings.username)}",
             )
-        return self._copy(_DAILY_QUERIES[table], {"first_day": first_day.isoformat(), "last_day": last_day.isoformat()})
+        return copy_rows(
+            self.snapshot, _DAILY_QUERIES[table], {"first_day": first_day.isoformat(), "last_day": last_day.isoformat()}
+        )
 
     def bounds(self, clock: SourceClock) -> SpendLogsBounds:
         """Return when the stored spend logs begin and end; all None in an empty table."""
@@ -121,24 +121,6 @@ class SpendLogs:
                 f'PostgreSQL knows no time zone "{clock.zone}"',
                 "Give the source time zone's IANA name, like Asia/Seoul",
             )
-
-    def _copy(self, name: str, parameters: Mapping[str, object]) -> Iterator[bytes]:
-        # PostgreSQL sends each CSV row as one message, so that message ends are row ends even where values
-        # have line breaks.
-        copy = f"COPY (\n{query(name)}\n) TO STDOUT (FORMAT csv, FORCE_QUOTE *)".encode()
-        chunk = bytearray()
-        with (
-            explained(self.snapshot.settings, self.snapshot.statement_timeout),
-            self.snapshot.connection.cursor() as cursor,
-            cursor.copy(copy, parameters) as rows,
-        ):
-            for row in rows:
-                chunk += row
-                if len(chunk) >= CHUNK_BYTES:
-                    yield bytes(chunk)
-                    chunk.clear()
-        if chunk:
-            yield bytes(chunk)
 
 
 @contextmanager

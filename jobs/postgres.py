@@ -1,10 +1,13 @@
-"""Connect to LiteLLM's PostgreSQL with patience, and hold one read-only snapshot of it."""
+"""The door to a PostgreSQL that is only read: connect with patience, hold one read-only snapshot, say what to change.
+
+LiteLLM's database and Lago's event store are both read through it, each by its own adapter.
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +31,8 @@ from jobs.errors import SourceError
 from jobs.queries import query
 
 APPLICATION_NAME = "litellm-lago-reconcile"
+# Big enough that the cost of handing a chunk on does not show, small enough to keep memory flat.
+CHUNK_BYTES = 16 * 1024 * 1024
 
 # A driver's words when trying again cannot help, and what to change. Anything else (an unknown name, a
 # refused or broken connection, a server that starts, stops or is full) may pass, and is tried again.
@@ -51,13 +56,13 @@ _HOPELESS = (
     (
         r"pg_hba\.conf",
         "The server's pg_hba.conf does not admit this role from here: ask its administrator, or, where only "
-        "encrypted connections are admitted, use DATABASE_URL with sslmode=require",
+        "encrypted connections are admitted, use {url_setting} with sslmode=require",
     ),
     (
         r"does not support SSL|SSL was required|certificate (verify failed|file)|sslmode|sslrootcert|sslkey",
-        "Check the ssl parameters of DATABASE_URL against what the server offers",
+        "Check the ssl parameters of {url_setting} against what the server offers",
     ),
-    (r"invalid connection option|unsupported startup parameter", "Remove that parameter from DATABASE_URL"),
+    (r"invalid connection option|unsupported startup parameter", "Remove that parameter from {url_setting}"),
 )
 
 
@@ -82,6 +87,11 @@ class FailedAttempt:
     address: str  # Where it went, host:port.
     reason: str  # Why it failed: one line, without secrets.
     wait: timedelta  # How long until the next attempt.
+
+    @property
+    def text(self) -> str:
+        """Return it as a sentence."""
+        return f"attempt {self.number} of {self.attempts} to reach {self.address} failed: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +177,29 @@ def read_only_snapshot(
             connection.rollback()
 
 
+def copy_rows(snapshot: Snapshot, name: str, parameters: Mapping[str, object]) -> Iterator[bytes]:
+    """Yield the rows of the query of this name as CSV in chunks of whole rows, every value quoted and NULL empty.
+
+    Raise `SourceError` if the read is cancelled or breaks off.
+    """
+    # PostgreSQL sends each CSV row as one message, so that message ends are row ends even where values have line
+    # breaks.
+    copy = f"COPY (\n{query(name)}\n) TO STDOUT (FORMAT csv, FORCE_QUOTE *)".encode()
+    chunk = bytearray()
+    with (
+        explained(snapshot.settings, snapshot.statement_timeout),
+        snapshot.connection.cursor() as cursor,
+        cursor.copy(copy, parameters) as rows,
+    ):
+        for row in rows:
+            chunk += row
+            if len(chunk) >= CHUNK_BYTES:
+                yield bytes(chunk)
+                chunk.clear()
+    if chunk:
+        yield bytes(chunk)
+
+
 @contextmanager
 def explained(settings: DatabaseSettings, statement_timeout: timedelta | None = None) -> Iterator[None]:
     """Turn every driver error inside into one `SourceError` that says what to change."""
@@ -230,11 +263,13 @@ def _unreachable(settings: DatabaseSettings, error: BaseException, tries: int) -
 
 def _filled(remedy: str, settings: DatabaseSettings) -> str:
     from_parts = settings.origin == "DATABASE_HOST"
+    url_setting = "DATABASE_URL" if from_parts else settings.origin
     ends_blank = settings.password is not None and settings.password != settings.password.strip()
     return remedy.format(
-        username_setting="DATABASE_USERNAME" if from_parts else "the username in DATABASE_URL",
-        password_setting="DATABASE_PASSWORD" if from_parts else "the password in DATABASE_URL",
-        name_setting="DATABASE_NAME" if from_parts else "the database name in DATABASE_URL",
+        username_setting="DATABASE_USERNAME" if from_parts else f"the username in {url_setting}",
+        password_setting="DATABASE_PASSWORD" if from_parts else f"the password in {url_setting}",
+        name_setting="DATABASE_NAME" if from_parts else f"the database name in {url_setting}",
+        url_setting=url_setting,
         password_hint=", which begins or ends with a blank or line break" if ends_blank else "",
         name_quoted=quoted(settings.name),
         username_quoted=quoted(settings.username),
@@ -260,17 +295,14 @@ def _explain(error: psycopg.Error, settings: DatabaseSettings, statement_timeout
     match error:
         case psycopg.errors.QueryCanceled():
             what = f"a query on PostgreSQL at {settings.address} was cancelled after {seconds}: {reason}"
-            remedy = (
-                "Raise the statement timeout, shorten the window, "
-                'or create an index on "LiteLLM_SpendLogs" ("startTime")'
-            )
+            remedy = f"Raise the statement timeout, shorten the window, or create an index on {settings.time_index}"
         case psycopg.errors.LockNotAvailable():
             what = f"a table in PostgreSQL at {settings.address} is locked: {reason}"
             remedy = "A migration or maintenance seems to run; run again when it has ended"
         case psycopg.errors.InsufficientPrivilege():
             what = f'role "{settings.username}" may not read what it needs at {settings.address}: {reason}'
             remedy = (
-                f"GRANT SELECT on LiteLLM's tables to {quoted(settings.username)}; "
+                f"GRANT SELECT on {settings.tables} to {quoted(settings.username)}; "
                 "where row-level security is on, ALTER ROLE ... BYPASSRLS"
             )
         case psycopg.errors.SerializationFailure():

@@ -1,0 +1,114 @@
+"""Reading usage events from the PostgreSQL that Lago keeps them in, past its API: one snapshot, one query."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import TupleRow, dict_row
+
+from jobs.core.spend_log_values import DatabaseSettings
+from jobs.core.window import Window
+from jobs.errors import SourceError
+from jobs.postgres import FailedAttempt, Patience, connect, copy_rows, explained, quoted, read_only_snapshot
+from jobs.queries import query
+
+_COLUMNS = (
+    *("organization_id", "transaction_id", "external_subscription_id", "code", "properties", "timestamp"),
+    "deleted_at",
+)
+_LOCK_TIMEOUT = timedelta(seconds=10)
+_LOOKS_AT_STANDBY, _WAIT_FOR_STANDBY = 13, timedelta(seconds=5)
+
+
+def read_stored_events(  # noqa: PLR0913 - every limit is named
+    database: DatabaseSettings,
+    *,
+    organization_id: str,
+    codes: Sequence[str],
+    window: Window,
+    property_names: Sequence[str],
+    complete_until: datetime,
+    statement_timeout: timedelta,
+    patience: Patience | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    on_failed_attempt: Callable[[FailedAttempt], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[bytes]:
+    """Yield all events of these codes in the window as CSV in chunks of whole rows, as Lago's API would list them.
+
+    The columns are those of `jobs.adapters.lago.events.EVENT_COLUMNS`, of which the row's id and time of arrival are
+    NULL; the order of rows is not defined. A standby is waited for, a minute at most, until it has replayed what was
+    written by `complete_until`. Raise `SourceError` if it has not, if the database cannot be reached or is not Lago's,
+    or if the read is cancelled or breaks off.
+    """
+    asked = {
+        "organization_id": organization_id,
+        "codes": list(dict.fromkeys(codes)),
+        "property_names": list(property_names),
+        "window_start": window.start.replace(tzinfo=None),
+        "window_end": window.end.replace(tzinfo=None),
+    }
+    connection = connect(database, patience=patience, sleep=sleep, on_failed_attempt=on_failed_attempt)
+    with closing(connection):
+        _wait_for_standby(connection, database, complete_until, sleep, note)
+        with read_only_snapshot(
+            connection, database, statement_timeout=statement_timeout, lock_timeout=_LOCK_TIMEOUT
+        ) as snapshot:
+            _require_table(_row(connection, database, "probe_lago_events"), database)
+            yield from copy_rows(snapshot, "read_lago_events", asked)
+
+
+def _wait_for_standby(
+    connection: psycopg.Connection[TupleRow],
+    database: DatabaseSettings,
+    complete_until: datetime,
+    sleep: Callable[[float], None],
+    note: Callable[[str], None],
+) -> None:
+    """Return once the server holds what was written by this instant; raise `SourceError` where it stays behind."""
+    for look in range(_LOOKS_AT_STANDBY):
+        found = _row(connection, database, "probe_replay")
+        connection.rollback()  # The snapshot must begin after this look, not with it.
+        replayed: datetime | None = found["replayed_until"]
+        if not found["on_standby"] or found["has_caught_up"] or (replayed is not None and replayed >= complete_until):
+            return
+        behind = "an unknown time" if replayed is None else f"{replayed.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if look == 0:
+            note(f"the standby at {database.address} has replayed up to {behind}; waiting for it")
+        if look < _LOOKS_AT_STANDBY - 1:
+            sleep(_WAIT_FOR_STANDBY.total_seconds())
+    raise SourceError(
+        f"the standby at {database.address} has replayed up to {behind}, and the window needs all that was written by "
+        f"{complete_until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        f"Wait until its replication has caught up, or let {database.origin} name the primary",
+    )
+
+
+def _require_table(found: dict[str, Any], database: DatabaseSettings) -> None:
+    where = f'database "{database.name}" at {database.address}'
+    missing = [column for column in _COLUMNS if column not in found["columns"]]
+    if not found["table_found"] or missing:
+        lack = f"lacks the columns {', '.join(missing)}" if found["table_found"] else "does not exist"
+        raise SourceError(
+            f"Lago's table events {lack} in {where}",
+            f"Let {database.origin} name the database of Lago's API, with ?schema=… where the role does not find it",
+        )
+    if not found["readable"]:
+        raise SourceError(
+            f'role "{database.username}" may not read Lago\'s table events in {where}',
+            f"As its owner: GRANT SELECT ON {quoted(found['current_schema'])}.events TO {quoted(database.username)}",
+        )
+
+
+def _row(connection: psycopg.Connection[TupleRow], database: DatabaseSettings, name: str) -> dict[str, Any]:
+    with explained(database), connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(query(name).encode())
+        row = cursor.fetchone()
+    if row is None:
+        raise SourceError(f"the query {name} returned no row", "Connect without a proxy that rewrites queries")
+    return row

@@ -1,0 +1,77 @@
+"""Where recorded events are read from: Lago's API, or its own store past the API. One interface, chosen here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from jobs.adapters.lago.events import read_events
+from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.lago_postgres_store import read_stored_events
+from jobs.core.lago_values import Organization
+from jobs.core.layout import Layout
+from jobs.core.store_values import Store, checked_organization_id
+from jobs.core.window import Window
+from jobs.postgres import Patience
+
+# A standby's clock of replay stands still for moments also where it is up to date.
+_STANDBY_MAY_LAG = timedelta(minutes=1)
+
+
+class Progress(Protocol):
+    """Where a reading says how far it is."""
+
+    def note(self, text: str) -> None:
+        """Say something about the step."""
+
+    def count(self, done: int, total: int | None) -> None:
+        """Say how far the step is; `total` is None while it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsAsked:
+    """Which events a run needs, and how patiently they are read."""
+
+    window: Window
+    """What is read."""
+    settled_at: datetime
+    """When everything that this run judges has settled: a source must hold what was written by then."""
+    statement_timeout: timedelta
+    """The longest query to a store."""
+    patience: Patience
+    """How long to try to connect to one."""
+
+
+def read_recorded_events(
+    store: Store | None,
+    client: LagoClient,
+    organization: Organization,
+    layout: Layout,
+    asked: EventsAsked,
+    progress: Progress,
+    now: datetime,
+) -> Iterator[bytes]:
+    """Yield the events of the layout's codes as `load_listed_events` takes them, from the API where there is no store.
+
+    The same events give the same findings whichever source they come from.
+    """
+    codes = tuple(str(row[0]) for row in layout.code_rows)
+    if store is None:
+        yield from read_events(
+            client, codes=codes, window=asked.window, property_names=layout.property_names, progress=progress.count
+        )
+        return
+    yield from read_stored_events(
+        store.database,
+        organization_id=checked_organization_id(store, organization),
+        codes=codes,
+        window=asked.window,
+        property_names=layout.property_names,
+        complete_until=min(asked.settled_at, now - _STANDBY_MAY_LAG),
+        statement_timeout=asked.statement_timeout,
+        patience=asked.patience,
+        on_failed_attempt=lambda failed: progress.note(failed.text),
+        note=progress.note,
+    )
