@@ -4,14 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = build/lock/bin/uv pip compile --no-cache --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q pyproject.toml
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
 
-.PHONY: help demo test lint bench fuzz lock clean
+.PHONY: help demo test lint policy bench fuzz lock clean
 
 help:
 	@echo "make demo    run the real job on real input, with an embedded PostgreSQL and a stand-in for Lago"
 	@echo "make test    run the tests; ARGS='-k name' is passed on to pytest"
 	@echo "make lint    check style, types and the direction of imports"
+	@echo "make policy  scan the Dockerfile and the manifests in k8s/ for what a cluster's policy would refuse"
 	@echo "make bench   measure how fast a plan is sent, beside lago-python-client and others; about five minutes"
 	@echo "make fuzz    run the fuzzers longer, with new examples; EXAMPLES=1000 each"
 	@echo "make lock    re-create locks/ from pyproject.toml"
@@ -29,6 +30,16 @@ lint: .venv/dev.installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The policy checker pins other versions of what .venv has, so it has an environment of its own.
+policy: build/policy.installed
+	build/policy/bin/checkov --config-file .checkov.yaml
+
+build/policy.installed: locks/policy.txt
+	rm -rf build/policy
+	$(PYTHON) -m venv build/policy
+	build/policy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/policy.txt
+	touch $@
 
 bench: .venv/demo.installed
 	$(BIN)/python -m benchmarks.sending run
@@ -59,9 +70,12 @@ fuzz: .venv/dev.installed
 lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(COMPILE) --all-extras --group test --group lint --group litellm --group build -o locks/dev.txt
-	$(COMPILE) --extra demo --group build -c locks/dev.txt -o locks/demo.txt
-	$(COMPILE) -c locks/dev.txt -o locks/run.txt
+	$(COMPILE) pyproject.toml --all-extras --group test --group lint --group deploy --group litellm --group build \
+		-o locks/dev.txt
+	$(COMPILE) pyproject.toml --extra demo --group build -c locks/dev.txt -o locks/demo.txt
+	$(COMPILE) pyproject.toml -c locks/dev.txt -o locks/run.txt
+	$(COMPILE) --group pyproject.toml:build -c locks/dev.txt -o locks/build.txt
+	$(COMPILE) --group pyproject.toml:policy -o locks/policy.txt
 	rm -rf build/lock
 
 clean:

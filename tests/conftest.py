@@ -68,6 +68,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
+def postgres_choice(pytestconfig: pytest.Config) -> PostgresChoice:
+    """Which PostgreSQL the session uses, and so whether there is Docker."""
+    return pytestconfig.stash[_CHOICE]
+
+
+@pytest.fixture(scope="session")
 def postgres_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a running server, with a role that may create databases."""
     choice = pytestconfig.stash[_CHOICE]
