@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = build/lock/bin/uv pip compile --no-cache --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
 
-.PHONY: help demo test lint policy bench fuzz lock clean
+.PHONY: help demo test lint policy bench fuzz audit lock clean
 
 help:
 	@echo "make demo    run the real job on real input, with an embedded PostgreSQL and a stand-in for Lago"
@@ -15,6 +15,7 @@ help:
 	@echo "make policy  scan the Dockerfile and the manifests in k8s/ for what a cluster's policy would refuse"
 	@echo "make bench   measure how fast a plan is sent, beside lago-python-client and others; about five minutes"
 	@echo "make fuzz    run the fuzzers longer, with new examples; EXAMPLES=1000 each"
+	@echo "make audit   look the locked packages up in PyPI's list of known vulnerabilities"
 	@echo "make lock    re-create locks/ from pyproject.toml"
 	@echo "make clean   remove what the others made"
 	@echo "PYTHON=...   which Python to create .venv with (3.11 to 3.13)"
@@ -46,6 +47,9 @@ bench: .venv/demo.installed
 
 fuzz: .venv/dev.installed
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -n 2 tests/test_fuzz_*.py $(ARGS)
+
+audit: .venv/dev.installed
+	.ci/audit
 
 # A stamp is written only when its step has ended well, so an interrupted installation is done again.
 .venv/created:

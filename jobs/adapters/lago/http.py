@@ -39,6 +39,7 @@ _LONGEST_WAIT_SECONDS = 60.0
 _FIRST_BACK_OFF_SECONDS = 0.5
 _LONGEST_BACK_OFF_SECONDS = 30.0
 _LONGEST_CONNECT_SECONDS = 10.0
+_HIDDEN = "(the key)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ class LagoClient:
                 )
             except httpx.RequestError as error:
                 raise of_transport(error, self.connection.timeout_seconds) from error
-            return _reply(response, path, accept)
+            return _reply(response, path, accept, self.connection.api_key)
 
         return self.attempts(attempt, retry)
 
@@ -204,6 +205,11 @@ class LagoClient:
         )
         try:
             return retrying(within_rate)
+        except LagoError as error:
+            key = self.connection.api_key
+            if _may_hide(key) and key in error.what:
+                raise LagoError(error.what.replace(key, _HIDDEN), error.remedy) from None
+            raise
         except Failure as failure:
             tried = retrying.statistics["attempt_number"]
             last_of = "" if tried == 1 else f" (last of {tried} attempts)"
@@ -229,13 +235,22 @@ def check_access(client: LagoClient) -> None:
         raise LagoError(f"what answers at {client.host} is not Lago's API", CHECK_BASE)
 
 
-def _reply(response: httpx.Response, path: str, accept: frozenset[int]) -> Reply:
-    status, payload = response.status_code, json_object(response.content)
+def _reply(response: httpx.Response, path: str, accept: frozenset[int], key: str) -> Reply:
+    status, content = response.status_code, response.content
+    if not response.is_success and _may_hide(key):
+        # A proxy that shows what it was sent shows the key, and a refusal is told to people and kept.
+        content = content.replace(key.encode(), _HIDDEN.encode())
+    payload = json_object(content)
     if response.is_success and payload is None:
         raise of_unusable_body(status, response.headers.get("content-type", ""))
     if response.is_success or status in accept:
         return Reply(status, payload or {})
     raise of_status(status, payload, path, asked_wait(status, response.headers))
+
+
+def _may_hide(key: str) -> bool:
+    """Tell whether the key is long enough to be no part of ordinary text; Lago's have 36 characters."""
+    return len(key) >= 8
 
 
 def refuses_page_size(payload: object, per_page: int) -> bool:

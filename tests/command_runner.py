@@ -1,0 +1,65 @@
+"""Runs the command line in a process of its own that has imported everything already: as a user would, but fast."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest  # noqa: F401 - what a child's main module imports, so that it need not
+
+from jobs import backfill, cli, console, explain, settings  # noqa: F401 - what every command needs
+
+_CHILDREN = get_context("forkserver")
+_CHILDREN.set_forkserver_preload(["tests.command_runner", "tests.crash_runner"])
+_DEADLINE_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """How a command ended, and what it said."""
+
+    code: int
+    """Its exit code."""
+    output: str
+    """Standard output."""
+    errors: str
+    """Standard error, with the trace of an error that nobody foresaw."""
+
+
+def run_command(
+    environment: Mapping[str, str], arguments: Sequence[str], folder: Path, *, breaks_at: str | None = None
+) -> Commanded:
+    """Run `litellm-lago` with these arguments and no other environment; break where a backfill takes this step."""
+    streams = folder / "stdout", folder / "stderr"
+    process = _CHILDREN.Process(target=_work, args=(dict(environment), list(arguments), streams, breaks_at))
+    process.start()
+    process.join(_DEADLINE_SECONDS)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        raise AssertionError(f"{' '.join(arguments)} did not end")
+    output, errors = (path.read_text(encoding="utf-8", errors="replace") for path in streams)
+    return Commanded(code, output, errors)
+
+
+def _work(environment: dict[str, str], arguments: list[str], streams: tuple[Path, Path], breaks_at: str | None) -> None:
+    for number, path in enumerate(streams, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["litellm-lago", *arguments]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if breaks_at is not None:
+        plain = backfill.Hooks
+
+        def broken(name: str) -> None:
+            if name == breaks_at:
+                raise RuntimeError(f"broken at {name}")
+
+        backfill.Hooks = lambda **given: plain(**given, step=broken)  # type: ignore[assignment,misc]
+    cli.main()
