@@ -55,6 +55,7 @@ from .backfilling import (
     settings_for,
     some_calls,
 )
+from .test_docs import files_of_a_run
 
 if TYPE_CHECKING:
     from jobs.adapters.lago_standin import LagoStandIn, Organization
@@ -550,6 +551,8 @@ def test_the_command_line_plans_applies_and_tells(litellm_database: str, standin
     code, output, errors = told(command(world, "backfill", "--plan", str(planned), "--apply"))
     assert code == 0, errors
     assert f"Sent        {len(LOST)} sent; {len(LOST)} verified" in output
+    (outcomes,) = tmp_path.glob("*/outcomes.csv")
+    assert {path.name for path in outcomes.parent.iterdir()} == files_of_a_run()
     assert_billed_once(world.organization, calls)
 
     code, output, _ = told(command(world, "backfill", *PERIOD, "--apply"))

@@ -1,6 +1,7 @@
-"""README holds what the product has, and nothing else: settings, columns, kinds, reasons, exit codes, commands."""
+"""README holds what the product has, and nothing else: settings, columns, kinds, exit codes, commands, options."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,7 +14,8 @@ from jobs.core.plan import Outcome
 from jobs.errors import LagoError, RefusedError, SettingError
 from jobs.settings import SETTINGS
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+CHECKOUT = Path(__file__).parent.parent
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:
@@ -81,16 +83,67 @@ def test_exit_codes_are_those_of_the_product() -> None:
     assert shown == {cli.AGREEMENT, cli.FAILED, cli.DISCREPANCIES_REMAIN, failed, setting, refused}
 
 
-def test_commands_and_their_options_exist() -> None:
-    shown = re.findall(r"litellm-lago ([a-z]+)([^`\n]*)", README)
-    assert {command for command, _ in shown} - {"reconcile"} == set(cli.cli.commands) - {"reconcile"}
-    for name, rest in shown:
-        command = cli.cli.commands[name]
-        options = {option for parameter in command.params for option in parameter.opts}
-        assert set(re.findall(r"--[a-z-]+", rest)) <= options, name
+def test_exit_codes_in_the_help_are_those_of_the_readme() -> None:
+    table = README.split("| exit code | meaning |")[1].split("\n\n")[0]
+    helped = click.Context(cli.cli).get_help().split("Exit codes:\n")[1]
+    assert re.findall(r"^ +(\d)  ", helped, re.MULTILINE) == re.findall(r"^\| (\d) \|", table, re.MULTILINE)
+
+
+def commands(group: click.Group = cli.cli, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its whole name, those of groups included."""
+    for name, command in group.commands.items():
+        yield before + name, command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+
+
+def options_of(command: click.Command) -> set[str]:
+    """Return the long options of one command."""
+    return {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+
+
+def test_every_command_is_explained_with_options_it_has() -> None:
+    known = dict(commands())
+    shown = set()
+    for words, rest in re.findall(r"litellm-lago ([a-z]+(?: [a-z]+)?)([^`\n]*)", README):
+        name = words if words in known else words.split()[0]
+        assert name in known
+        assert set(re.findall(r"--[a-z-]+", words + rest)) <= options_of(known[name]), name
+        shown.add(name)
+    assert shown == set(known)
+
+
+def test_every_option_is_explained_and_no_other() -> None:
+    not_ours = {"--require-hashes", "--no-deps", "--help", "--version"}
+    options = {option for _, command in commands() for option in options_of(command)}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - not_ours == options
+
+
+def test_every_variable_is_a_setting() -> None:
+    named = set(re.findall(r"\b(?:DATABASE|LAGO|RECONCILE|TEST)_[A-Z_]*[A-Z]\b", README))
+    assert named == {setting.variable for setting in SETTINGS} | {"LAGO_EVENT_CODE", "TEST_POSTGRES"}
+
+
+def test_make_targets_exist_and_help_lists_them_all() -> None:
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert targets == set(re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[0].split())
+    assert set(re.findall(r'^\t@echo "make (\w+)', makefile, re.MULTILINE)) == targets - {"help"}
+    assert set(re.findall(r"(?:`|^\$ )make ([a-z]+)", README, re.MULTILINE)) <= targets
+
+
+def test_files_that_documents_point_to_exist() -> None:
+    for document in CHECKOUT.glob("*.md"):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name} points to {target}"
 
 
 def test_every_command_has_help() -> None:
-    for command in cli.cli.commands.values():
-        assert command.get_short_help_str()
-        assert all(option.help for option in command.params if isinstance(option, click.Option))
+    for name, command in commands():
+        assert command.get_short_help_str(), name
+        assert all(option.help for option in command.params if isinstance(option, click.Option)), name
+
+
+def files_of_a_run() -> set[str]:
+    """Return the names of the files that README says a run leaves behind."""
+    return set(re.findall(r"^\*\*`([a-z-]+\.[a-z]+)`\*\*", section("What a run leaves behind"), re.MULTILINE))
