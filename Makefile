@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = build/lock/bin/uv pip compile --no-cache --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
 
-.PHONY: help demo test lint policy bench fuzz audit lock clean
+.PHONY: help demo test lint policy bench fuzz audit mutate lock clean
 
 help:
 	@echo "make demo    run the real job on real input, with an embedded PostgreSQL and a stand-in for Lago"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench   measure how fast a plan is sent, beside lago-python-client and others; about five minutes"
 	@echo "make fuzz    run the fuzzers longer, with new examples; EXAMPLES=1000 each"
 	@echo "make audit   look the locked packages up in PyPI's list of known vulnerabilities"
+	@echo "make mutate  change jobs/core/ in every way mutmut knows and see that a test fails; docs/mutation.md"
 	@echo "make lock    re-create locks/ from pyproject.toml"
 	@echo "make clean   remove what the others made"
 	@echo "PYTHON=...   which Python to create .venv with (3.11 to 3.13)"
@@ -51,6 +52,10 @@ fuzz: .venv/dev.installed
 audit: .venv/dev.installed
 	.ci/audit
 
+mutate: .venv/mutate.installed
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
+
 # A stamp is written only when its step has ended well, so an interrupted installation is done again.
 .venv/created:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
@@ -71,6 +76,11 @@ audit: .venv/dev.installed
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch .venv/demo.installed $@
 
+# Only `make mutate` needs these.
+.venv/mutate.installed: locks/mutate.txt | .venv/dev.installed
+	$(INSTALL) --require-hashes -r locks/mutate.txt
+	touch $@
+
 lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
@@ -80,8 +90,9 @@ lock:
 	$(COMPILE) pyproject.toml -c locks/dev.txt -o locks/run.txt
 	$(COMPILE) --group pyproject.toml:build -c locks/dev.txt -o locks/build.txt
 	$(COMPILE) --group pyproject.toml:policy -o locks/policy.txt
+	$(COMPILE) --group pyproject.toml:mutate -c locks/dev.txt -o locks/mutate.txt
 	rm -rf build/lock
 
 clean:
-	rm -rf .venv build dist runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,6 +19,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import psycopg
 import pytest
+from hypothesis import Phase, settings
 from psycopg import sql
 
 from jobs.adapters.embedded_postgres import EmbeddedPostgres
@@ -28,6 +29,9 @@ from .postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, as
 
 if TYPE_CHECKING:
     from jobs.adapters.lago_standin import LagoStandIn
+
+# `make mutate` only asks whether a test fails, not for the smallest example, and machines differ in speed.
+settings.register_profile("mutate", phases=(Phase.explicit, Phase.generate), derandomize=True, deadline=None)
 
 _DATA = Path(__file__).parent / "data"
 

@@ -43,7 +43,7 @@ def test_host_with_or_without_port(host: str, expected: tuple[str, int], address
 
 def test_parts_keep_any_password_and_win_over_the_url() -> None:
     """A password goes in as it is, and a URL that such a password broke is not looked at."""
-    settings = parts(password=HOSTILE, url=f"postgresql://reader:{HOSTILE}@elsewhere/other", schema="gateway")
+    settings = parts(password=HOSTILE, url=f"postgresql://reader:{HOSTILE}@elsewhere/other", schema=" gateway\n")
     assert (settings.host, settings.name, settings.username) == ("db", "litellm", "reader")
     assert (settings.password, settings.schema, settings.origin) == (HOSTILE, "gateway", "DATABASE_HOST")
 
@@ -93,7 +93,9 @@ def test_url_may_name_its_parts_as_parameters() -> None:
         ({"host": "db"}, ["DATABASE_NAME, DATABASE_USERNAME and DATABASE_PASSWORD are not"]),
         ({"host": "db", "name": "n", "username": "u"}, ["DATABASE_PASSWORD is not"]),
         ({"host": "db", "url": "postgresql://u:p@h/d"}, ["DATABASE_NAME", "or unset DATABASE_HOST"]),
-        ({"name": "n", "password": "hush"}, ["DATABASE_HOST is not set"]),
+        ({"name": "n"}, ["DATABASE_HOST is not set"]),
+        ({"username": "u"}, ["DATABASE_HOST is not set"]),
+        ({"password": "hush"}, ["DATABASE_HOST is not set"]),
         ({"url": "postgresql://u:hush@/d"}, ["DATABASE_URL names no host"]),
         ({"url": "postgresql://h"}, ["names no database name and username"]),
         ({"url": "mysql://u:hush@h/d"}, ["does not begin with postgresql://"]),

@@ -28,6 +28,7 @@ _REFUSALS = {
     "a line that is no event": "test_a_line_that_is_no_event_is_refused",
     "first line is no header": "test_what_is_no_plan_is_refused",
     "this is no plan of the format": "test_what_is_no_plan_is_refused",
+    "header lacks what every plan has": "test_a_header_with_a_right_hash_is_refused_or_read",
     "edited or cut short": "test_an_edited_or_cut_plan_is_refused",
     "holds the lock": "test_refusal_names_the_holder",
     "lost its lock": "test_lost_connection_is_noticed",
