@@ -27,12 +27,13 @@ from jobs.adapters.simulated_gateway import load_daily_end_user_spend, load_spen
 from jobs.backfill import Backfill, BackfillSettings, Hooks, backfill
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
+from jobs.core.database_settings import DatabaseSettings, database_settings
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection
 from jobs.core.meters import preset
 from jobs.core.model_names import ModelNames
 from jobs.core.rules import Rules
-from jobs.core.spend_log_values import DatabaseSettings, SourceClock, database_settings
+from jobs.core.spend_log_values import SourceClock
 from jobs.core.text import spreadsheet_safe
 from jobs.core.window import Window
 from jobs.reconcile import Progress, ReconcileSettings, Run, reconcile

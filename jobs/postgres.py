@@ -26,7 +26,7 @@ from tenacity import (
     wait_random,
 )
 
-from jobs.core.spend_log_values import DatabaseSettings
+from jobs.core.database_settings import DatabaseSettings
 from jobs.errors import SourceError
 from jobs.queries import query
 

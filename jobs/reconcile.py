@@ -18,6 +18,7 @@ from jobs.causes import find_causes
 from jobs.core.caps import Caps, PlanFilter
 from jobs.core.causes import Explanation
 from jobs.core.certification import Reason, SourceFacts, reasons_against
+from jobs.core.database_settings import DatabaseSettings
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.lago_values import Catalogue, LagoConnection, Organization
 from jobs.core.laws import check_accounting, check_conservation
@@ -25,13 +26,7 @@ from jobs.core.layout import Layout, lay_out
 from jobs.core.meters import BoundPart, bind
 from jobs.core.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.rules import Rules
-from jobs.core.spend_log_values import (
-    DailyTable,
-    DatabaseSettings,
-    SourceClock,
-    SpendLogsBounds,
-    SpendLogsSchema,
-)
+from jobs.core.spend_log_values import DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.store_values import Store
 from jobs.core.window import Window
 from jobs.errors import SettingError

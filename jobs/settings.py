@@ -22,12 +22,13 @@ from jobs.adapters.litellm_database import Patience
 from jobs.backfill import BackfillSettings
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
+from jobs.core.database_settings import DatabaseSettings, database_settings, store_settings
 from jobs.core.durations import parse_duration
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection, normalise_api_base
 from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.core.rules import Rules
-from jobs.core.spend_log_values import DatabaseSettings, SourceClock, database_settings, store_settings
+from jobs.core.spend_log_values import SourceClock
 from jobs.core.store_values import PostgresStore, Store, parse_organization_id
 from jobs.core.window import Window, scheduled_window
 from jobs.errors import SettingError

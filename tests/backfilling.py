@@ -20,11 +20,12 @@ from jobs.adapters.simulated_gateway import load_spend_logs
 from jobs.backfill import Backfill, BackfillSettings, Hooks, backfill
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
+from jobs.core.database_settings import database_settings
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection
 from jobs.core.meters import preset
 from jobs.core.rules import Rules
-from jobs.core.spend_log_values import SourceClock, database_settings
+from jobs.core.spend_log_values import SourceClock
 from jobs.core.transaction_ids import transaction_id
 from jobs.core.window import Window
 from jobs.reconcile import ReconcileSettings

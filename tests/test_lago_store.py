@@ -16,8 +16,8 @@ import pytest
 
 from jobs import postgres
 from jobs.adapters.lago_postgres_store import read_stored_events
+from jobs.core.database_settings import DatabaseSettings, store_settings
 from jobs.core.lago_values import Organization as KnownOrganization
-from jobs.core.spend_log_values import DatabaseSettings, store_settings
 from jobs.core.store_values import PostgresStore, checked_organization_id
 from jobs.core.window import Window
 from jobs.errors import SettingError, SourceError

@@ -23,14 +23,8 @@ from jobs.adapters.litellm_database import (
     connect,
     open_spend_logs,
 )
-from jobs.core.spend_log_values import (
-    DAILY_COLUMNS,
-    SPEND_LOG_COLUMNS,
-    DailyTable,
-    SourceClock,
-    SpendLogsBounds,
-    database_settings,
-)
+from jobs.core.database_settings import database_settings
+from jobs.core.spend_log_values import DAILY_COLUMNS, SPEND_LOG_COLUMNS, DailyTable, SourceClock, SpendLogsBounds
 from jobs.core.window import Window
 from jobs.errors import SettingError, SourceError
 from jobs.queries import query

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow, dict_row
 
-from jobs.core.spend_log_values import DatabaseSettings
+from jobs.core.database_settings import DatabaseSettings
 from jobs.core.window import Window
 from jobs.errors import SourceError
 from jobs.postgres import FailedAttempt, Patience, connect, copy_rows, explained, quoted, read_only_snapshot

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
 
+from jobs.core.database_settings import DatabaseSettings
 from jobs.core.lago_values import Organization
-from jobs.core.spend_log_values import DatabaseSettings
 from jobs.errors import SettingError
 
 _ID_SETTING = "RECONCILE_LAGO_ORGANIZATION_ID"

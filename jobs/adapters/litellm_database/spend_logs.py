@@ -13,14 +13,8 @@ from zoneinfo import ZoneInfo
 import orjson
 from psycopg.rows import dict_row
 
-from jobs.core.spend_log_values import (
-    PORTABLE_COLUMNS,
-    DailyTable,
-    DatabaseSettings,
-    SourceClock,
-    SpendLogsBounds,
-    SpendLogsSchema,
-)
+from jobs.core.database_settings import DatabaseSettings
+from jobs.core.spend_log_values import PORTABLE_COLUMNS, DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.window import Window
 from jobs.errors import SettingError, SourceError
 from jobs.postgres import (

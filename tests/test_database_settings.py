@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.core.spend_log_values import DatabaseSettings, SourceClock, database_settings
+from jobs.core.database_settings import DatabaseSettings, database_settings
+from jobs.core.spend_log_values import SourceClock
 from jobs.errors import SettingError
 
 HOSTILE = "p@ss/w?rd#[1]:%41 +é"
