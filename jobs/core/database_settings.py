@@ -73,18 +73,16 @@ def database_settings(
     password: str | None = None,
     url: str | None = None,
     schema: str | None = None,
-    port: str | int | None = None,
 ) -> DatabaseSettings:
     """Return the connection settings that a LiteLLM deployment's DATABASE_* variables describe.
 
-    The parts win over the URL, because a password with `@ / ? # [ ]` survives only there. Raise
-    `SettingError` that names what is missing, malformed or contradictory, and never shows a password or a
-    URL.
+    The parts win over the URL, because a password with `@ / ? # [ ]` survives only there. Raise `SettingError` that
+    names what is missing or malformed, and never shows a password or a URL.
     """
     if host:
-        return _from_parts(host, name, username, password, schema, port, has_url=bool(url))
+        return _from_parts(host, name, username, password, schema, has_url=bool(url))
     if url:
-        return _from_url(url, schema, port)
+        return _from_url(url, schema, "DATABASE_URL")
     if name or username or password:
         raise SettingError(
             "DATABASE_HOST is not set, though other parts of the connection are",
@@ -102,7 +100,7 @@ def store_settings(url: str) -> DatabaseSettings:
     Raise `SettingError` as `database_settings` does.
     """
     return replace(
-        _from_url(url, None, None, "RECONCILE_LAGO_STORE_URL"),
+        _from_url(url, None, "RECONCILE_LAGO_STORE_URL"),
         tables="Lago's table events",
         time_index='events (organization_id, "timestamp")',
     )
@@ -114,7 +112,6 @@ def _from_parts(
     username: str | None,
     password: str | None,
     schema: str | None,
-    port: str | int | None,
     *,
     has_url: bool,
 ) -> DatabaseSettings:
@@ -130,7 +127,7 @@ def _from_parts(
     plain_host, its_port = _host_and_port(host.strip(), "DATABASE_HOST")
     return DatabaseSettings(
         host=plain_host,
-        port=_one_port(its_port, port, "DATABASE_HOST"),
+        port=its_port or DEFAULT_PORT,
         name=(name or "").strip(),
         username=(username or "").strip(),
         password=password,
@@ -138,7 +135,7 @@ def _from_parts(
     )
 
 
-def _from_url(url: str, schema: str | None, port: str | int | None, setting: str = "DATABASE_URL") -> DatabaseSettings:
+def _from_url(url: str, schema: str | None, setting: str) -> DatabaseSettings:
     _refuse_unexpanded(setting, url)
     parts = _split_url(url.strip(), setting)
     parameters = _url_parameters(parts.query, setting)
@@ -160,7 +157,7 @@ def _from_url(url: str, schema: str | None, port: str | int | None, setting: str
         )
     return DatabaseSettings(
         host=found["host"],
-        port=_one_port(its_port, port, setting),
+        port=its_port or DEFAULT_PORT,
         name=found["database name"],
         username=found["username"],
         password=parameters.get("password") or _decoded(password, setting) or None,
@@ -242,16 +239,6 @@ def _host_and_port(text: str, setting: str) -> tuple[str, int | None]:
     if not host or re.search(r"[\s\[\]/@]", host):
         raise SettingError(f"{setting} holds no usable host name", "Write it as host or host:port, without a scheme")
     return host, _port(its_port, setting) if its_port else None
-
-
-def _one_port(from_host: int | None, from_setting: str | int | None, setting: str) -> int:
-    given = None if from_setting in (None, "") else _port(str(from_setting), "DATABASE_PORT")
-    if from_host and given and from_host != given:
-        raise SettingError(
-            f"{setting} says port {from_host} and DATABASE_PORT says {given}",
-            "Unset one of them, or make them agree",
-        )
-    return from_host or given or DEFAULT_PORT
 
 
 def _port(text: str, setting: str) -> int:
