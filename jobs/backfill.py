@@ -28,6 +28,7 @@ from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.adapters.lago.sending import SentBatch, send_events
 from jobs.adapters.lago.usage import read_current_usage
 from jobs.adapters.ledger import Ledger, RunLock
+from jobs.adapters.page import render
 from jobs.adapters.run_folder import replace_file
 from jobs.adapters.workspace import Workspace
 from jobs.core.caps import caps_exceeded
@@ -39,6 +40,7 @@ from jobs.core.window import Window
 from jobs.errors import RefusedError
 from jobs.planning import PLAN_FILE, read_lines
 from jobs.reconcile import Progress, ReconcileSettings, Run, reconcile
+from jobs.report_page import PAGE_FILE, applied_backfill
 
 _LOOKED_UP_AT_ONCE = 500
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
@@ -75,6 +77,15 @@ class Applied:
     """Events that it does not."""
     not_counted: tuple[str, ...]
     """Subscriptions whose current usage did not move by what was sent, one sentence each."""
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """Say what did not end well, a sentence each."""
+        return (
+            *([f"{self.unsent:,} not tried, because the run was asked to stop: run it again"] if self.unsent else []),
+            *([f"{self.not_verified:,} not seen in Lago as planned: run it again later"] if self.not_verified else []),
+            *self.not_counted,
+        )
 
     @property
     def complete(self) -> bool:
@@ -271,7 +282,11 @@ class _Slice:
             self._refuse_over_caps(run, path)
             header = _header(plan or path)
             self.ledger.record_plan(header["sha256"], self.run_id, header, str(plan or path))
-            return self._send(client, run, path, header["sha256"], catalogue, computed)
+            applied = self._send(client, run, path, header["sha256"], catalogue, computed)
+        outcomes = {outcome.value: count for outcome, count in applied.outcomes.items()}
+        told = applied_backfill(run.plan, outcomes, applied.verified, applied.troubles)
+        replace_file(run.folder / PAGE_FILE, render(replace(run.page, backfill=told)))
+        return applied
 
     def _send(
         self,

@@ -189,11 +189,7 @@ def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
         ", ".join(f"{count:,} {outcome.value}" for outcome, count in sorted(applied.outcomes.items())) or "nothing"
     )
     lines = [f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)"]
-    if applied.unsent:
-        lines.append(f"  ! {applied.unsent:,} not tried, because the run was asked to stop: run it again")
-    if applied.not_verified:
-        lines.append(f"  ! {applied.not_verified:,} not seen in Lago as planned: run it again later")
-    lines += [f"  ! {text}" for text in applied.not_counted]
+    lines += [f"  ! {text}" for text in applied.troubles]
     console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
     for line in lines:
         console.print(Text(visible(line)))

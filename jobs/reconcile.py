@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from jobs.adapters.lago.catalogue import read_catalogue
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.litellm_database import Patience, open_spend_logs
+from jobs.adapters.page import render
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.causes import find_causes
@@ -24,6 +25,7 @@ from jobs.core.lago_values import Catalogue, LagoConnection, Organization
 from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.layout import Layout, lay_out
 from jobs.core.meters import BoundPart, bind
+from jobs.core.page import Page
 from jobs.core.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.rules import Rules
 from jobs.core.spend_log_values import DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
@@ -33,6 +35,7 @@ from jobs.errors import SettingError
 from jobs.event_source import EventsAsked, read_recorded_events
 from jobs.matching import judge, load_references, naive, whole_days
 from jobs.planning import PlanRequest, PlanSummary, write_plan
+from jobs.report_page import PAGE_FILE, Findings, make_page
 
 # LiteLLM's own daily totals, where it keeps some by the value that attributes.
 _DAILY_TABLES = {
@@ -116,6 +119,8 @@ class Run:
     """Why the discrepancies came about, the most frequent cause first; each discrepancy counts under one."""
     plan: PlanSummary
     """What could be sent."""
+    page: Page
+    """What `report.html` says."""
     ends_in_the_future: bool
     """The source's clock or time zone cannot be right, so nothing may be sent."""
 
@@ -295,19 +300,28 @@ def _conclude(
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
     shared_keys, events_without_quantity = facts.pop("shared_keys"), facts.pop("events_without_quantity")
+    found = Findings(
+        window=settings.window,
+        reasons=reasons_against(settings.window, SourceFacts(**facts), kinds, held),
+        warnings=tuple(_warnings(settings.rules, reading, shared_keys, events_without_quantity)),
+        spend_logs=tuple(spend_logs),
+        causes=causes,
+        plan=plan,
+    )
     return Run(
         run_id=run_id,
         window=settings.window,
         folder=path,
         kinds=kinds,
         held=held,
-        reasons=reasons_against(settings.window, SourceFacts(**facts), kinds, held),
-        warnings=tuple(_warnings(settings.rules, reading, shared_keys, events_without_quantity)),
+        reasons=found.reasons,
+        warnings=found.warnings,
         summary=tuple(workspace.rows("summary_head")),
         totals=tuple(workspace.rows("summary_totals")),
-        spend_logs=tuple(spend_logs),
+        spend_logs=found.spend_logs,
         causes=causes,
         plan=plan,
+        page=make_page(workspace, found),
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
     )
 
@@ -342,6 +356,7 @@ def _report(
         "usage.csv": folder.write_csv("usage.csv", USAGE_COLUMNS, workspace.frames("usage_by_day")),
         "daily.csv": folder.write_csv("daily.csv", DAILY_COLUMNS, workspace.frames("daily_differences")),
     }
+    folder.write_lines(PAGE_FILE, render(run.page))
     folder.write_json(
         "run.json",
         {

@@ -31,7 +31,10 @@ recorded_side AS (
     SELECT
         judged.kind,
         NULL AS reason,
-        NULL AS detail,
+        CASE
+            WHEN recorded.time IS NULL THEN 'its timestamp cannot be read'
+            WHEN recorded.subscription IS NULL THEN 'it names no subscription'
+        END AS detail,
         NULL AS expected_id,
         recorded.id AS recorded_id,
         NULL AS spend_log_id,
@@ -49,7 +52,7 @@ unattributed AS (
     SELECT
         'unattributed' AS kind,
         NULL AS reason,
-        NULL AS detail,
+        CASE WHEN account.source IS NOT NULL THEN 'the mapping file does not name its source' END AS detail,
         NULL AS expected_id,
         NULL AS recorded_id,
         account.spend_log_id,

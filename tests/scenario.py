@@ -16,7 +16,8 @@ A scenario is a folder under `tests/scenarios/`:
 - `config.toml`: the job's own configuration file.
 - `expected/`: what the run must leave, byte for byte. `discrepancies.csv`, `summary.csv` and `verdict.json` are always
   there; `daily.csv` and `plan.jsonl` (its events, not the header, which names the code's version) are absent where the
-  run has no rows for them; `usage.csv` is compared where it stands. A run that must fail has only `error.txt`.
+  run has no rows for them; `usage.csv` and `report.html` are compared where they stand. A run that must fail has only
+  `error.txt`.
 
 `UPDATE_GOLDENS=1 pytest tests/test_scenarios.py` writes what the runs leave over `expected/`: read the difference
 before you commit it.
@@ -51,7 +52,7 @@ from jobs.simulation import SPEND_LOG_COLUMNS
 SCENARIOS = Path(__file__).parent / "scenarios"
 ALWAYS = ("discrepancies.csv", "summary.csv", "verdict.json")
 WHERE_ROWS = ("daily.csv", "plan.jsonl")
-ON_REQUEST = ("usage.csv",)
+ON_REQUEST = ("usage.csv", "report.html")
 
 _DAY = "2026-11-10"
 _TIME_OF_DAY = re.compile(r"\d{2}:\d{2}:\d{2}(\.\d+)?")
@@ -255,7 +256,7 @@ def all_scenarios() -> list[Scenario]:
 
 
 def _left(run: Run) -> dict[str, bytes]:
-    content = {name: (run.folder / name).read_bytes() for name in ("discrepancies.csv", "summary.csv", "usage.csv")}
+    content = {name: (run.folder / name).read_bytes() for name in ("discrepancies.csv", "summary.csv", *ON_REQUEST)}
     daily = (run.folder / "daily.csv").read_bytes()
     if daily.count(b"\n") > 1:
         content["daily.csv"] = daily

@@ -123,6 +123,9 @@ def test_what_is_missing_is_sent_once_and_counted(
     again = run_one(settings)
     assert (again.run.plan.events, again.applied, again.discrepancies_remain) == (0, None, False)
     assert again.run.certified
+    page = (first.run.folder / "report.html").read_text(encoding="utf-8")
+    assert f"{len(LOST)} sent; {len(LOST)} events verified in Lago" in page
+    assert "Every one of" in (again.run.folder / "report.html").read_text(encoding="utf-8")
     outcomes = (first.run.folder / "outcomes.csv").read_text(encoding="utf-8").splitlines()
     assert len(outcomes) == 1 + len(LOST)
     assert all(line.split(",")[8:] == ["sent", "", "true", ""] for line in outcomes[1:])

@@ -42,9 +42,9 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
     Cause.USER_OUTSIDE_THE_BODY: CauseText(
         "The user is named where the callback does not look",
         "Only these senders' events are lost, while other senders' events arrive in the same minutes",
-        "With LAGO_API_CHARGE_BY=end_user_id the callback takes `user` in the request body only, while the spend "
+        "With LAGO_API_CHARGE_BY=end_user_id the callback takes user in the request body only, while the spend "
         "log also takes the header x-litellm-end-user-id and, on /v1/messages, metadata.user_id. Have these "
-        "callers send `user` in the body, or charge by key, team or user.",
+        "callers send user in the body, or charge by key, team or user.",
     ),
     Cause.CALL_TYPE_NOT_SENT: CauseText(
         "A call type has no events",
@@ -99,7 +99,7 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
     Cause.NO_USER: CauseText(
         "Requests name nobody to charge",
         "The spend log names nobody, by call type",
-        "Have callers send `user` in the body, or charge by key, team or user, which every request has.",
+        "Have callers send user in the body, or charge by key, team or user, which every request has.",
     ),
     Cause.NOT_IN_MAPPING_FILE: CauseText(
         "The mapping file lacks them",
@@ -159,6 +159,6 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
     Cause.UNEXPLAINED: CauseText(
         "Unexplained",
         "No pattern fits",
-        "Look at single requests with `litellm-lago explain REQUEST_ID`.",
+        "Look at single requests with litellm-lago explain REQUEST_ID.",
     ),
 }

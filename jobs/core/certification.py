@@ -80,7 +80,7 @@ def reasons_against(
         billing = count - held.get(HoldReason.ZERO_QUANTITY, 0) if kind is Kind.HELD else count
         if billing:
             noun = "spend log" if kind is Kind.UNATTRIBUTED else "event"
-            text = f"{billing} {kind.value} {noun}{'' if billing == 1 else 's'}"
+            text = f"{billing:,} {kind.value} {noun}{'' if billing == 1 else 's'}"
             found.append(Reason(kind.value, text, _step(kind, held)))
     return tuple(found)
 
