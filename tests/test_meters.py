@@ -18,7 +18,7 @@ def test_what_is_billed_comes_from_the_metric() -> None:
     (part,) = bind(preset("callback", "llm_tokens"), {"llm_tokens": metric(field_name="prompt_tokens")})
     assert (part.billed, part.sums, part.known) == ("prompt_tokens", True, True)
     (part,) = bind(preset("callback", "llm_tokens"), {"llm_tokens": metric(field_name=None, kind="count_agg")})
-    assert (part.billed, part.sums) == (None, False)
+    assert part == BoundPart(preset("callback", "llm_tokens")[0], None, sums=False, known=True)
 
 
 def test_a_billed_cost_is_compared_though_it_is_only_carried_otherwise() -> None:
@@ -126,7 +126,10 @@ def test_a_custom_part_that_lago_does_not_know_is_kept_to_be_held() -> None:
         "",
     )
     bound = bind(parts, {"a": metric("a", "n")})
-    assert [part.known for part in bound] == [True, False]
+    assert bound[0] == BoundPart(parts[0], "n", sums=True, known=True)
+    assert bound[1] == BoundPart(parts[1], "n", sums=False, known=False)
+    (bare,) = custom([{"code": "c", "part": "z"}], "")
+    assert bind((parts[0], bare), {"a": metric("a", "n")})[1] == BoundPart(bare, None, sums=False, known=False)
     assert lay_out(bound, "tenant.id", None).metadata_paths == ("usage.images", "tenant.id")
 
 
@@ -291,3 +294,4 @@ def test_a_layout_without_metadata_reads_none_and_knows_a_billed_cost() -> None:
     assert layout.part_rows == (("c", "total", 1, [], [], [1, 2, 3, 4], 4, False, None),)
     assert layout.code_rows == (("c", 1, [], [2, 3, 4, 5], [False, False, False, True], 5, True, True),)
     assert not lay_out((BoundPart(part, None, sums=False),), None, None).bills_spend
+    assert not lay_out((BoundPart(part, "total_tokens", sums=True),), None, None).bills_spend

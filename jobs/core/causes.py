@@ -259,8 +259,9 @@ _BY_TIME = frozenset({Cause.SILENCE, Cause.RUSH, Cause.RESTART})
 
 def _pattern_text(cause: Cause, pattern: Pattern) -> str:
     if cause in _BY_TIME and pattern.first_time is not None and pattern.last_time is not None:
-        span = f"{pattern.first_time:%Y-%m-%d %H:%M:%S} to {pattern.last_time:%H:%M:%S} UTC"
-        return f"{pattern.events:,} from {span}"
+        same_day = pattern.first_time.date() == pattern.last_time.date()
+        ended = f"{pattern.last_time:%H:%M:%S}" if same_day else f"{pattern.last_time:%Y-%m-%d %H:%M:%S}"
+        return f"{pattern.events:,} from {pattern.first_time:%Y-%m-%d %H:%M:%S} to {ended} UTC"
     if cause is Cause.OTHER_MODEL_NAME:
         expected, _, recorded = pattern.text.partition("\x1f")
         return f"{pattern.events:,} times {expected!r} here is {recorded!r} in Lago"

@@ -44,12 +44,16 @@ def lay_out(bound: Sequence[BoundPart], charge_by_path: str | None, id_template:
         part_rows=tuple(_part_row(item, extras, id_template) for item in bound),
         code_rows=tuple({item.part.code: _code_row(item, names) for item in reversed(bound)}.values()),
         charge_by_place=None if charge_by_path is None else extras.index(charge_by_path) + 1,
-        bills_spend=any(dict(_quantities(item)).get(item.billed or "") == "spend" for item in bound),
+        bills_spend=any(_billed_source(item) == "spend" for item in bound),
     )
 
 
 def _quantities(item: BoundPart) -> Properties:
     return item.part.quantity_properties(item.billed)
+
+
+def _billed_source(item: BoundPart) -> str | None:
+    return next((source for name, source in _quantities(item) if name == item.billed), None)
 
 
 def _compared(item: BoundPart) -> Properties:
@@ -65,15 +69,14 @@ def _part_row(item: BoundPart, extras: tuple[str, ...], id_template: str | None)
             dimension_places.append(len(TEXT_SOURCES) + len(extras) + len(literals))
         else:
             dimension_places.append(_place(source, TEXT_SOURCES, extras))
-    quantities = _quantities(item)
-    billed = dict(quantities).get(item.billed) if item.billed is not None else None
+    billed = _billed_source(item)
     return (
         item.part.code,
         item.part.part,
         1 if _takes_model(item) else None,
         dimension_places,
         literals,
-        [_place(source, NUMBER_SOURCES, extras) for _, source in quantities],
+        [_place(source, NUMBER_SOURCES, extras) for _, source in _quantities(item)],
         None if billed is None else _place(billed, NUMBER_SOURCES, extras),
         item.part.skip_zero,
         id_template,
