@@ -34,6 +34,9 @@ APPLICATION_NAME = "litellm-lago-reconcile"
 # Big enough that the cost of handing a chunk on does not show, small enough to keep memory flat.
 CHUNK_BYTES = 16 * 1024 * 1024
 
+KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""Connection parameters in seconds; without them a server that vanishes is noticed after two hours."""
+
 # A driver's words when trying again cannot help, and what to change. Anything else (an unknown name, a
 # refused or broken connection, a server that starts, stops or is full) may pass, and is tried again.
 _HOPELESS = (
@@ -212,10 +215,7 @@ def explained(settings: DatabaseSettings, statement_timeout: timedelta | None = 
 def _connect_once(settings: DatabaseSettings, patience: Patience) -> psycopg.Connection[TupleRow]:
     parameters: dict[str, str | int | None] = {
         "connect_timeout": max(1, round(patience.connect_timeout.total_seconds())),
-        # Without these a server that vanishes during a read is noticed after two hours.
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
+        **KEEPALIVES,
         **dict(settings.parameters),
         "host": settings.host,
         "port": settings.port,
@@ -277,9 +277,11 @@ def _filled(remedy: str, settings: DatabaseSettings) -> str:
 
 
 def _reason(error: BaseException | None) -> str:
-    """Return the driver's own words on one line, without its preamble and its hints."""
-    if isinstance(error, UnicodeError):
-        return "the host name cannot be a name on the network"
+    return "the host name cannot be a name on the network" if isinstance(error, UnicodeError) else driver_words(error)
+
+
+def driver_words(error: BaseException | None) -> str:
+    """Return what the driver says of an error on one line, without its preamble and its hints."""
     text = str(error).strip()
     # One host name can stand for several addresses; the last failure speaks for all of them.
     attempts = [line for line in text.splitlines() if line.startswith("- ")]

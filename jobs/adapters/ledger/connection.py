@@ -19,10 +19,10 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from jobs.adapters.ledger.tables import SCHEMA
 from jobs.errors import LedgerError, SettingError
+from jobs.postgres import APPLICATION_NAME, KEEPALIVES, driver_words
 
 SETTING = "RECONCILE_LEDGER_URL"
 
-_APPLICATION_NAME = "litellm-lago-reconcile"
 _WRITE_IT_LIKE = (
     f"Write {SETTING} like sqlite:///runs/ledger.sqlite or postgresql://user:password@host:5432/database "
     "(percent-encode special characters in the password)"
@@ -169,7 +169,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _postgresql_engine(url: URL) -> Engine:
     return create_engine(
         url,
-        connect_args={**_postgresql_arguments(), "application_name": _APPLICATION_NAME},
+        connect_args={**_postgresql_arguments(), "application_name": APPLICATION_NAME},
         pool_pre_ping=True,
         hide_parameters=True,
     )
@@ -178,10 +178,7 @@ def _postgresql_engine(url: URL) -> Engine:
 def _postgresql_arguments() -> dict[str, Any]:
     return {
         "connect_timeout": 10,
-        # Without these a server that vanishes is noticed after two hours.
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
+        **KEEPALIVES,
         "client_encoding": "UTF8",
         # Server-side prepared statements do not survive PgBouncer.
         "prepare_threshold": None,
@@ -189,18 +186,7 @@ def _postgresql_arguments() -> dict[str, Any]:
 
 
 def _explain(error: SQLAlchemyError, address: LedgerAddress) -> NoReturn:
-    reason = _reason(error.orig if isinstance(error, StatementError) and error.orig else error)
+    reason = driver_words(error.orig if isinstance(error, StatementError) and error.orig else error)
     remedies = _POSTGRESQL_REMEDIES if address.path is None else _SQLITE_REMEDIES
     remedy = next((remedy for words, remedy in remedies if re.search(words, reason)), f"Check {SETTING}")
     raise LedgerError(f"the ledger ({address.shown}) cannot be used: {reason}", remedy) from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return the driver's own words on one line, without its preamble and its hints."""
-    text = str(error).strip()
-    # One host name can stand for several addresses; the last failure speaks for all of them.
-    attempts = [line for line in text.splitlines() if line.startswith("- ")]
-    line = attempts[-1] if attempts else text.partition("\n")[0]
-    line = re.sub(r"^.*?(connection failed|connection is bad): ", "", line)
-    line = re.sub(r"^connection to server (at|on socket) .*? failed: ", "", line)
-    return " ".join(line.split()) or type(error).__name__
