@@ -331,7 +331,7 @@ class _Slice:
         deadline, wait = time.monotonic() + self.settings.verify_within.total_seconds(), _FIRST_WAIT
         settings = self.settings.reconcile
         with (
-            tempfile.TemporaryDirectory(prefix="litellm-lago-verify-") as folder,
+            tempfile.TemporaryDirectory(prefix="litellm-lago-verify-", dir=settings.scratch) as folder,
             Workspace(Path(folder), memory_limit=settings.memory_limit, threads=settings.threads) as workspace,
         ):
             workspace.insert("sent_event", (_sent_row(event, names) for event in _events(path)))

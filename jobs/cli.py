@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import click
 
 from jobs import __version__
-from jobs.errors import ReconcileError
+from jobs.errors import ReconcileError, StoppedError
 
 AGREEMENT, FAILED, DISCREPANCIES_REMAIN = 0, 1, 3
 
@@ -82,10 +84,37 @@ def _setting_options(options: dict[str, tuple[str, str, str]]) -> Callable[[Comm
     return decorate
 
 
+def _leaving_its_verdict(command: Command) -> Command:
+    """Let an error and SIGTERM end as a verdict too, where `RECONCILE_TERMINATION_LOG` says."""
+
+    @functools.wraps(command)
+    def wrapped(*, config_file: Path | None, **options: Any) -> None:
+        try:
+            with _ending_at_sigterm():
+                command(config_file=config_file, **options)
+        except ReconcileError as error:
+            from jobs.verdict import error_line
+
+            _leave_verdict(config_file, error_line(error.exit_code, str(error)))
+            raise
+
+    return wrapped
+
+
+def _leave_verdict(config_file: Path | None, line: str) -> None:
+    from jobs.settings import termination_log
+    from jobs.verdict import leave_verdict
+
+    failed = leave_verdict(termination_log(os.environ, config_file), line)
+    if failed:
+        click.echo(failed, err=True)
+
+
 @cli.command()
 @_window_options
 @_setting_options({**_OPTIONS, **_BACKFILL_OPTIONS})
 @click.option("--apply", is_flag=True, help="Send what the plan holds; without it nothing is written to Lago.")
+@_leaving_its_verdict
 def reconcile(start: str | None, end: str | None, config_file: Path | None, apply: bool, **options: str | None) -> None:
     """Judge a window and write the discrepancy report; with --apply, send what is missing in the same go.
 
@@ -95,8 +124,10 @@ def reconcile(start: str | None, end: str | None, config_file: Path | None, appl
         _backfill(start, end, config_file, options, command="reconcile --apply", apply=True)
     # Imported here, so that --help does not wait for pandas and DuckDB.
     from jobs import reconcile as use_case
+    from jobs.backfill import Backfill
     from jobs.console import console_progress, show_run
     from jobs.settings import load_settings, reconcile_settings
+    from jobs.verdict import verdict_line
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file, _texts(options))
@@ -106,7 +137,9 @@ def reconcile(start: str | None, end: str | None, config_file: Path | None, appl
             progress.note(note)
         run = use_case.reconcile(request, progress, now=now, run_id=new_run_id(now))
     show_run(run)
-    sys.exit(DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT)
+    code = DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT
+    _leave_verdict(config_file, verdict_line(code, [Backfill(run, None)]))
+    sys.exit(code)
 
 
 @cli.command()
@@ -120,6 +153,7 @@ def reconcile(start: str | None, end: str | None, config_file: Path | None, appl
 @click.option("--plan", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Work this plan file.")
 @click.option("--show", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Print what a plan holds.")
 @click.option("--apply", is_flag=True, help="Send the plan; without it nothing is written to Lago.")
+@_leaving_its_verdict
 def backfill(  # noqa: PLR0913, PLR0917 - one parameter per option
     start: str | None,
     end: str | None,
@@ -165,12 +199,13 @@ def _backfill(
     from jobs.console import console_progress, show_backfill
     from jobs.core.caps import PlanFilter
     from jobs.settings import backfill_settings, load_settings, reconcile_settings
+    from jobs.verdict import verdict_line
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file, _texts(options))
     request = replace(reconcile_settings(settings, start, end, now), only=PlanFilter(**(only or {})))
     hooks = Hooks(now=lambda: datetime.now(UTC), stop=_stop_on_signals())
-    code = AGREEMENT
+    code, done = AGREEMENT, []
     with console_progress() as progress:
         for note in settings.notes:
             progress.note(note)
@@ -183,6 +218,7 @@ def _backfill(
             plan=plan,
         )
         for result in worked:
+            done.append(result)
             show_backfill(result)
             if result.applied is not None and not result.applied.complete:
                 code = FAILED
@@ -191,6 +227,7 @@ def _backfill(
     if hooks.stop.is_set():
         click.echo("stopped as asked; run the same command again to go on", err=True)
         code = FAILED
+    _leave_verdict(config_file, verdict_line(code, done, stopped=hooks.stop.is_set()))
     sys.exit(code)
 
 
@@ -205,6 +242,25 @@ def _stop_on_signals() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
     return stop
+
+
+@contextmanager
+def _ending_at_sigterm() -> Iterator[None]:
+    """End at SIGTERM and tidy up; as process 1 of a container, the job would not end at all without a handler."""
+    asked = threading.Event()
+
+    def end(number: int, frame: Any) -> None:
+        asked.set()
+        raise StoppedError
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except RuntimeError as error:
+        # What a handler raises while DuckDB is at work is lost there, and this comes instead.
+        if asked.is_set():
+            raise StoppedError from error
+        raise
 
 
 @cli.group(invoke_without_command=True)

@@ -43,6 +43,14 @@ class LawBrokenError(ReconcileError):
         super().__init__(what, "This is a fault of litellm-lago: nothing was sent; report this line and the version")
 
 
+class StoppedError(ReconcileError):
+    """The process was asked to stop, by SIGTERM."""
+
+    def __init__(self) -> None:
+        """Take nothing: there is one reason."""
+        super().__init__("the run was stopped by SIGTERM", "Run the same command again")
+
+
 class RefusedError(ReconcileError):
     """A plan or run was refused: stale, edited, over a cap, or another run holds the lock."""
 

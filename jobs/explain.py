@@ -46,7 +46,7 @@ def explain(
         hour = ended.replace(minute=0, second=0, microsecond=0)
         settings = replace(settings, window=Window(hour, min(hour + timedelta(hours=1), now)))
         with (
-            tempfile.TemporaryDirectory(prefix="litellm-lago-explain-") as folder,
+            tempfile.TemporaryDirectory(prefix="litellm-lago-explain-", dir=settings.scratch) as folder,
             judged_workspace(settings, Path(folder), progress, now=now) as (workspace, _),
         ):
             judged = workspace.rows("explain_request", request_id=request_id)

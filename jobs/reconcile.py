@@ -79,6 +79,8 @@ class ReconcileSettings:
     """Ids that Lago has refused before because it keeps a deleted event of that id."""
     threads: int | None = None
     """Of the workspace; all cores where None."""
+    scratch: Path | None = None
+    """The folder for working files, where they shall not lie in the output folder."""
 
 
 class Progress(Protocol):
@@ -156,7 +158,7 @@ class Reading:
 def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str) -> Run:
     """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave nothing."""
     name = f"{_compact(settings.window.start)}-{_compact(settings.window.end)}-{run_id}"
-    with RunFolder(settings.output, name) as folder:
+    with RunFolder(settings.output, name, settings.scratch) as folder:
         for left in folder.removed:
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with judged_workspace(settings, folder.scratch, progress, now=now) as (workspace, reading):

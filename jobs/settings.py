@@ -11,6 +11,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -30,7 +31,7 @@ from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.core.rules import Rules
 from jobs.core.spend_log_values import SourceClock
 from jobs.core.store_values import PostgresStore, Store, parse_organization_id
-from jobs.core.window import Window, scheduled_window
+from jobs.core.window import Window, scheduled_time, scheduled_window
 from jobs.errors import SettingError
 from jobs.reconcile import ReconcileSettings
 
@@ -297,6 +298,20 @@ SETTINGS = (
         "3d",
         "Length of the window of a scheduled run.",
     ),
+    Setting(
+        "scheduled_at",
+        "RECONCILE_SCHEDULED_AT",
+        parse_instant,
+        None,
+        "When the run was due, if it starts later; decides the window of a scheduled run.",
+    ),
+    Setting(
+        "job_name",
+        "RECONCILE_JOB_NAME",
+        _text,
+        None,
+        "Name of the Kubernetes Job; a CronJob's says when the run was due.",
+    ),
     Setting("ledger_url", "RECONCILE_LEDGER_URL", _text, None, "Ledger: sqlite:/// or postgresql://.", secret=True),
     Setting("verify_within", "RECONCILE_VERIFY_WITHIN", parse_duration, "90s", "How long to wait for Lago to show it."),
     Setting("slice_length", "RECONCILE_SLICE_LENGTH", _slice_length, "7d", "A longer backfill is worked in slices."),
@@ -334,6 +349,16 @@ SETTINGS = (
     ),
     Setting("threads", "RECONCILE_THREADS", _count, None, "Threads of the matching; all cores where not set."),
     Setting("output", "RECONCILE_OUTPUT", _path, "runs", "Folder that each run leaves its own folder in."),
+    Setting(
+        "scratch", "RECONCILE_SCRATCH", _path, None, "Folder for a run's working files; within the output if not set."
+    ),
+    Setting(
+        "termination_log",
+        "RECONCILE_TERMINATION_LOG",
+        _path,
+        None,
+        "File that the verdict is written to in one line, for Kubernetes.",
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -417,6 +442,15 @@ def load_settings(
     return Settings(values, meter_tables, tuple(notes))
 
 
+def termination_log(environment: Mapping[str, str], config_file: Path | None) -> Path | None:
+    """Return where the verdict goes, even where other settings are wrong: just these are worth a word there."""
+    text: str | None = environment.get("RECONCILE_TERMINATION_LOG")
+    if not text and config_file is not None:
+        with suppress(SettingError):
+            text = _read_config(config_file)[0].get("termination_log")
+    return Path(text) if text else None
+
+
 def reconcile_settings(settings: Settings, start: str | None, end: str | None, now: datetime) -> ReconcileSettings:
     """Return what a run is asked to do; `start` and `end` are the command line's texts, both or neither given."""
     return ReconcileSettings(
@@ -437,6 +471,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         lago=_lago(settings),
         store=_store(settings),
         threads=settings.optional("threads"),
+        scratch=settings.optional("scratch"),
     )
 
 
@@ -492,7 +527,8 @@ def _pairs(path: Path, columns: tuple[str, str]) -> tuple[tuple[str, str], ...]:
 
 def _window(settings: Settings, start: str | None, end: str | None, now: datetime) -> Window:
     if start is None and end is None:
-        return scheduled_window(now, settings.required("settlement_lag"), settings.required("window_length"))
+        at = settings.optional("scheduled_at") or scheduled_time(settings.optional("job_name") or "", now) or now
+        return scheduled_window(at, settings.required("settlement_lag"), settings.required("window_length"))
     if start is None or end is None:
         raise SettingError("--from and --to are given together", "Give both, or neither for the last settled days")
     edges = []

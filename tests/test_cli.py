@@ -144,6 +144,71 @@ def test_equal_input_gives_equal_bytes(environment: dict[str, str], tmp_path: Pa
     assert first == second
 
 
+def test_the_verdict_is_left_in_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    log = tmp_path / "termination-log"
+    log.write_text("the verdict of an earlier run, which was longer than any that a run could ever leave there " * 9)
+    environment["RECONCILE_TERMINATION_LOG"] = str(log)
+    assert run(environment, "reconcile", *_WINDOW)[0] == 3
+    line = log.read_text()
+    assert line.startswith("exit code 3. 2026-11-10 12:00 to 2026-11-10 13:00 UTC. not certified: 1 missing event")
+    assert f". 1 events could be sent. report in {tmp_path / 'runs'}/" in line
+    assert "\n" not in line
+    assert run(environment, "backfill", *_WINDOW, "--apply")[0] == 0
+    assert "exit code 0. " in log.read_text()
+    assert ". 1 events planned, 1 sent, 1 verified. " in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command_name", "change", "code", "named"),
+    [
+        ("reconcile", {"RECONCILE_LAGO_ATTEMPTS": "1"}, 1, "127.0.0.1:1"),
+        ("reconcile", {"LAGO_API_KEY": ""}, 2, "LAGO_API_KEY is not set"),
+        ("backfill", {"RECONCILE_LATE": "x"}, 2, "late"),
+    ],
+    ids=["failure", "missing", "malformed"],
+)
+def test_an_error_is_a_verdict_too(
+    tmp_path: Path, command_name: str, change: dict[str, str], code: int, named: str
+) -> None:
+    config, log = tmp_path / "config.toml", tmp_path / "termination-log"
+    config.write_text(f'termination_log = "{log}"\noutput = "{tmp_path}/runs"\n', encoding="utf-8")
+    assert run(_NOWHERE | change, command_name, *_WINDOW, "--config", str(config))[0] == code
+    assert log.read_text().startswith(f"exit code {code}. ")
+    assert named in log.read_text()
+
+
+def test_a_verdict_that_cannot_be_written_changes_no_exit_code(environment: dict[str, str], tmp_path: Path) -> None:
+    code, _, errors = run(environment | {"RECONCILE_TERMINATION_LOG": str(tmp_path)}, "reconcile", *_WINDOW)
+    assert code == 3
+    assert "cannot write the verdict" in errors
+
+
+def test_working_files_go_where_they_should_and_leave(environment: dict[str, str], tmp_path: Path) -> None:
+    scratch, output = tmp_path / "scratch", tmp_path / "runs"
+    assert run(environment | {"RECONCILE_SCRATCH": str(scratch)}, "reconcile", *_WINDOW)[0] == 2
+    assert not list(output.iterdir()), "a scratch folder that is not there: nothing is begun"
+    scratch.mkdir()
+    assert run(environment | {"RECONCILE_SCRATCH": str(scratch)}, "reconcile", *_WINDOW, "--apply")[0] == 0
+    assert not list(scratch.iterdir())
+
+
+def test_sigterm_ends_a_run_that_reads(environment: dict[str, str], organization: Organization, tmp_path: Path) -> None:
+    scratch, output = tmp_path / "scratch", tmp_path / "runs"
+    scratch.mkdir()
+    organization.set_faults(Fault("slow", endpoint="list", delay_seconds=60))
+    process = command(environment | {"RECONCILE_SCRATCH": str(scratch)}, "reconcile", *_WINDOW)
+    deadline = time.monotonic() + 60
+    while not list(scratch.glob("*/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(output.iterdir())
+    process.send_signal(signal.SIGTERM)
+    code, _, errors = ended(process)
+    assert code == 1
+    assert errors.splitlines()[-1] == "error: the run was stopped by SIGTERM. Run the same command again"
+    assert not list(output.iterdir())
+    assert not list(scratch.iterdir())
+
+
 def refused(environment: Mapping[str, str], output: Path, *arguments: str) -> tuple[int, str]:
     """Run into an error; return the exit code and the one line, after checking that nothing else is left or said."""
     code, said, errors = run(environment, "reconcile", *arguments)

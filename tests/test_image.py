@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +129,20 @@ def test_it_applies_and_keeps_its_ledger_there_too(pod: pods.Pod, environment: d
     assert started.returncode == 0, errors
     assert (pod.output / "ledger.sqlite").stat().st_uid == pods.USER
     assert not list(pod.scratch.iterdir())
+
+
+def test_process_one_ends_at_sigterm(pod: pods.Pod, environment: dict[str, str]) -> None:
+    """A process 1 without a handler would ignore it, and be killed when the grace period is over."""
+    nowhere = environment | {"LAGO_API_BASE": "http://127.0.0.1:1"}
+    started = pod.start(nowhere, "reconcile", *_WINDOW)
+    deadline = time.monotonic() + 60
+    while not list(pod.output.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(pods.process_one(started), signal.SIGTERM)
+    _, errors = started.communicate(timeout=30)
+    assert started.returncode == 1
+    assert "the run was stopped by SIGTERM" in errors
+    assert not list(pod.output.iterdir())
 
 
 def test_the_root_of_such_a_pod_is_read_only(pod: pods.Pod, environment: dict[str, str]) -> None:

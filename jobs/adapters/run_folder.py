@@ -10,6 +10,7 @@ import csv
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -35,8 +36,11 @@ def replace_file(path: Path, lines: Iterable[bytes]) -> None:
 class RunFolder:
     """A context manager: on success the folder appears under its name, on failure nothing is left."""
 
-    def __init__(self, output: Path, name: str) -> None:
-        """Prepare the folder `output/name`; raises `SettingError` where it cannot be written."""
+    def __init__(self, output: Path, name: str, scratch: Path | None = None) -> None:
+        """Prepare the folder `output/name`; raises `SettingError` where it cannot be written.
+
+        The scratch folder is within it, or one of its own in `scratch`.
+        """
         self.path = output / name
         self._aside = output / f".{name}.partial"
         try:
@@ -48,6 +52,19 @@ class RunFolder:
                 f"cannot write to the output folder {str(output)!r}: {error.strerror}",
                 "Set --output to one that can be",
             ) from error
+        try:
+            self._scratch = (
+                self._aside / "workspace"
+                if scratch is None
+                else Path(tempfile.mkdtemp(prefix="litellm-lago-run-", dir=scratch))
+            )
+        except OSError as error:
+            shutil.rmtree(self._aside, ignore_errors=True)
+            os.close(self._lock)
+            raise SettingError(
+                f"cannot write to the folder for working files {str(scratch)!r}: {error.strerror}",
+                "Set RECONCILE_SCRATCH to one that can be written",
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -58,19 +75,19 @@ class RunFolder:
         if error is None:
             self._aside.rename(self.path)
         else:
+            self.discard_scratch()
             shutil.rmtree(self._aside, ignore_errors=True)
         os.close(self._lock)
 
     @property
     def scratch(self) -> Path:
-        """A folder for the run's own use that `discard_scratch` removes; on the same disk as the output."""
-        path = self._aside / "workspace"
-        path.mkdir(exist_ok=True)
-        return path
+        """A folder for the run's own use that `discard_scratch` removes."""
+        self._scratch.mkdir(exist_ok=True)
+        return self._scratch
 
     def discard_scratch(self) -> None:
         """Remove the scratch folder."""
-        shutil.rmtree(self._aside / "workspace", ignore_errors=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def write_csv(self, name: str, columns: Columns, frames: Iterable[pd.DataFrame]) -> int:
         """Write frames of these columns, strangers' text made safe for a spreadsheet, and return the number of rows.

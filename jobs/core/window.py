@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -36,11 +37,31 @@ class Window:
         return Window(self.start - before, self.end + after)
 
 
-def scheduled_window(now: datetime, settlement_lag: timedelta, length: timedelta) -> Window:
-    """Return the last settled window of this length that ends on a full hour.
+# A CronJob names each Job after itself and the minute it was scheduled for, in minutes since 1970: eight digits from
+# 1989 to 2160.
+_SCHEDULED_JOB = re.compile(r".+-([1-9][0-9]{7})")
+_LATEST_FIRING = timedelta(days=7)
+_CLOCKS_DIFFER_BY = timedelta(hours=1)
 
-    Two firings within one hour judge the same window, so a late or repeated firing changes nothing.
+
+def scheduled_time(job_name: str, now: datetime) -> datetime | None:
+    """Return the time that the CronJob's firing was scheduled for, read from the name of the Kubernetes Job.
+
+    None for a Job that a person named: a name without eight final digits, or with digits that are no minute of the
+    last seven days.
     """
-    settled = now.astimezone(UTC) - settlement_lag
+    match = _SCHEDULED_JOB.fullmatch(job_name)
+    if match is None:
+        return None
+    scheduled = datetime.fromtimestamp(int(match[1]) * 60, UTC)
+    return scheduled if now - _LATEST_FIRING <= scheduled <= now + _CLOCKS_DIFFER_BY else None
+
+
+def scheduled_window(at: datetime, settlement_lag: timedelta, length: timedelta) -> Window:
+    """Return the window of this length that ends on the last full hour settled at this instant.
+
+    Two firings within one hour judge the same window; one that is later does so if `at` is what it was scheduled for.
+    """
+    settled = at.astimezone(UTC) - settlement_lag
     end = settled.replace(minute=0, second=0, microsecond=0)
     return Window(end - length, end)
