@@ -646,7 +646,7 @@ def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]
                         "Remove one of them",
                     )
         yield from seen.items()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingError(
             f"cannot read {str(path)!r}: {reason}", "Name a CSV file in UTF-8 that can be read"

@@ -84,6 +84,7 @@ def try_settings(
 @example(variable="RECONCILE_THREADS", text="9" * 30)
 @example(variable="RECONCILE_SOURCE_UTC_SINCE", text="0001-01-01T00:00:00+14:00")
 @example(variable="LAGO_API_EVENT_CODE", text="\udcff")
+@example(variable="RECONCILE_ALIAS_FILE", text="\ud800")
 def test_any_environment(variable: str, text: str) -> None:
     try_settings(ENVIRONMENT | {variable: text})
 
