@@ -200,6 +200,13 @@ def litellm_database(litellm_database_at: Callable[[str], str]) -> str:
     return litellm_database_at("1.109")
 
 
+@pytest.fixture(scope="module")
+def litellm_database_for_module(postgres_url: str, litellm_template: Callable[[str], str]) -> Iterator[str]:
+    """URL of a database with LiteLLM's schema of 1.109 that a module's tests share, dropped after them."""
+    with _fresh_database(postgres_url, litellm_template("1.109")) as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 def standin(postgres_url: str) -> Iterator[LagoStandIn]:
     """Run the Lago stand-in on a database of its own. Each test makes its own organization in it."""
