@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import click
 from jobs import __version__
 from jobs.errors import ReconcileError, StoppedError
 
-AGREEMENT, FAILED, DISCREPANCIES_REMAIN = 0, 1, 3
+AGREEMENT, FAILED, SETTING_WRONG, DISCREPANCIES_REMAIN = 0, 1, 2, 3
 
 _EXIT_CODES = """
 \b
@@ -309,6 +310,69 @@ def explain(request_id: str, start: str | None, end: str | None, config_file: Pa
     with _ledger(config_file) as ledger, console_progress() as progress:
         story = use_case(request, ledger, progress, request_id=request_id, now=now)
     show_story(story)
+
+
+@cli.command()
+@click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+def doctor(config_file: Path | None, as_json: bool) -> None:
+    """Check everything before the first run and after an incident, and say what to do; only reads.
+
+    Ends with 0 if nothing failed, 1 if something did, 2 if it is a setting.
+    """
+    from jobs.console import console_progress, show_diagnosis
+    from jobs.core.checks import Status
+    from jobs.doctor import doctor as use_case
+    from jobs.settings import doctor_settings, survey_settings
+
+    settings = doctor_settings(survey_settings(os.environ, config_file), datetime.now(UTC))
+    with console_progress() as progress:
+        diagnosis = use_case(settings, progress, now=lambda: datetime.now(UTC))
+    if as_json:
+        _print_json(diagnosis.document())
+    else:
+        show_diagnosis(diagnosis)
+    if diagnosis.settings_are_wrong:
+        sys.exit(SETTING_WRONG)
+    sys.exit(FAILED if diagnosis.count(Status.FAIL) else AGREEMENT)
+
+
+@cli.group()
+def config() -> None:
+    """Show the settings, or an example of a configuration file."""
+
+
+@config.command("show")
+@click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Configuration file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead.")
+def show_config(config_file: Path | None, as_json: bool) -> None:
+    """Print every setting with its value, secrets hidden, and where it comes from; ends with 2 if one is wrong."""
+    from jobs.configuration import show
+    from jobs.console import show_configuration
+    from jobs.settings import doctor_settings, survey_settings
+
+    settings = survey_settings(os.environ, config_file)
+    problems = doctor_settings(settings, datetime.now(UTC)).problems
+    configuration = show(settings, chain.from_iterable(problems.values()))
+    if as_json:
+        _print_json(configuration.document())
+    else:
+        show_configuration(configuration)
+    sys.exit(SETTING_WRONG if configuration.problems else AGREEMENT)
+
+
+@config.command("example")
+def example_config() -> None:
+    """Print a configuration file (TOML) with every setting, its default and its meaning."""
+    from jobs.configuration import example
+
+    click.echo(example(), nl=False)
+
+
+def _print_json(document: dict[str, object]) -> None:
+    import orjson
+
+    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
 
 
 def _ledger(config_file: Path | None) -> Any:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
@@ -17,11 +18,14 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from jobs.core.checks import CHECKS, Status
 from jobs.core.text import visible
 from jobs.reconcile import Progress, Run
 
 if TYPE_CHECKING:
     from jobs.backfill import Backfill
+    from jobs.configuration import Configuration
+    from jobs.core.checks import Diagnosis
     from jobs.core.ledger_values import EventRecord, RunDetail, RunRecord
     from jobs.demo import Demo
     from jobs.explain import Story
@@ -262,6 +266,52 @@ def show_story(story: Story, stream: TextIO = sys.stdout) -> None:
     console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
     for line in story.lines:
         console.print(Text(visible(line)))
+
+
+_STATUS_STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.SKIPPED: "dim"}
+
+
+def show_diagnosis(diagnosis: Diagnosis, stream: TextIO = sys.stdout) -> None:
+    """Print every check by its group: how it ended, what was found, and under it what to do."""
+    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    for group, findings in groupby(diagnosis.findings, key=lambda finding: finding.check.group):
+        console.print(Text(f"\n{group}", "bold"))
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(width=7)
+        table.add_column(width=max(len(check.id) for check in CHECKS), no_wrap=True)
+        table.add_column(ratio=1, overflow="fold")
+        for finding in findings:
+            status, found, remedy = finding.verdict
+            said = Text(visible(found))
+            if remedy:
+                said.append(f"\n→ {visible(remedy)}", "bold")
+            table.add_row(Text(status.value, _STATUS_STYLES[status]), finding.check.id, said)
+        console.print(table)
+    counts = ((status, diagnosis.count(status)) for status in Status)
+    console.print()
+    console.print(", ".join(f"{count} {_ENDED[status]}" for status, count in counts if count))
+
+
+_ENDED = {Status.PASS: "passed", Status.WARN: "warned", Status.FAIL: "failed", Status.SKIPPED: "skipped"}
+
+
+def show_configuration(configuration: Configuration, stream: TextIO = sys.stdout) -> None:
+    """Print every setting with its value and origin, and what is wrong."""
+    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("setting", "variable", "value", "origin"):
+        table.add_column(heading, no_wrap=heading in ("setting", "variable"), overflow="fold")
+    for setting in configuration.settings:
+        value = Text("" if setting.value is None else visible(setting.value))
+        if setting.problem:
+            value.append(f"\n→ {visible(setting.problem)}", "bold red")
+        origin = Text(visible(setting.origin), "" if setting.origin not in ("default", "not set") else "dim")
+        table.add_row(setting.name, setting.variable, value, origin)
+    console.print(table)
+    for problem in configuration.problems:
+        console.print(Text(f"wrong: {visible(problem)}", "bold red"))
+    for warning in configuration.warnings:
+        console.print(Text(f"warning: {visible(warning)}", "yellow"))
 
 
 _COUNTS = ("matched", "missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned")

@@ -11,12 +11,11 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs.adapters.litellm_database import Patience
@@ -32,8 +31,11 @@ from jobs.core.rules import Rules
 from jobs.core.spend_log_values import SourceClock
 from jobs.core.store_values import PostgresStore, Store, parse_organization_id
 from jobs.core.window import Window, scheduled_time, scheduled_window
+from jobs.doctor import DoctorSettings
 from jobs.errors import SettingError
 from jobs.reconcile import ReconcileSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +364,12 @@ SETTINGS = (
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
+_OUR_VARIABLES = "RECONCILE_"
 _MISSPELLED_CODE = "LAGO_EVENT_CODE"
+_RENAME_CODE = (
+    f"{_MISSPELLED_CODE} is taken for LAGO_API_EVENT_CODE here, but LiteLLM's callback does not know it "
+    "and sends nothing: rename it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,34 +377,53 @@ class Value:
     """A setting's value and where it came from."""
 
     value: Any
+    """What the text means; that of the default, if any, where the text cannot be used."""
     origin: str
+    """The option, variable, file or default that set it."""
+    text: str
+    """The text as it was given."""
+    problem: SettingError | None = None
+    """Why the text cannot be used."""
 
 
 class Settings:
     """Every setting's value and origin; a value that is needed but missing is asked for by name."""
 
-    def __init__(self, values: Mapping[str, Value], meter_tables: list[dict[str, Any]], notes: tuple[str, ...]) -> None:
-        """Take the values by setting name, the `[[meter_parts]]` tables, and notes for the log."""
-        self._values = values
+    def __init__(
+        self,
+        values: Mapping[str, Value],
+        meter_tables: list[dict[str, Any]],
+        misspelled: tuple[tuple[str, str], ...],
+        problems: tuple[SettingError, ...],
+    ) -> None:
+        """Take the values by setting name, the `[[meter_parts]]` tables, and what is wrong."""
+        self.values = values
         self._meter_tables = meter_tables
-        self.notes = notes
+        self.misspelled = misspelled
+        """Environment variables that are no settings, each with what to do about it."""
+        self.problems = problems
+        """Everything about the configuration file and single values that cannot be used."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what the log should say about variables that are no settings."""
+        return tuple(remedy for _, remedy in self.misspelled)
 
     def optional(self, name: str) -> Any:
         """Return a setting's value, or None where it has none."""
-        found = self._values.get(name)
+        found = self.values.get(name)
         return found.value if found else None
 
     def required(self, name: str) -> Any:
         """Return a setting's value; raise `SettingError` naming its variable where it has none."""
         found = self.optional(name)
         if found is None:
-            setting = _BY_NAME[name]
-            raise SettingError(f"{setting.variable} is not set", f"It is: {setting.help}")
+            raise _not_set(name)
         return found
 
     def origin(self, name: str) -> str:
         """Return where a setting's value came from."""
-        found = self._values.get(name)
+        found = self.values.get(name)
         return found.origin if found else "not set"
 
     def meter(self) -> tuple[MeterPart, ...]:
@@ -410,6 +436,11 @@ class Settings:
         return check_parts(preset(name, self.required("lago.event_code")))
 
 
+def _not_set(name: str) -> SettingError:
+    setting = _BY_NAME[name]
+    return SettingError(f"{setting.variable} is not set", f"It is: {setting.help}")
+
+
 def load_settings(
     environment: Mapping[str, str], config_file: Path | None = None, options: Mapping[str, str] | None = None
 ) -> Settings:
@@ -417,14 +448,22 @@ def load_settings(
 
     `options` holds the command line's texts by setting name.
     """
-    file_texts, meter_tables = _read_config(config_file) if config_file else ({}, [])
-    notes = []
+    settings = survey_settings(environment, config_file, options)
+    for problem in settings.problems:
+        raise problem
+    return settings
+
+
+def survey_settings(
+    environment: Mapping[str, str], config_file: Path | None = None, options: Mapping[str, str] | None = None
+) -> Settings:
+    """Read every setting, and keep what is wrong beside what can be used instead of raising it."""
+    problems: list[SettingError] = []
+    file_texts, meter_tables = _read_config(config_file, problems) if config_file else ({}, [])
+    misspelled = [*_misspelled(environment)]
     if not environment.get("LAGO_API_EVENT_CODE") and environment.get(_MISSPELLED_CODE):
         environment = {**environment, "LAGO_API_EVENT_CODE": environment[_MISSPELLED_CODE]}
-        notes.append(
-            f"{_MISSPELLED_CODE} is taken for LAGO_API_EVENT_CODE here, but LiteLLM's callback does not know it "
-            "and sends nothing: rename it"
-        )
+        misspelled.insert(0, (_MISSPELLED_CODE, _RENAME_CODE))
     values = {}
     for setting in SETTINGS:
         sources = (
@@ -438,16 +477,30 @@ def load_settings(
         )
         text, origin = next(((text, origin) for text, origin in sources if text is not None), (None, ""))
         if text is not None:
-            values[setting.name] = Value(_parse(setting, text, origin), origin)
-    return Settings(values, meter_tables, tuple(notes))
+            values[setting.name] = _value(setting, text, origin)
+    problems += [value.problem for value in values.values() if value.problem is not None]
+    return Settings(values, meter_tables, tuple(misspelled), tuple(problems))
+
+
+def _misspelled(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the variables that look like ours and are not, each with what to do about it."""
+    # Without what they share: it would make every two of them alike.
+    known = [setting.variable.removeprefix(_OUR_VARIABLES) for setting in SETTINGS]
+    for name in sorted(environment):
+        own = name.removeprefix(_OUR_VARIABLES)
+        if own != name and own not in known:
+            nearest = difflib.get_close_matches(own, known, n=1)
+            yield (
+                name,
+                f"{name} is no setting: {f'did you mean {_OUR_VARIABLES}{nearest[0]}?' if nearest else 'remove it'}",
+            )
 
 
 def termination_log(environment: Mapping[str, str], config_file: Path | None) -> Path | None:
     """Return where the verdict goes, even where other settings are wrong: just these are worth a word there."""
     text: str | None = environment.get("RECONCILE_TERMINATION_LOG")
     if not text and config_file is not None:
-        with suppress(SettingError):
-            text = _read_config(config_file)[0].get("termination_log")
+        text = _read_config(config_file, [])[0].get("termination_log")
     return Path(text) if text else None
 
 
@@ -465,7 +518,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         memory_limit=settings.required("memory_limit"),
         output=settings.required("output"),
         database=_database(settings),
-        clock=SourceClock(settings.required("source_time_zone"), settings.optional("source_utc_since")),
+        clock=_clock(settings),
         statement_timeout=settings.required("database.statement_timeout"),
         patience=Patience(attempts=settings.required("database.connect_attempts")),
         lago=_lago(settings),
@@ -490,6 +543,40 @@ def backfill_settings(settings: Settings, request: ReconcileSettings, *, apply: 
         slice_length=settings.required("slice_length"),
         apply=apply,
     )
+
+
+def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
+    """Return what the doctor looks at; what cannot be used is told there and not raised."""
+    problems: dict[str, tuple[SettingError, ...]] = {"settings-values": settings.problems}
+
+    def tried(check: str, make: Callable[[Settings], T], *needed: str) -> T | None:
+        missing = [name for name in needed if settings.optional(name) is None]
+        problems[check] = tuple(_not_set(name) for name in missing)
+        if missing:
+            return None
+        try:
+            return make(settings)
+        except SettingError as error:
+            problems[check] = (error,)
+            return None
+
+    return DoctorSettings(
+        database=tried("settings-database", _database),
+        lago=tried("settings-lago", _lago, "lago.api_base", "lago.api_key"),
+        rules=tried("settings-rules", _rules),
+        problems=problems,
+        misspelled=settings.misspelled,
+        database_host=settings.optional("database.host"),
+        clock=_clock(settings),
+        meter=settings.required("meter"),
+        window=_window(settings, None, None, now),
+        ledger_url=ledger_url(settings),
+        output=settings.required("output"),
+    )
+
+
+def _clock(settings: Settings) -> SourceClock:
+    return SourceClock(settings.required("source_time_zone"), settings.optional("source_utc_since"))
 
 
 def _rules(settings: Settings) -> Rules:
@@ -569,16 +656,22 @@ def _store(settings: Settings) -> Store | None:
     return PostgresStore(store_settings(settings.required("lago.store_url")), settings.optional("lago.organization_id"))
 
 
-def _parse(setting: Setting, text: str, origin: str) -> Any:
+def _value(setting: Setting, text: str, origin: str) -> Value:
     try:
-        if "\0" in text:
-            raise ValueError("it holds a NUL character")
-        if setting.parse is not _path:
-            text.encode()  # a lone surrogate, as the environment has for bytes that are no UTF-8, is a ValueError
-        return setting.parse(text)
+        return Value(_parse(setting, text), origin, text)
     except ValueError as error:
         shown = "its value" if setting.secret else repr(text)
-        raise SettingError(f"{shown} cannot be used for {setting.name} ({origin})", _sentence(error)) from error
+        problem = SettingError(f"{shown} cannot be used for {setting.name} ({origin})", _sentence(error))
+    instead = None if setting.default is None else setting.parse(setting.default)
+    return Value(instead, origin, text, problem)
+
+
+def _parse(setting: Setting, text: str) -> Any:
+    if "\0" in text:
+        raise ValueError("it holds a NUL character")
+    if setting.parse is not _path:
+        text.encode()  # a lone surrogate, as the environment has for bytes that are no UTF-8, is a ValueError
+    return setting.parse(text)
 
 
 def _sentence(error: ValueError) -> str:
@@ -586,41 +679,50 @@ def _sentence(error: ValueError) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _read_config(path: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
+def _read_config(path: Path, problems: list[SettingError]) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Return what the file sets and its meter tables, and add what is wrong with it to `problems`."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingError(
+        what, remedy = (
             f"cannot read the configuration file {str(path)!r}: {error.strerror}",
-            "Give --config a file that can be read",
-        ) from error
+            "Give --config one that can be",
+        )
+        problems.append(SettingError(what, remedy))
+        return {}, []
     except (ValueError, RecursionError) as error:
-        raise SettingError(
-            f"the configuration file {str(path)!r} is not valid TOML: {error}", "Correct it at that place"
-        ) from error
+        what = f"the configuration file {str(path)!r} is not valid TOML: {error}"
+        problems.append(SettingError(what, "Correct it at that place"))
+        return {}, []
     meter_tables = content.pop("meter_parts", [])
     if not isinstance(meter_tables, list) or not all(isinstance(table, dict) for table in meter_tables):
-        raise SettingError(f"{path}: meter_parts is no list of tables", "Head each part with [[meter_parts]]")
-    return dict(_flatten(content, path)), meter_tables
+        problems.append(
+            SettingError(f"{path}: meter_parts is no list of tables", "Head each part with [[meter_parts]]")
+        )
+        meter_tables = []
+    return dict(_flatten(content, path, problems)), meter_tables
 
 
-def _flatten(table: Mapping[str, Any], path: Path, prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(
+    table: Mapping[str, Any], path: Path, problems: list[SettingError], prefix: str = ""
+) -> Iterator[tuple[str, str]]:
     for key, value in table.items():
         name = prefix + key
         if isinstance(value, dict):
-            yield from _flatten(value, path, f"{name}.")
+            yield from _flatten(value, path, problems, f"{name}.")
         elif name not in _BY_NAME:
             nearest = difflib.get_close_matches(name, _BY_NAME, n=1)
-            raise SettingError(
-                f"{path} sets {name!r}, which is not a setting",
-                f"Did you mean {nearest[0]!r}?" if nearest else "Remove it",
+            remedy = (
+                f"Did you mean {nearest[0]!r}?" if nearest else "Remove it; `litellm-lago config example` has them all"
             )
+            problems.append(SettingError(f"{path} sets {name!r}, which is not a setting", remedy))
         elif isinstance(value, bool):
             yield name, str(value).lower()
         elif isinstance(value, str | int | float | datetime):
             yield name, value.isoformat() if isinstance(value, datetime) else str(value)
         else:
-            raise SettingError(f"{path}: {name} is of no usable type", "Write a text, a number, true, false or a time")
+            remedy = "Write a text, a number, true, false or a time"
+            problems.append(SettingError(f"{path}: {name} is of no usable type", remedy))
 
 
 def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ import pytest
 
 from jobs import cli
 from jobs.core import reports
+from jobs.core.checks import CHECKS
 from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
 from jobs.core.plan import Outcome
 from jobs.errors import LagoError, RefusedError, SettingError
@@ -110,7 +111,8 @@ def test_every_command_is_explained_with_options_it_has() -> None:
         assert name in known
         assert set(re.findall(r"--[a-z-]+", words + rest)) <= options_of(known[name]), name
         shown.add(name)
-    assert shown == set(known)
+    only_groups = {name for name, command in known.items() if getattr(command, "no_args_is_help", False)}
+    assert shown == set(known) - only_groups
 
 
 def test_every_option_is_explained_and_no_other() -> None:
@@ -136,6 +138,11 @@ def test_files_that_documents_point_to_exist() -> None:
     for document in CHECKOUT.glob("*.md"):
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} points to {target}"
+
+
+def test_the_doctors_checks_are_those_of_the_product_in_order() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", section("Doctor"), re.MULTILINE)
+    assert rows == [(check.id, check.asks) for check in CHECKS]
 
 
 def test_every_command_has_help() -> None:

@@ -30,6 +30,7 @@ _REFUSALS = {
     "this is no plan of the format": "test_what_is_no_plan_is_refused",
     "header lacks what every plan has": "test_a_header_with_a_right_hash_is_refused_or_read",
     "edited or cut short": "test_an_edited_or_cut_plan_is_refused",
+    "the plan's header lacks": "test_a_header_without_one_of_its_fields_is_refused",
     "holds the lock": "test_refusal_names_the_holder",
     "lost its lock": "test_lost_connection_is_noticed",
     "has schema version": "test_newer_ledger_is_refused",

@@ -33,6 +33,19 @@ def replace_file(path: Path, lines: Iterable[bytes]) -> None:
     aside.replace(path)
 
 
+def room_for_runs(output: Path) -> int:
+    """Return how many bytes are free where runs leave their folders; raise `SettingError` if it cannot be written."""
+    folder = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise SettingError(
+            f"cannot write to the output folder {str(output)!r}: {error.strerror}",
+            "Set RECONCILE_OUTPUT to one that can be",
+        ) from error
+
+
 class RunFolder:
     """A context manager: on success the folder appears under its name, on failure nothing is left."""
 

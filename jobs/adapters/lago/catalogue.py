@@ -47,22 +47,28 @@ def read_catalogue(client: LagoClient) -> Catalogue:
     It begins with `check_access`, so that a wrong base or key is told as such.
     """
     check_access(client)
+    organization = read_organization(client)
+    metrics, plans = read_prices(client)
+    return Catalogue(organization, metrics, plans, read_subscriptions(client))
+
+
+def read_prices(client: LagoClient) -> tuple[tuple[BillableMetric, ...], tuple[Plan, ...]]:
+    """Return all billable metrics and all plans with their charges, each in order of code."""
     pages = _Pages(client)
-    organization = _organization(client)
     metrics = pages.all("billable_metrics")
     metric_codes = {str(metric.lago_id): str(metric.code) for metric in metrics}
-    return Catalogue(
-        organization=organization,
-        metrics=tuple(sorted(_each(_metric, metrics), key=lambda metric: metric.code)),
-        plans=tuple(
-            sorted((pages.plan(plan, metric_codes) for plan in pages.all("plans")), key=lambda plan: plan.code)
-        ),
-        subscriptions=tuple(
-            sorted(
-                _each(_subscription, pages.all("subscriptions", {"status[]": _ALL_STATUSES})),
-                key=lambda subscription: (subscription.external_id, subscription.lago_id),
-            )
-        ),
+    plans = (pages.plan(plan, metric_codes) for plan in pages.all("plans"))
+    return (
+        tuple(sorted(_each(_metric, metrics), key=lambda metric: metric.code)),
+        tuple(sorted(plans, key=lambda plan: plan.code)),
+    )
+
+
+def read_subscriptions(client: LagoClient) -> tuple[Subscription, ...]:
+    """Return all rows of all subscriptions, in order of (external id, Lago id)."""
+    rows = _Pages(client).all("subscriptions", {"status[]": _ALL_STATUSES})
+    return tuple(
+        sorted(_each(_subscription, rows), key=lambda subscription: (subscription.external_id, subscription.lago_id))
     )
 
 
@@ -176,7 +182,8 @@ def _unreadable(path: str) -> Failure:
     return Failure(f"lago-python-client cannot read its answer to {path}", CHECK_BASE, may_have_acted=True)
 
 
-def _organization(client: LagoClient) -> Organization:
+def read_organization(client: LagoClient) -> Organization:
+    """Return whose key this is and where its events live, as far as Lago tells."""
     # A key may lack the permission, and an old server the resource; neither is worth a failed run.
     reply = client.request("GET", "organizations", accept=frozenset({403, 404}))
     told = reply.payload.get("organization")

@@ -23,6 +23,7 @@ _CHECK_SPEED = "Check that Lago is up and reachable from here, or raise the Lago
 _CHECK_PATH = "Check what stands between here and Lago (proxy, load balancer)"
 _CHECK_VERSION = "Update Lago if it is old; if it is not, report this line"
 _CHECK_LOG = "Look into Lago's own log, then run again"
+_CHECK_TLS = "Write http:// in LAGO_API_BASE if Lago speaks no TLS there, else check what answers at that port"
 _TRUST = "Give the authority that signed it as the Lago CA file, or correct LAGO_API_BASE"
 _SLOWER = "Lower the Lago request rate, or run when less else talks to Lago"
 _PERMIT = "Give the key this permission in Lago (Developers > API keys), or set another LAGO_API_KEY"
@@ -82,6 +83,9 @@ def of_transport(error: httpx.RequestError, timeout_seconds: float) -> Failure:
     if certificate:
         what = f"its TLS certificate is not trusted ({certificate})"
         return Failure(what, _TRUST, may_have_acted=False, lasting=True)
+    tls = _tls_problem(error)
+    if tls:
+        return Failure(f"TLS failed ({tls})", _CHECK_TLS, may_have_acted=False)
     never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     if isinstance(error, httpx.TimeoutException):
         what = f"no answer within {timeout_seconds:g} s ({kind})"
@@ -125,6 +129,16 @@ def _certificate_problem(error: BaseException | None) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message
         error = error.__cause__ or error.__context__
+    return ""
+
+
+def _tls_problem(error: httpx.RequestError) -> str:
+    """Return OpenSSL's reason why a connection could not be set up, or nothing."""
+    cause: BaseException | None = error if isinstance(error, httpx.ConnectError) else None
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return (cause.reason or type(cause).__name__).lower().replace("_", " ")
+        cause = cause.__cause__ or cause.__context__
     return ""
 
 

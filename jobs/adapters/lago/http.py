@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 from urllib.parse import urlsplit
@@ -50,6 +50,8 @@ class Reply:
     """HTTP status code."""
     payload: dict[str, Any]
     """The JSON object of the body, its numbers `JsonNumber`; empty for a 4xx whose body is none."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The answer's headers; their names in any case."""
 
 
 class RateLimiter:
@@ -244,7 +246,7 @@ def _reply(response: httpx.Response, path: str, accept: frozenset[int], key: str
     if response.is_success and payload is None:
         raise of_unusable_body(status, response.headers.get("content-type", ""))
     if response.is_success or status in accept:
-        return Reply(status, payload or {})
+        return Reply(status, payload or {}, response.headers)
     raise of_status(status, payload, path, asked_wait(status, response.headers))
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
@@ -86,6 +87,18 @@ def read_address(text: str) -> LedgerAddress:
 def connect(address: LedgerAddress, busy_timeout: timedelta) -> Engine:
     """Return an engine; no connection is made yet. Raise `LedgerError` if SQLite's folder cannot be made."""
     return _postgresql_engine(address.url) if address.path is None else _sqlite_engine(address, busy_timeout)
+
+
+def connect_read_only(address: LedgerAddress, path: Path, busy_timeout: timedelta) -> Engine:
+    """Return an engine that reads a SQLite file and changes nothing about it."""
+    uri = f"file:{quote(str(path))}?mode=ro"
+    return create_engine(
+        "sqlite://",
+        creator=partial(sqlite3.connect, uri, uri=True, timeout=busy_timeout.total_seconds()),
+        poolclass=NullPool,
+        hide_parameters=True,
+        execution_options={"schema_translate_map": {SCHEMA: None}},
+    )
 
 
 def connect_alone(address: LedgerAddress, application_name: str) -> Connection:

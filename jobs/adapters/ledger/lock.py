@@ -52,7 +52,7 @@ def hold_file_lock(ledger: Path, run_id: str, name: str, since: datetime) -> Ite
             exclusive = lock_name == name
             file = held.enter_context(_locked_file(_lock_path(ledger, lock_name), exclusive))
             if file is None:
-                raise _refused("; ".join(_file_holders(ledger)) or "its lock file names nobody")
+                raise _refused("; ".join(file_holders(ledger)) or "its lock file names nobody")
             files.append(file)
         own = files[-1]
         own.write_holder(
@@ -76,8 +76,7 @@ def hold_postgresql_lock(address: LedgerAddress, run_id: str, name: str) -> Iter
                 key = _key(lock_name)
                 try_lock = func.pg_try_advisory_lock if lock_name == name else func.pg_try_advisory_lock_shared
                 if not connection.execute(select(try_lock(key))).scalar_one():
-                    holders = connection.exec_driver_sql(query("ledger_lock_holders"), {"key": key}).scalars()
-                    raise _refused("; ".join(holders) or "which has just ended")
+                    raise _refused("; ".join(_holders(connection, key)) or "which has just ended")
         yield _PostgresqlLock(connection, _key(name))
 
 
@@ -166,7 +165,16 @@ def _try_lock(path: Path, descriptor: int, exclusive: bool) -> bool:
     return True
 
 
-def _file_holders(ledger: Path) -> Iterator[str]:
+def postgresql_holders(connection: Connection) -> tuple[str, ...]:
+    """Return who holds the ledger's locks; every run and every shard holds `all`, a shard in shared mode."""
+    return _holders(connection, _key(ALL))
+
+
+def _holders(connection: Connection, key: int) -> tuple[str, ...]:
+    return tuple(connection.exec_driver_sql(query("ledger_lock_holders"), {"key": key}).scalars())
+
+
+def file_holders(ledger: Path) -> Iterator[str]:
     """Yield who holds the ledger's locks. What a killed run left in a file that nobody holds is not told."""
     for path in sorted(ledger.parent.glob(f"{_glob_escaped(ledger.name)}.*.lock")):
         with _locked_file(path, exclusive=False) as file:

@@ -49,12 +49,12 @@ def bring_up_to_date(engine: Engine, address: LedgerAddress, at: datetime) -> No
     """
     with explained(address):
         with engine.connect() as connection:
-            version = _version(connection, address)
+            version = schema_version(connection, address)
         if version < LATEST:
             with writing(engine).begin() as connection:
                 _lock(connection)
                 # Another process may have migrated while this one waited for the lock.
-                version = _version(connection, address)
+                version = schema_version(connection, address)
                 for number in range(version + 1, LATEST + 1):
                     _MIGRATIONS[number - 1](connection)
                     connection.execute(insert(tables.schema_version).values(version=number, applied_at=at))
@@ -65,8 +65,8 @@ def bring_up_to_date(engine: Engine, address: LedgerAddress, at: datetime) -> No
         )
 
 
-def _version(connection: Connection, address: LedgerAddress) -> int:
-    """Return the schema's version, 0 for an empty database."""
+def schema_version(connection: Connection, address: LedgerAddress) -> int:
+    """Return the schema's version, 0 for an empty database; raise `LedgerError` for a database of something else."""
     schema = tables.SCHEMA if connection.dialect.name == "postgresql" else None
     found = inspect(connection).get_table_names(schema=schema)
     if not found:

@@ -140,10 +140,11 @@ def open_spend_logs(
             connection, settings, statement_timeout=statement_timeout, lock_timeout=lock_timeout
         ) as snapshot,
     ):
-        yield SpendLogs(snapshot, _probed(snapshot))
+        yield SpendLogs(snapshot, probed(snapshot))
 
 
-def _probed(snapshot: Snapshot) -> SpendLogsSchema:
+def probed(snapshot: Snapshot) -> SpendLogsSchema:
+    """Return what a snapshot holds and this role may read; raise `SourceError` where that is not enough."""
     others = [_LEGACY_TABLE, *(table.value for table in DailyTable)]
     found = _one_row(snapshot, "probe_spend_logs", {"other_tables": others})
     _require_table(found, snapshot.settings)
