@@ -236,10 +236,10 @@ def _explanation(
 def _by_code(rows: Iterable[Mapping[str, object]], column: str) -> dict[str, str]:
     sums: dict[str, Decimal] = {}
     for row in rows:
-        amount = Decimal(str(row[column]))
-        if amount:
-            sums[str(row["code"])] = sums.get(str(row["code"]), Decimal(0)) + amount
-    return {code: f"{amount:f}" for code, amount in sorted(sums.items())}
+        quantity = Decimal(str(row[column]))
+        if quantity:
+            sums[str(row["code"])] = sums.get(str(row["code"]), Decimal(0)) + quantity
+    return {code: f"{quantity:f}" for code, quantity in sorted(sums.items())}
 
 
 def _share(part: object, whole: object) -> Fraction:
