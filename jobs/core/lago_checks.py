@@ -17,11 +17,10 @@ from jobs.errors import SettingError
 _SKEW_WARNED = timedelta(seconds=5)
 _SKEW_FAILED = timedelta(seconds=60)
 _AGENT_SDK_CODES = frozenset(part.code for part in preset("agent-sdk", ""))
-# What events of each stock sender have.
+# What events of each stock sender have; those of lago-agent-sdk are known by their codes.
 _SHAPES = (
     ("callback", frozenset({"model", "prompt_tokens", "completion_tokens", "total_tokens"})),
     ("input-output", frozenset({"model", "type", "tokens"})),
-    ("agent-sdk", frozenset({"model", "value"})),
 )
 _WITHOUT_TOKENS = frozenset({"model", "response_cost"})
 
@@ -282,7 +281,7 @@ def _shape(event: SampledEvent) -> str | None:
     """Return the preset that this event is of, or None."""
     if event.code in _AGENT_SDK_CODES and "value" in event.properties:
         return "agent-sdk"
-    return next((name for name, properties in _SHAPES if name != "agent-sdk" and properties <= event.properties), None)
+    return next((name for name, properties in _SHAPES if properties <= event.properties), None)
 
 
 def _described(event: SampledEvent) -> str:

@@ -165,7 +165,7 @@ def judge_times(newest_end: datetime | None, stored: datetime | None, clock: Sou
     if newest_end is None or stored is None:
         return warned("there is no spend log to tell by", "Run again when LiteLLM has served calls")
     ago = now - newest_end
-    offset = _offset(stored, now)
+    offset, configured = _offset(stored, now), _configured_offset(clock, now)
     zones = [zone for zone in ("UTC", *_ZONES) if now.astimezone(ZoneInfo(zone)).utcoffset() == offset]
     proposal = (
         f"Set RECONCILE_SOURCE_TIME_ZONE to the zone of LiteLLM's containers (such as {', '.join(zones[:3])}); "
@@ -175,11 +175,11 @@ def judge_times(newest_end: datetime | None, stored: datetime | None, clock: Sou
         return failed(
             f"the newest spend log ends {_length(-ago)} in the future, read as {clock.zone}: its times are "
             f"{_signed(offset)} from UTC",
-            proposal if zones else "Correct the clock of LiteLLM's containers",
+            proposal if zones and offset != configured else "Correct the clock of LiteLLM's containers",
         )
     if ago < _FRESH:
         return passed(f"the newest spend log ended {_length(ago)} ago, read as {clock.zone}")
-    if zones and offset != _configured_offset(clock, now) and _just_ended(stored - offset, now):
+    if zones and offset != configured and _just_ended(stored - offset, now):
         return warned(
             f"the newest spend log ended {_length(ago)} ago, read as {clock.zone}; read at {_signed(offset)} it would "
             "have ended just now",
