@@ -126,11 +126,11 @@ def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
         )
     if len(run.causes) > _MOST_CAUSES:
         others = sum(cause.events for cause in run.causes[_MOST_CAUSES:])
-        console.print(Text(f"{'':12}{others:,} by other causes (run.json)"))
+        console.print(Text(f"{'':12}{others:,} by other causes (report.html)"))
     console.print(Text(f"Plan        {run.plan.events:,} events could be sent ({run.folder}/plan.jsonl)"))
     for exceeded in run.plan.exceeded:
         console.print(Text(f"  ! {visible(exceeded)}", "yellow"))
-    console.print(Text(f"Report      {run.folder}"))
+    console.print(Text(f"Report      {run.folder}/report.html"))
 
 
 def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
@@ -179,7 +179,8 @@ def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
     if not demo.bills_each_once:
         console.print(Text("The backfill did not bring Lago's bill to what was used.", "bold red"))
     console.print()
-    console.print(Text(f"Look at    {demo.month.folder}/discrepancies.csv  every discrepancy, one row each"))
+    console.print(Text(f"Look at    {demo.month.folder}/report.html        the page, in a browser"))
+    console.print(Text(f"           {demo.month.folder}/discrepancies.csv  every discrepancy, one row each"))
     console.print(Text(f"           {demo.month.folder}/summary.csv        the same per subscription and model"))
 
 

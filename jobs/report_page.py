@@ -372,13 +372,14 @@ def _cause_cards(causes: tuple[Explanation, ...]) -> list[CauseCard]:
 
 def _backfill(plan: PlanSummary) -> Backfilled:
     if not plan.events:
-        return Backfilled(["There is nothing that could be sent."], [], [], None)
+        return Backfilled("", ["There is nothing that could be sent."], [], [], None)
     totals: dict[str, Decimal] = {}
     for total in plan.totals:
         totals[total.code] = totals.get(total.code, Decimal(0)) + total.quantity
     amounts = ", ".join(f"{grouped(amount)} {code}" for code, amount in sorted(totals.items()))
     ordered = sorted(plan.totals, key=lambda total: (-total.quantity, total.subscription, total.code))
     return Backfilled(
+        "",
         [
             f"{PLAN_FILE} holds {counted(plan.events, 'event')} that may be sent: {amounts}.",
             "Nothing of it was sent to Lago yet.",
@@ -416,15 +417,15 @@ def applied_backfill(
 ) -> Backfilled:
     """Return what the page says once the plan was sent: events by outcome, how many Lago shows, what went wrong."""
     told = ", ".join(f"{grouped(count)} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing"
-    before = _backfill(plan)
+    headline = (
+        f"The plan was applied after the window was judged: {told}; {counted(verified, 'event')} verified in Lago."
+    )
     return Backfilled(
-        [
-            f"The plan was applied after the window was judged: {told}; {counted(verified, 'event')} verified in Lago.",
-            "The figures on this page are from before. outcomes.csv has what became of each event.",
-        ],
+        headline,
+        [headline, "The figures on this page are from before. outcomes.csv has what became of each event."],
         list(troubles),
         [],
-        before.table,
+        _backfill(plan).table,
     )
 
 
@@ -497,6 +498,8 @@ def _decision(
 def _decision_cell(name: str, value: Any) -> Cell:
     if name == "time":
         return Cell("" if value is None else f"{value:%Y-%m-%d %H:%M:%S}")
+    if name == "spend":
+        return Cell("") if value == "" else _number(value, usd(value))
     if name == "cause":
         return Cell("" if value is None else CAUSE_TEXTS[Cause(value)].title)
     if _DECISION_COLUMNS[name].is_number:

@@ -123,6 +123,8 @@ class TimeChart:
 class Backfilled:
     """What could be sent, or what became of it."""
 
+    headline: str
+    """What was sent since the figures were made, for the first screen; empty before an apply."""
     sentences: Sequence[str]
     """The plan, or its outcome, in sentences."""
     warnings: Sequence[str]

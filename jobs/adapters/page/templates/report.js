@@ -32,6 +32,7 @@ for (const box of document.querySelectorAll(".table")) {
 
   const texts = rows.map((row) => row.textContent.toLowerCase());
   const filter = box.querySelector("input");
+  box.querySelector(".tools").classList.toggle("short", rows.length < 8);
   filter.addEventListener("input", () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
