@@ -185,6 +185,36 @@ def test_faults_are_named_without_secrets(given: dict[str, str], message: str) -
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u%FF:p@h/d",
+        "postgresql://u:p%FF@h/d",
+        "postgresql://u:p@h%FF/d",
+        "postgresql://u:p@h/d%FF",
+        "postgresql://u:p@h/d?sslmode=%FF",
+        "postgresql://u:p@h/d?ssl%FFmode=1",
+    ],
+)
+def test_whichever_piece_cannot_be_decoded_the_setting_is_named(url: str) -> None:
+    """Of the URL of LiteLLM's database and of that of Lago's store."""
+    with pytest.raises(SettingError) as raised:
+        database_settings(url=url)
+    assert str(raised.value) == UNENCODED
+    with pytest.raises(
+        SettingError, match=r"^RECONCILE_LAGO_STORE_URL cannot be taken apart: .*\. Percent-encode them$"
+    ):
+        store_settings(url)
+
+
+def test_a_parameter_may_hold_what_begins_a_url() -> None:
+    """Only the first :// ends the scheme."""
+    assert database_settings(url="postgresql://u:p@h/d?options=a:%2F%2Fb&passfile=c://").parameters == (
+        ("options", "a://b"),
+        ("passfile", "c://"),
+    )
+
+
 def test_the_address_of_lagos_store_cannot_be_given_in_parts() -> None:
     """Its messages name its own variable, and do not offer LiteLLM's four."""
     settings = store_settings("postgresql://reader:hush@lago-db/lago")

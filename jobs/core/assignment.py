@@ -50,9 +50,6 @@ class _Slopes:
         self.grown = 0
         self.limit = limit
 
-    def __len__(self) -> int:
-        return len(self.near) + len(self.far)
-
     def grow(self, stretch_us: int) -> None:
         self.grown += stretch_us
         near, far, most = self.near, self.far, self.limit - self.grown

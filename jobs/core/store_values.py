@@ -43,7 +43,7 @@ def checked_organization_id(store: Store, organization: Organization) -> str:
     if organization.event_store not in ("unknown", named):
         raise SettingError(
             f"RECONCILE_EVENTS_FROM is {named}, but Lago keeps these events in {organization.event_store}",
-            f"Set RECONCILE_EVENTS_FROM to {organization.event_store} or api",
+            "Set RECONCILE_EVENTS_FROM to api",
         )
     given, told = store.organization_id, organization.lago_id
     if given is None and told is None:

@@ -1,0 +1,59 @@
+"""Lago's own store: whose events are read from it, and when it is not believed."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.core.database_settings import store_settings
+from jobs.core.lago_values import EventStore, Organization
+from jobs.core.store_values import PostgresStore, checked_organization_id, parse_organization_id
+from jobs.errors import SettingError
+
+ONE, OTHER = "0b3c1d5e-7f70-4b6a-9a5f-4d1f2f6a9c11", "1b3c1d5e-7f70-4b6a-9a5f-4d1f2f6a9c11"
+DATABASE = store_settings("postgresql://reader@lago-db/lago")
+
+
+def test_an_id_is_written_as_lago_writes_it() -> None:
+    assert parse_organization_id(f" {ONE.upper()}\n") == ONE
+    with pytest.raises(ValueError, match=r"^write the organization's id in Lago, a UUID$"):
+        parse_organization_id("acme")
+
+
+@pytest.mark.parametrize(("given", "told"), [(ONE, None), (None, ONE), (ONE, ONE)])
+@pytest.mark.parametrize("store", ["postgres", "unknown"])
+def test_the_organization_is_the_one_that_is_known(given: str | None, told: str | None, store: EventStore) -> None:
+    assert checked_organization_id(PostgresStore(DATABASE, given), Organization(told, None, store)) == ONE
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "store", "message"),
+    [
+        (
+            ONE,
+            ONE,
+            "clickhouse",
+            "RECONCILE_EVENTS_FROM is postgres, but Lago keeps these events in clickhouse. "
+            "Set RECONCILE_EVENTS_FROM to api",
+        ),
+        (
+            None,
+            None,
+            "postgres",
+            "RECONCILE_LAGO_ORGANIZATION_ID is not set, and Lago does not tell this API key its organization. "
+            "Set it to the organization's id in Lago",
+        ),
+        (
+            ONE,
+            OTHER,
+            "postgres",
+            f"RECONCILE_LAGO_ORGANIZATION_ID is {ONE}, but the API key belongs to organization {OTHER}. "
+            "Correct the one or the other",
+        ),
+    ],
+)
+def test_another_store_or_organization_is_refused(
+    given: str | None, told: str | None, store: EventStore, message: str
+) -> None:
+    with pytest.raises(SettingError) as raised:
+        checked_organization_id(PostgresStore(DATABASE, given), Organization(told, None, store))
+    assert str(raised.value) == message
