@@ -342,7 +342,7 @@ class _Slice:
                     listed = read_events(
                         client, codes=codes, window=window, property_names=names, progress=self.progress.count
                     )
-                    workspace.load("load_listed_events", listed)
+                    workspace.load("load_listed_events", listed, shard=0, shards=1)
                 unseen = sum(not row["verified"] for row in workspace.records("verify_sent_events"))
                 if not unseen or time.monotonic() + wait > deadline or self.hooks.stop.wait(wait):
                     break

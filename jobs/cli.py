@@ -58,6 +58,9 @@ _BACKFILL_OPTIONS: dict[str, tuple[str, str, str]] = {
     "most-share": ("most_share", "N", "Cap on the share of a subscription's usage, from 0 to 1."),
     "slice-length": ("slice_length", "DURATION", "Length of the slices of a long window."),
 }
+_SHARD_OPTIONS: dict[str, tuple[str, str, str]] = {
+    "shard": ("shard", "I/N", "Work on part I, from 0, of N parts of the subscriptions, for `merge` to judge."),
+}
 
 
 def _window_options(command: Command) -> Command:
@@ -113,7 +116,7 @@ def _leave_verdict(config_file: Path | None, line: str) -> None:
 
 @cli.command()
 @_window_options
-@_setting_options({**_OPTIONS, **_BACKFILL_OPTIONS})
+@_setting_options({**_OPTIONS, **_SHARD_OPTIONS, **_BACKFILL_OPTIONS})
 @click.option("--apply", is_flag=True, help="Send what the plan holds; without it nothing is written to Lago.")
 @_leaving_its_verdict
 def reconcile(start: str | None, end: str | None, config_file: Path | None, apply: bool, **options: str | None) -> None:
@@ -127,7 +130,9 @@ def reconcile(start: str | None, end: str | None, config_file: Path | None, appl
     from jobs import reconcile as use_case
     from jobs.backfill import Backfill
     from jobs.console import console_progress, show_run
+    from jobs.core.shard import WHOLE
     from jobs.settings import load_settings, reconcile_settings
+    from jobs.sharding import reconcile_shard
     from jobs.verdict import verdict_line
 
     now = datetime.now(UTC)
@@ -136,7 +141,40 @@ def reconcile(start: str | None, end: str | None, config_file: Path | None, appl
     with console_progress() as progress:
         for note in settings.notes:
             progress.note(note)
+        if request.shard != WHOLE:
+            folder = reconcile_shard(request, progress, now=now, run_id=new_run_id(now))
+            click.echo(f"Shard       {folder}")
+            sys.exit(AGREEMENT)
         run = use_case.reconcile(request, progress, now=now, run_id=new_run_id(now))
+    show_run(run)
+    code = DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT
+    _leave_verdict(config_file, verdict_line(code, [Backfill(run, None)]))
+    sys.exit(code)
+
+
+@cli.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Configuration file.")
+@_setting_options({**_OPTIONS, **_BACKFILL_OPTIONS})
+@_leaving_its_verdict
+def merge(folders: tuple[Path, ...], config_file: Path | None, **options: str | None) -> None:
+    """Judge what the shards in FOLDERS left, and write the report of the whole run.
+
+    Each folder is one that `reconcile --shard` made; the settings must be those of the shards.
+    """
+    from jobs.backfill import Backfill
+    from jobs.console import console_progress, show_run
+    from jobs.settings import load_settings, reconcile_settings
+    from jobs.sharding import merge as use_case
+    from jobs.verdict import verdict_line
+
+    now = datetime.now(UTC)
+    settings = load_settings(os.environ, config_file, _texts(options))
+    with console_progress() as progress:
+        for note in settings.notes:
+            progress.note(note)
+        request = reconcile_settings(settings, None, None, now)
+        run = use_case(request, folders, progress, run_id=new_run_id(now))
     show_run(run)
     code = DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT
     _leave_verdict(config_file, verdict_line(code, [Backfill(run, None)]))
@@ -396,7 +434,7 @@ def demo(output: str) -> None:
 
 
 def _texts(options: dict[str, str | None]) -> dict[str, str]:
-    known = {**_OPTIONS, **_BACKFILL_OPTIONS}
+    known = {**_OPTIONS, **_SHARD_OPTIONS, **_BACKFILL_OPTIONS}
     return {known[name.replace("_", "-")][0]: text for name, text in options.items() if text is not None}
 
 

@@ -12,6 +12,7 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago_postgres_store import read_stored_events
 from jobs.core.lago_values import Organization
 from jobs.core.layout import Layout
+from jobs.core.shard import Shard
 from jobs.core.store_values import Store, checked_organization_id
 from jobs.core.window import Window
 from jobs.postgres import Patience
@@ -36,6 +37,8 @@ class EventsAsked:
 
     window: Window
     """What is read."""
+    shard: Shard
+    """Whose events are needed; a store leaves the others out, through the API they come along."""
     settled_at: datetime
     """When everything that this run judges has settled: a source must hold what was written by then."""
     statement_timeout: timedelta
@@ -69,6 +72,7 @@ def read_recorded_events(
         codes=codes,
         window=asked.window,
         property_names=layout.property_names,
+        shard=asked.shard,
         complete_until=min(asked.settled_at, now - _STANDBY_MAY_LAG),
         statement_timeout=asked.statement_timeout,
         patience=asked.patience,

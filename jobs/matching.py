@@ -5,7 +5,7 @@ What each step means stands in the query's own file under `sql/`; the exact assi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
@@ -26,13 +26,10 @@ _READING_OR_MANAGING = """
 """
 NOT_INFERENCE = tuple(prefix + name for prefix in ("", "a") for name in _READING_OR_MANAGING.split())
 
-# The stages that pair by time, and the query that says what equal content is in each.
-STAGES = {
-    "topped_up": "candidates_topped_up",
-    "content": "candidates_by_content",
-    "elsewhere": "candidates_elsewhere",
-    "near": "candidates_near",
-}
+# The stages that pair by time, and the query that says what equal content is in each. The first two pair within one
+# subscription and cost the most; the others see what these leave over, of all subscriptions.
+STAGES_WITHIN = {"topped_up": "candidates_topped_up", "content": "candidates_by_content"}
+STAGES_BEYOND = {"elsewhere": "candidates_elsewhere", "near": "candidates_near"}
 
 
 def load_references(
@@ -83,22 +80,12 @@ def load_references(
     )
 
 
-def judge(
-    workspace: Workspace,
-    rules: Rules,
-    layout: Layout,
-    catalogue: Catalogue,
-    window: Window,
-    now: datetime,
-    *,
-    may_pin_end_users: bool = False,
-) -> None:
-    """Account for every spend log, meter it, match both sides in stages, and give each event of the window its kind.
+def match_within(workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue, window: Window) -> None:
+    """Account for every spend log, meter it, and pair what agrees within one subscription.
 
-    `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
+    Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart.
     """
     edges = {"start": naive(window.start), "end": naive(window.end)}
-    reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
     workspace.run(
         "account_spend_logs",
         charge_by=rules.charge_by.value,
@@ -117,8 +104,18 @@ def judge(
     workspace.run("add_top_ups")
     workspace.run("reduce_topped_up")
     workspace.run("pair_by_transaction_id", with_template=rules.id_template is not None)
+    _match(workspace, STAGES_WITHIN, rules, window)
+
+
+def judge_left_over(
+    workspace: Workspace, rules: Rules, window: Window, now: datetime, *, may_pin_end_users: bool
+) -> None:
+    """Match what is left over across subscriptions, and give each event of the window its kind.
+
+    `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
+    """
+    _match(workspace, STAGES_BEYOND, rules, window)
     read = rules.read_window(window)
-    workspace.match(STAGES, rules.tolerance, _microseconds(read.start), _microseconds(read.end))
     workspace.run(
         "guard_expected_events",
         charge_by=rules.charge_by.value,
@@ -128,13 +125,34 @@ def judge(
         read_start=naive(read.start),
         read_end=naive(read.end),
         settled_until=naive(now - rules.settlement_lag),
-        **reach,
+        early_us=rules.tolerance.early_us,
+        late_us=rules.tolerance.late_us,
     )
     workspace.run("judge_expected_events")
     workspace.run("judge_recorded_events")
     workspace.run("summarise")
     first_day, day_after = whole_days(window)
     workspace.run("compare_daily_totals", first_day=naive(first_day), day_after=naive(day_after))
+
+
+def judge(
+    workspace: Workspace,
+    rules: Rules,
+    layout: Layout,
+    catalogue: Catalogue,
+    window: Window,
+    now: datetime,
+    *,
+    may_pin_end_users: bool = False,
+) -> None:
+    """Match both sides in all stages, and give each event of the window its kind."""
+    match_within(workspace, rules, layout, catalogue, window)
+    judge_left_over(workspace, rules, window, now, may_pin_end_users=may_pin_end_users)
+
+
+def _match(workspace: Workspace, stages: Mapping[str, str], rules: Rules, window: Window) -> None:
+    read = rules.read_window(window)
+    workspace.match(stages, rules.tolerance, _microseconds(read.start), _microseconds(read.end))
 
 
 def whole_days(window: Window) -> tuple[datetime, datetime]:

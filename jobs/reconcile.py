@@ -28,12 +28,13 @@ from jobs.core.meters import BoundPart, bind
 from jobs.core.page import Page
 from jobs.core.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.rules import Rules
+from jobs.core.shard import WHOLE, Shard, spend_log_shard
 from jobs.core.spend_log_values import DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.store_values import Store
 from jobs.core.window import Window
 from jobs.errors import SettingError
 from jobs.event_source import EventsAsked, read_recorded_events
-from jobs.matching import judge, load_references, naive, whole_days
+from jobs.matching import judge_left_over, load_references, match_within, naive, whole_days
 from jobs.planning import PlanRequest, PlanSummary, write_plan
 from jobs.report_page import PAGE_FILE, Findings, make_page
 
@@ -79,6 +80,8 @@ class ReconcileSettings:
     """Ids that Lago has refused before because it keeps a deleted event of that id."""
     threads: int | None = None
     """Of the workspace; all cores where None."""
+    shard: Shard = WHOLE
+    """Which subscriptions this process works on."""
     scratch: Path | None = None
     """The folder for working files, where they shall not lie in the output folder."""
 
@@ -157,27 +160,41 @@ class Reading:
 
 def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str) -> Run:
     """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave nothing."""
-    name = f"{_compact(settings.window.start)}-{_compact(settings.window.end)}-{run_id}"
-    with RunFolder(settings.output, name, settings.scratch) as folder:
+    with RunFolder(settings.output, folder_name(settings.window, run_id), settings.scratch) as folder:
         for left in folder.removed:
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with judged_workspace(settings, folder.scratch, progress, now=now) as (workspace, reading):
-            progress.step("checking and reporting")
-            facts = _facts(workspace, settings, reading, now)
-            plan = write_plan(
-                workspace,
-                folder,
-                settings.rules,
-                reading.layout,
-                reading.bound,
-                reading.catalogue,
-                PlanRequest(settings.window, settings.caps, settings.only),
-            )
-            pinning = reading.schema.may_pin_end_users
-            causes = find_causes(workspace, settings.rules, settings.window, may_pin_end_users=pinning)
-            run = _conclude(workspace, settings, reading, facts, causes, plan, folder.path, run_id)
-            _report(folder, workspace, settings, reading, facts, run, now)
+            run = report_run(workspace, settings, reading, folder, progress, now=now, run_id=run_id)
         folder.discard_scratch()
+    return run
+
+
+def report_run(
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    reading: Reading,
+    folder: RunFolder,
+    progress: Progress,
+    *,
+    now: datetime,
+    run_id: str,
+) -> Run:
+    """Check what was judged, and write the run's files."""
+    progress.step("checking and reporting")
+    facts = _facts(workspace, settings, reading, now)
+    plan = write_plan(
+        workspace,
+        folder,
+        settings.rules,
+        reading.layout,
+        reading.bound,
+        reading.catalogue,
+        PlanRequest(settings.window, settings.caps, settings.only),
+    )
+    pinning = reading.schema.may_pin_end_users
+    causes = find_causes(workspace, settings.rules, settings.window, may_pin_end_users=pinning)
+    run = _conclude(workspace, settings, reading, facts, causes, plan, folder.path, run_id)
+    _report(folder, workspace, settings, reading, facts, run, now)
     return run
 
 
@@ -186,6 +203,22 @@ def judged_workspace(
     settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime
 ) -> Iterator[tuple[Workspace, Reading]]:
     """Read both sides into a workspace in this folder, judge the window, and yield both."""
+    if settings.shard != WHOLE:
+        raise SettingError(
+            "RECONCILE_SHARD is set, and a shard sees only a part of the subscriptions",
+            "Leave it out, or run `reconcile` without --apply in every shard and `merge` after them",
+        )
+    with matched_workspace(settings, folder, progress, now=now) as (workspace, reading):
+        pinning = reading.schema.may_pin_end_users
+        judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
+        yield workspace, reading
+
+
+@contextmanager
+def matched_workspace(
+    settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime
+) -> Iterator[tuple[Workspace, Reading]]:
+    """Read both sides, or the shard's part of them, match within each subscription, and yield workspace and reading."""
     _refuse_future(settings.window, now)
     with (
         LagoClient(settings.lago) as client,
@@ -202,10 +235,8 @@ def judged_workspace(
         _read_events(workspace, settings, layout, client, catalogue.organization, progress, now)
         progress.step("matching")
         load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
-        reading = Reading(catalogue, bound, layout, *found)
-        pinning = reading.schema.may_pin_end_users
-        judge(workspace, settings.rules, layout, catalogue, settings.window, now, may_pin_end_users=pinning)
-        yield workspace, reading
+        match_within(workspace, settings.rules, layout, catalogue, settings.window)
+        yield workspace, Reading(catalogue, bound, layout, *found)
 
 
 def _refuse_future(window: Window, now: datetime) -> None:
@@ -233,11 +264,14 @@ def _read_spend_logs(
                 clock=settings.clock,
                 longest_call=settings.rules.longest_call,
                 metadata_paths=[path.split(".") for path in layout.metadata_paths],
+                part=spend_log_shard(settings.shard, settings.rules),
             ),
         )
         table = _DAILY_TABLES.get(settings.rules.charge_by)
         first_day, day_after = whole_days(settings.window)
-        if table in spend_logs.schema.daily_tables and first_day < day_after:
+        # They are compared with all spend logs, so one shard reads them for all.
+        is_asked = settings.shard.index == 0 and first_day < day_after
+        if is_asked and table in spend_logs.schema.daily_tables:
             last_day = day_after - timedelta(days=1)
             workspace.load("load_daily_totals", spend_logs.read_daily(table, first_day.date(), last_day.date()))
         return (
@@ -258,12 +292,13 @@ def _read_events(
 ) -> None:
     asked = EventsAsked(
         window=settings.rules.read_window(settings.window),
+        shard=settings.shard,
         settled_at=settings.window.end + settings.rules.settlement_lag,
         statement_timeout=settings.statement_timeout,
         patience=settings.patience,
     )
     events = read_recorded_events(settings.store, client, organization, layout, asked, progress, now)
-    workspace.load("load_listed_events", events)
+    workspace.load("load_listed_events", events, shard=settings.shard.index, shards=settings.shard.count)
 
 
 def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, now: datetime) -> dict[str, Any]:
@@ -407,6 +442,11 @@ def _cause(explanation: Explanation) -> dict[str, Any]:
 def _with_totals(workspace: Workspace) -> Iterator[Any]:
     yield from workspace.frames("summary_rows")
     yield from workspace.frames("summary_totals")
+
+
+def folder_name(window: Window, run_id: str) -> str:
+    """Return the name of a run's folder."""
+    return f"{_compact(window.start)}-{_compact(window.end)}-{run_id}"
 
 
 def _compact(instant: datetime) -> str:

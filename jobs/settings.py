@@ -28,6 +28,7 @@ from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection, normalise_api_base
 from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.core.rules import Rules
+from jobs.core.shard import WHOLE, parse_shard
 from jobs.core.spend_log_values import SourceClock
 from jobs.core.store_values import PostgresStore, Store, parse_organization_id
 from jobs.core.window import Window, scheduled_time, scheduled_window
@@ -350,6 +351,13 @@ SETTINGS = (
         "Memory of the matching; more spills to disk.",
     ),
     Setting("threads", "RECONCILE_THREADS", _count, None, "Threads of the matching; all cores where not set."),
+    Setting(
+        "shard",
+        "RECONCILE_SHARD",
+        parse_shard,
+        None,
+        "`i/n`: this process works on part i, from 0, of n parts of the subscriptions.",
+    ),
     Setting("output", "RECONCILE_OUTPUT", _path, "runs", "Folder that each run leaves its own folder in."),
     Setting(
         "scratch", "RECONCILE_SCRATCH", _path, None, "Folder for a run's working files; within the output if not set."
@@ -524,6 +532,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         lago=_lago(settings),
         store=_store(settings),
         threads=settings.optional("threads"),
+        shard=settings.optional("shard") or WHOLE,
         scratch=settings.optional("scratch"),
     )
 

@@ -1,4 +1,5 @@
--- Takes one chunk of events, as the Lago reader spooled them, into the workspace. Runs on DuckDB.
+-- Takes one chunk of events, as they were spooled, into the workspace; of a shard, those of its subscriptions. Runs on
+-- DuckDB.
 INSERT INTO listed_event
 SELECT * REPLACE (from_json(properties, '["VARCHAR"]') AS properties)
 FROM read_csv(
@@ -10,3 +11,4 @@ FROM read_csv(
         'timestamp': 'VARCHAR', 'created_at': 'VARCHAR', 'properties': 'JSON'
     }
 )
+WHERE $shards = 1 OR shard_of(subscription, $shards) = $shard

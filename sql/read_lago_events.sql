@@ -3,7 +3,8 @@
 --
 -- Why `deleted_at IS NULL` and bare bounds on "timestamp": Lago's indexes on both are partial and by organization. A
 -- number of a jsonb has no exponent, so its text is what Lago's own sums read. The ids of rows and their times of arrival
--- tell copies apart in ClickHouse only; here every row is billed.
+-- tell copies apart in ClickHouse only; here every row is billed. The last condition is the subscriptions of one shard
+-- (jobs/core/shard.py), and nothing where one process reads all.
 SELECT
     CAST(NULL AS text) AS lago_id,
     events.transaction_id,
@@ -22,3 +23,16 @@ WHERE
     AND events.code = ANY(CAST(%(codes)s AS text []))
     AND events."timestamp" >= CAST(%(window_start)s AS timestamp)
     AND events."timestamp" < CAST(%(window_end)s AS timestamp)
+    AND (
+        CAST(%(shards)s AS bigint) = 1
+        OR mod(
+            CAST(
+                CAST(
+                    'x' || left(
+                        encode(sha256(convert_to(COALESCE(events.external_subscription_id, ''), 'UTF8')), 'hex'), 8
+                    ) AS bit(32)
+                ) AS bigint
+            ),
+            CAST(%(shards)s AS bigint)
+        ) = CAST(%(shard)s AS bigint)
+    )

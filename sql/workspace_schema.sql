@@ -125,6 +125,10 @@ CREATE MACRO transaction_id(subscription, code, part, request_id) AS
         sha256(concat(netstring(subscription), netstring(code), netstring(part), netstring(request_id)))
     );
 
+-- Which of several processes works on a subscription (jobs/core/shard.py).
+CREATE MACRO shard_of(subscription, shards) AS
+    CAST(concat('0x', left(sha256(coalesce(subscription, '')), 8)) AS BIGINT) % shards;
+
 -- The spend column is a double; its exact text may say NaN or Infinity, which is no money.
 CREATE MACRO spend_amount(text) AS
     CASE WHEN abs(TRY_CAST(text AS DECIMAL(38, 20))) < 1000000000000 THEN TRY_CAST(text AS DECIMAL(38, 20)) END;

@@ -194,7 +194,7 @@ def judged_workspace(
         listed = [
             _event_row(event, layout.property_names) for event in events if read.start <= _at(event.at_ms) < read.end
         ]
-        workspace.load("load_listed_events", [_csv(listed)])
+        workspace.load("load_listed_events", [_csv(listed)], shard=0, shards=1)
         load_references(workspace, rules, layout, knows)
         judge(workspace, rules, layout, knows, window, now, may_pin_end_users=may_pin_end_users)
         yield workspace

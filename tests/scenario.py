@@ -44,9 +44,10 @@ from psycopg import sql
 
 from jobs.adapters.lago_standin import LagoStandIn, Organization
 from jobs.errors import ReconcileError
-from jobs.reconcile import Run, reconcile
+from jobs.reconcile import ReconcileSettings, Run, reconcile
 from jobs.recording import load_recording
 from jobs.settings import load_settings, reconcile_settings
+from jobs.sharding import merge, reconcile_shard
 from jobs.simulation import SPEND_LOG_COLUMNS
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -130,12 +131,16 @@ class Scenario:
         self.send(organization)
         return organization
 
-    def left(self, database_url: str, organization: Organization, output: Path, **environment: str) -> dict[str, bytes]:
+    def left(
+        self, database_url: str, organization: Organization, output: Path, shards: int = 1, **environment: str
+    ) -> dict[str, bytes]:
         """Run the job on filled sides, and return what it leaves by the names of the expected files."""
         try:
+            if shards > 1:
+                return _left(self.sharded(database_url, organization, output, shards, **environment))
             return _left(self.run(database_url, organization, output, **environment))
         except ReconcileError as error:
-            assert not list(output.glob("*")), "a failed run leaves nothing"
+            assert not list(output.glob("*/*")), "a failed run leaves nothing"
             return {"error.txt": f"{type(error).__name__} (exit code {error.exit_code}): {error}\n".encode()}
 
     def differences(self, found: Mapping[str, bytes]) -> list[str]:
@@ -233,6 +238,21 @@ class Scenario:
 
     def run(self, database_url: str, organization: Organization, output: Path, **more: str) -> Run:
         """Run the job on filled sides; keywords are variables of its environment besides the scenario's."""
+        request = self.request(database_url, organization, output, **more)
+        return reconcile(request, SilentProgress(), now=self.now, run_id="scenario")
+
+    def sharded(self, database_url: str, organization: Organization, output: Path, shards: int, **more: str) -> Run:
+        """Run the job in shards on filled sides, and merge them."""
+        folders = []
+        for index in range(shards):
+            shard = {"RECONCILE_OUTPUT": str(output / "shards"), "RECONCILE_SHARD": f"{index}/{shards}", **more}
+            request = self.request(database_url, organization, output, **shard)
+            folders.append(reconcile_shard(request, SilentProgress(), now=self.now, run_id="scenario"))
+        request = self.request(database_url, organization, output / "merged", **more)
+        return merge(request, folders, SilentProgress(), run_id="scenario")
+
+    def request(self, database_url: str, organization: Organization, output: Path, **more: str) -> ReconcileSettings:
+        """Return what the job is asked; keywords are variables of its environment besides the scenario's."""
         config = self.folder / "config.toml"
         environment = {
             "DATABASE_URL": database_url,
@@ -246,8 +266,7 @@ class Scenario:
             **more,
         }
         settings = load_settings(environment, config if config.exists() else None)
-        request = reconcile_settings(settings, self.settings["from"], self.settings["to"], self.now)
-        return reconcile(request, SilentProgress(), now=self.now, run_id="scenario")
+        return reconcile_settings(settings, self.settings["from"], self.settings["to"], self.now)
 
 
 def all_scenarios() -> list[Scenario]:

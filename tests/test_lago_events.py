@@ -62,13 +62,10 @@ def loaded(chunks: Iterable[bytes], folder: Path) -> Rows:
     """Load the chunks with the query that the workspace uses, and return the rows."""
     spool = folder / "events.csv"
     with duckdb.connect() as connection:
-        connection.execute(
-            "CREATE TABLE listed_event (lago_id VARCHAR, transaction_id VARCHAR, subscription VARCHAR, code VARCHAR,"
-            " timestamp VARCHAR, created_at VARCHAR, properties VARCHAR[])"
-        )
+        connection.execute(query("workspace_schema"))
         for chunk in chunks:
             spool.write_bytes(chunk)
-            connection.execute(query("load_listed_events"), {"path": str(spool)})
+            connection.execute(query("load_listed_events"), {"path": str(spool), "shard": 0, "shards": 1})
         rows = connection.execute("FROM listed_event").fetchall()
     return [dict(zip(EVENT_COLUMNS, row, strict=True)) for row in rows]
 

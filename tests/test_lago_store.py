@@ -162,6 +162,8 @@ def test_the_query_reads_by_the_index_on_organization_and_time(
             "organization_id": organization.id,
             "codes": ["tokens"],
             "property_names": ["model"],
+            "shard": 0,
+            "shards": 1,
             "window_start": datetime(2026, 11, 1),  # noqa: DTZ001 - as the column has it
             "window_end": datetime(2026, 11, 1, 1),  # noqa: DTZ001
         }

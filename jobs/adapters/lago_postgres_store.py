@@ -12,6 +12,7 @@ import psycopg
 from psycopg.rows import TupleRow, dict_row
 
 from jobs.core.database_settings import DatabaseSettings
+from jobs.core.shard import WHOLE, Shard
 from jobs.core.window import Window
 from jobs.errors import SourceError
 from jobs.postgres import FailedAttempt, Patience, connect, copy_rows, explained, quoted, read_only_snapshot
@@ -32,6 +33,7 @@ def read_stored_events(  # noqa: PLR0913 - every limit is named
     codes: Sequence[str],
     window: Window,
     property_names: Sequence[str],
+    shard: Shard = WHOLE,
     complete_until: datetime,
     statement_timeout: timedelta,
     patience: Patience | None = None,
@@ -39,7 +41,7 @@ def read_stored_events(  # noqa: PLR0913 - every limit is named
     on_failed_attempt: Callable[[FailedAttempt], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[bytes]:
-    """Yield all events of these codes in the window as CSV in chunks of whole rows, as Lago's API would list them.
+    """Yield the shard's events of these codes in the window as CSV, whole rows a chunk, as Lago's API would list them.
 
     The columns are those of `jobs.adapters.lago.events.EVENT_COLUMNS`, of which the row's id and time of arrival are
     NULL; the order of rows is not defined. A standby is waited for, a minute at most, until it has replayed what was
@@ -50,6 +52,8 @@ def read_stored_events(  # noqa: PLR0913 - every limit is named
         "organization_id": organization_id,
         "codes": list(dict.fromkeys(codes)),
         "property_names": list(property_names),
+        "shard": shard.index,
+        "shards": shard.count,
         "window_start": window.start.replace(tzinfo=None),
         "window_end": window.end.replace(tzinfo=None),
     }

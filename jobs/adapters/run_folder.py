@@ -117,6 +117,10 @@ class RunFolder:
                 rows += len(frame)
         return rows
 
+    def keep(self, path: Path, name: str) -> None:
+        """Let a file that was made in the scratch folder stay under this name."""
+        shutil.move(path, self._aside / name)
+
     def write_lines(self, name: str, lines: Iterable[bytes]) -> None:
         """Write lines that end in their line breaks."""
         with (self._aside / name).open("wb") as file:

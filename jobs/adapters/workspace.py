@@ -6,6 +6,7 @@ Everything set-based happens here, from the files under `sql/`, within a memory 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,8 @@ from jobs.core.assignment import Tolerance, assign
 from jobs.errors import ReconcileError
 from jobs.queries import query
 
+WORKSPACE_FILE = "workspace.duckdb"
+"""The file that a workspace keeps in its folder."""
 _ROWS_AT_A_TIME = 50_000
 
 
@@ -34,7 +37,7 @@ class Workspace:
         }
         if threads:
             config["threads"] = threads
-        self._database = duckdb.connect(str(folder / "workspace.duckdb"), config=config)
+        self._database = duckdb.connect(str(folder / WORKSPACE_FILE), config=config)
         self._database.execute(query("workspace_schema"))
 
     def __enter__(self) -> Self:
@@ -77,13 +80,32 @@ class Workspace:
         while not (frame := result.fetch_df_chunk(vectors_per_chunk=25)).empty:
             yield frame
 
-    def load(self, name: str, chunks: Iterable[bytes]) -> None:
+    def load(self, name: str, chunks: Iterable[bytes], **parameters: object) -> None:
         """Load chunks of CSV by the query of this name, each chunk whole rows; the file is gone afterwards."""
         path = self._folder / f"{name}.csv"
         for chunk in chunks:
             path.write_bytes(chunk)
-            self.run(name, path=str(path))
+            self.run(name, path=str(path), **parameters)
         path.unlink(missing_ok=True)
+
+    @contextmanager
+    def attached(self, path: Path) -> Iterator[None]:
+        """Let queries read the workspace in this file as `shard`, and keep its rows' order where they insert them."""
+        self._execute(f"ATTACH {_literal(path)} AS shard (READ_ONLY)", f"the shard's workspace {path}")
+        self._execute("SET preserve_insertion_order = true", "the order of rows")
+        try:
+            yield
+        finally:
+            self._database.execute("SET preserve_insertion_order = false")
+            self._database.execute("DETACH shard")
+
+    def _execute(self, statement: str, what: str) -> None:
+        try:
+            self._database.execute(statement)
+        except duckdb.Error as error:
+            raise ReconcileError(
+                f"the workspace could not take {what}: {error}", "Run the shard again with this version of the job"
+            ) from error
 
     def insert(self, table: str, rows: Iterable[Sequence[object]]) -> None:
         """Append rows to one of the workspace's tables, in its column order."""
@@ -123,6 +145,10 @@ class Workspace:
             expected, recorded = sides[True], sides[False]
             for left, right in assign([time for _, time in expected], [time for _, time in recorded], tolerance):
                 yield expected[left][0], recorded[right][0], stage
+
+
+def _literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _batched(rows: Iterable[Sequence[object]]) -> Iterator[list[Sequence[object]]]:

@@ -22,6 +22,11 @@ class PostgresStore:
     organization_id: str | None = None
     """Whose events are read; None takes the organization that the API key belongs to."""
 
+    @property
+    def address(self) -> str:
+        """Return where it is, without what is secret."""
+        return f"{self.database.address}/{self.database.name}"
+
 
 Store: TypeAlias = PostgresStore
 

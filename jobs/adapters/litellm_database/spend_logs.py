@@ -14,6 +14,7 @@ import orjson
 from psycopg.rows import dict_row
 
 from jobs.core.database_settings import DatabaseSettings
+from jobs.core.shard import WHOLE, SpendLogShard
 from jobs.core.spend_log_values import PORTABLE_COLUMNS, DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.window import Window
 from jobs.errors import SettingError, SourceError
@@ -51,6 +52,7 @@ class SpendLogs:
         clock: SourceClock,
         longest_call: timedelta,
         metadata_paths: Sequence[Sequence[str]] = (),
+        part: SpendLogShard | None = None,
     ) -> Iterator[bytes]:
         """Yield the spend logs whose call ended in the window, as CSV in chunks of whole rows, in no order.
 
@@ -58,13 +60,14 @@ class SpendLogs:
         integers, the spend in USD as the shortest text of its double (NaN and Infinity included), and in
         `extras` a JSON array with the text found under each of `metadata_paths`, in their order (a nested
         value as JSON text; null where nothing is found). Every value is quoted; NULL is an empty field, and
-        absent or empty text is NULL but in request_id, call_type and model. Calls longer than `longest_call`
-        may be missing. Where the table is partitioned, a request id can occur twice. Raise `SourceError` if
-        the read is cancelled or breaks off.
+        absent or empty text is NULL but in request_id, call_type and model. Of a shard, only its spend logs are
+        read. Calls longer than `longest_call` may be missing. Where the table is partitioned, a request id can
+        occur twice. Raise `SourceError` if the read is cancelled or breaks off.
         """
         asked = _asked(window, clock, longest_call)
         paths = [list(path) for path in metadata_paths]
         asked["metadata_paths"] = orjson.dumps(paths).decode() if paths else None
+        asked |= _part(part)
         return copy_rows(self.snapshot, "read_spend_logs", asked)
 
     def read_daily(self, table: DailyTable, first_day: date, last_day: date) -> Iterator[bytes]:
@@ -223,6 +226,19 @@ def _asked(window: Window, clock: SourceClock, longest_call: timedelta) -> dict[
         "window_end": window.end,
         "longest_call": longest_call,
         **_clock(clock),
+    }
+
+
+def _part(part: SpendLogShard | None) -> dict[str, object]:
+    shard = WHOLE if part is None else part.shard
+    return {
+        "shard": shard.index,
+        "shards": shard.count,
+        "charge_by": None if part is None else part.charge_by.value,
+        "charge_by_path": None if part is None else list(part.charge_by_path),
+        "own_sources": None if part is None or part.own_sources is None else list(part.own_sources),
+        "other_sources": [] if part is None else list(part.other_sources),
+        "has_the_rest": shard.has(None),
     }
 
 

@@ -1,0 +1,155 @@
+"""Use case: one run over several processes. Each shard matches its own subscriptions; a merge judges what they leave.
+
+A shard reads the spend logs and events of its subscriptions and pairs what agrees within each of them, which is most of
+the work. Everything that looks across subscriptions waits for the merge, which takes the shards' rows as they are and
+goes on as an unsharded run would: same files, to the byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from jobs import __version__
+from jobs.adapters.lago.catalogue import read_catalogue
+from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.run_folder import RunFolder
+from jobs.adapters.workspace import WORKSPACE_FILE, Workspace
+from jobs.core.layout import Layout, lay_out
+from jobs.core.meters import BoundPart, bind
+from jobs.core.shard import WHOLE
+from jobs.core.shard_record import Agreement, ShardRecord, checked_shards, read_record
+from jobs.core.spend_log_values import SpendLogsBounds
+from jobs.errors import LawBrokenError, RefusedError
+from jobs.matching import judge_left_over, load_references
+from jobs.reconcile import Progress, Reading, ReconcileSettings, Run, folder_name, matched_workspace, report_run
+
+RECORD_FILE, ROWS_FILE = "shard.json", "shard.duckdb"
+
+
+def reconcile_shard(settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str) -> Path:
+    """Read and match the shard's subscriptions, and return the folder that a merge takes."""
+    name = f"{folder_name(settings.window, run_id)}-shard-{settings.shard.index}-of-{settings.shard.count}"
+    with RunFolder(settings.output, name, settings.scratch) as folder:
+        for left in folder.removed:
+            progress.note(f"removed {left}, which a run that was killed had left unfinished")
+        with matched_workspace(settings, folder.scratch, progress, now=now) as (workspace, reading):
+            progress.step("writing the shard")
+            workspace.run("drop_scratch")
+            record = ShardRecord(
+                shard=settings.shard,
+                agreement=_agreement(settings, reading.layout, reading.bound),
+                now=now,
+                schema=reading.schema,
+                bounds=reading.bounds,
+                legacy_rows=reading.legacy_rows,
+            )
+        folder.keep(folder.scratch / WORKSPACE_FILE, ROWS_FILE)
+        folder.write_json(RECORD_FILE, record.document())
+        folder.discard_scratch()
+    return folder.path
+
+
+def merge(settings: ReconcileSettings, folders: Sequence[Path], progress: Progress, *, run_id: str) -> Run:
+    """Judge what the shards in these folders left, and leave the run's folder as an unsharded run would.
+
+    The window is the shards'; the time by which spend logs have settled is that of the first shard that began. Raises
+    `RefusedError` unless the folders are all the shards of one run, made under the rules that are set now.
+    """
+    paths = {str(path): path for path in folders}
+    if len(paths) != len(folders):
+        raise RefusedError("a shard's folder is given twice", "Give each shard's folder once")
+    records = {name: _record(path) for name, path in paths.items()}
+    progress.step("reading Lago's catalogue")
+    with LagoClient(settings.lago) as client:
+        catalogue = read_catalogue(client)
+    bound = bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics})
+    layout = lay_out(bound, settings.rules.charge_by_path, settings.rules.id_template)
+    ordered = checked_shards(records, _agreement(settings, layout, bound))
+    first, now = records[ordered[0]], min(record.now for record in records.values())
+    settings = replace(settings, window=first.agreement.window, shard=WHOLE)
+    bounds, legacy_rows = _bounds(records), _legacy_rows(records)
+    reading = Reading(catalogue, bound, layout, first.schema, bounds, legacy_rows)
+    with RunFolder(settings.output, folder_name(settings.window, run_id), settings.scratch) as folder:
+        with Workspace(folder.scratch, memory_limit=settings.memory_limit, threads=settings.threads) as workspace:
+            for number, name in enumerate(ordered, start=1):
+                progress.step(f"taking shard {number} of {len(ordered)}")
+                _adopt(workspace, paths[name] / ROWS_FILE)
+            progress.step("matching what is left over")
+            load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
+            pinning = reading.schema.may_pin_end_users
+            judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
+            run = report_run(workspace, settings, reading, folder, progress, now=now, run_id=run_id)
+        folder.discard_scratch()
+    return run
+
+
+def _adopt(workspace: Workspace, path: Path) -> None:
+    with workspace.attached(path):
+        workspace.run("adopt_tables")
+        (offsets,) = workspace.rows("adopt_offsets")
+        spend_logs = {"spend_logs": offsets["spend_logs"]}
+        expected, recorded = {"expected": offsets["expected"]}, {"recorded": offsets["recorded"]}
+        workspace.run("adopt_spend_logs")
+        workspace.run("adopt_accounts", **spend_logs)
+        workspace.run("adopt_expected_events", **spend_logs, **expected)
+        workspace.run("adopt_recorded_events", **recorded)
+        workspace.run("adopt_pairs", **expected, **recorded)
+        workspace.run("adopt_open_chains", **expected)
+        workspace.run("adopt_daily_totals")
+        (checked,) = workspace.rows("adopted_as_they_were", **spend_logs)
+        if not checked["is_so"]:
+            raise LawBrokenError(f"the spend logs of {path} changed their order on the way")
+
+
+def _record(folder: Path) -> ShardRecord:
+    try:
+        document = json.loads((folder / RECORD_FILE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise RefusedError(
+            f"{folder} holds no readable {RECORD_FILE}", "Give the folders that `reconcile --shard` made"
+        ) from error
+    return read_record(document, str(folder))
+
+
+def _agreement(settings: ReconcileSettings, layout: Layout, bound: tuple[BoundPart, ...]) -> Agreement:
+    database, store = settings.database, settings.store
+    sources = (
+        *(database.address, database.name, database.schema, settings.clock, settings.lago.api_base),
+        None if store is None else (type(store).__name__, store.address, store.organization_id),
+    )
+    return Agreement(
+        code_version=__version__,
+        window=settings.window,
+        rules=settings.rules.fingerprint(),
+        meter=_digest((layout, bound)),
+        sources=_digest(sources),
+    )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+def _bounds(records: Mapping[str, ShardRecord]) -> SpendLogsBounds:
+    """Return the latest of what the shards saw: each asked the whole table, whose beginning retention moves."""
+
+    def among(name: str) -> list[datetime]:
+        found = (getattr(record.bounds, name) for record in records.values())
+        return [instant for instant in found if instant is not None]
+
+    return SpendLogsBounds(
+        oldest_start=max(among("oldest_start"), default=None),
+        oldest_end=max(among("oldest_end"), default=None),
+        newest_start=max(among("newest_start"), default=None),
+        newest_end=max(among("newest_end"), default=None),
+    )
+
+
+def _legacy_rows(records: Mapping[str, ShardRecord]) -> int | None:
+    counts = [record.legacy_rows for record in records.values()]
+    return None if None in counts else max(count for count in counts if count is not None)
