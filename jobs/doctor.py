@@ -19,7 +19,7 @@ from jobs.adapters.lago import inspection as lago
 from jobs.adapters.lago.catalogue import read_organization, read_prices, read_subscriptions
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.ledger import LedgerFacts, inspect_ledger
-from jobs.adapters.litellm_database import Inspection, open_inspection
+from jobs.adapters.litellm_database import Inspection, Patience, open_inspection
 from jobs.adapters.network import reach, resolve
 from jobs.adapters.run_folder import room_for_runs
 from jobs.core import lago_checks, source_checks
@@ -27,12 +27,17 @@ from jobs.core.checks import CHECKS, Diagnosis, Finding, Verdict, because, faile
 from jobs.core.database_settings import DatabaseSettings
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_checks import SampledEvent
-from jobs.core.lago_values import BillableMetric, LagoConnection, Plan
+from jobs.core.lago_values import BillableMetric, LagoConnection, Organization, Plan
+from jobs.core.layout import lay_out
+from jobs.core.meters import bind
 from jobs.core.rules import Rules
+from jobs.core.shard import WHOLE
 from jobs.core.source_checks import SpendLogSample
 from jobs.core.spend_log_values import SourceClock, SpendLogsBounds, SpendLogsSchema
+from jobs.core.store_values import Store
 from jobs.core.window import Window
 from jobs.errors import ReconcileError, SettingError
+from jobs.event_source import EventsAsked, read_recorded_events
 from jobs.matching import NOT_INFERENCE
 from jobs.reconcile import Progress
 
@@ -41,6 +46,8 @@ T = TypeVar("T")
 # A healthy neighbour answers within this; the doctor asks many questions and waits for none longer.
 _PATIENCE = timedelta(seconds=15)
 _ATTEMPTS = 2
+# A window before anything happened: asking for it shows that one may ask.
+_NOTHING = Window(datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
 # A run of a million spend logs and events needs about this much beside its report.
 _ROOM_BYTES = 2 * 1024**3
 
@@ -71,13 +78,17 @@ class DoctorSettings:
     """Where the ledger is."""
     output: Path
     """Where runs leave their folders."""
+    store: Store | None = None
+    """Lago's own store, where recorded events are read from it."""
+    scratch: Path | None = None
+    """Where runs keep their working files, if not in the output folder."""
 
 
 def doctor(settings: DoctorSettings, progress: Progress, *, now: Callable[[], datetime]) -> Diagnosis:
     """Make every check in order; one that cannot be asked because an earlier one failed is skipped."""
     verdicts: dict[str, Verdict] = {}
     with ExitStack() as stack:
-        examination = _Examination(settings, stack, now)
+        examination = _Examination(settings, stack, progress, now)
         for number, check in enumerate(CHECKS):
             if number == 0 or check.group != CHECKS[number - 1].group:
                 progress.step(f"checking: {check.group}")
@@ -88,8 +99,11 @@ def doctor(settings: DoctorSettings, progress: Progress, *, now: Callable[[], da
 class _Examination:
     """The questions, by the names of the checks; what one has learnt, later ones use."""
 
-    def __init__(self, settings: DoctorSettings, stack: ExitStack, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: DoctorSettings, stack: ExitStack, progress: Progress, now: Callable[[], datetime]
+    ) -> None:
         self._settings = settings
+        self._progress = progress
         self._stack = stack
         self._now = now
         self._database_skew: timedelta | None = None
@@ -242,6 +256,10 @@ class _Examination:
         return answer
 
     @cached_property
+    def _organization(self) -> Organization:
+        return read_organization(self._client)
+
+    @cached_property
     def _prices(self) -> tuple[tuple[BillableMetric, ...], tuple[Plan, ...]]:
         return read_prices(self._client)
 
@@ -264,11 +282,11 @@ class _Examination:
 
     def lago_permissions(self) -> Verdict:
         """Ask for one of everything that a run reads."""
-        return lago_checks.judge_permissions(lago.forbidden(self._client))
+        return lago_checks.judge_permissions(*lago.forbidden(self._client))
 
     def lago_server(self) -> Verdict:
         """Ask which event store it has."""
-        return lago_checks.judge_server(read_organization(self._client))
+        return lago_checks.judge_server(self._organization)
 
     def lago_rate(self) -> Verdict:
         """Look at the answer's rate limit headers."""
@@ -277,6 +295,27 @@ class _Examination:
     def metric(self) -> Verdict:
         """Bind the meter to the metrics."""
         return lago_checks.judge_metric(_given(self._settings.rules).parts, self._prices[0])
+
+    def lago_store(self) -> Verdict:
+        """Read an empty window the way a run reads events."""
+        store, rules = self._settings.store, _given(self._settings.rules)
+        if store is None:
+            return passed("recorded events are read through the API")
+        bound = bind(rules.parts, {metric.code: metric for metric in self._prices[0]})
+        layout = lay_out(bound, rules.charge_by_path, rules.id_template)
+        patience = Patience(attempts=1, connect_timeout=_PATIENCE)
+        asked = EventsAsked(
+            window=_NOTHING,
+            settled_at=_NOTHING.end,
+            statement_timeout=_PATIENCE,
+            patience=patience,
+            shard=WHOLE,
+        )
+        for _ in read_recorded_events(
+            store, self._client, self._organization, layout, asked, self._progress, self._now()
+        ):
+            pass
+        return passed("Lago's own store can be read, and is that of the key's organization")
 
     def charges(self) -> Verdict:
         """Look for charges of the meter's codes."""
@@ -336,8 +375,11 @@ class _Examination:
 
     def output_folder(self) -> Verdict:
         """Try to write, and look at the disk."""
-        free = room_for_runs(self._settings.output)
-        found = f"{self._settings.output} can be written, {free / 1024**3:,.1f} GiB are free"
+        output, scratch = self._settings.output, self._settings.scratch
+        free, found = room_for_runs(output), f"{output} can be written"
+        if scratch is not None:
+            free, found = room_for_runs(scratch), f"{found}, and so can {scratch}"
+        found += f"; {free / 1024**3:,.1f} GiB are free"
         if free < _ROOM_BYTES:
             return warned(
                 found,

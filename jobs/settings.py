@@ -559,19 +559,18 @@ def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
     problems: dict[str, tuple[SettingError, ...]] = {"settings-values": settings.problems}
 
     def tried(check: str, make: Callable[[Settings], T], *needed: str) -> T | None:
-        missing = [name for name in needed if settings.optional(name) is None]
-        problems[check] = tuple(_not_set(name) for name in missing)
-        if missing:
-            return None
+        missing = [_not_set(name) for name in needed if settings.optional(name) is None]
+        problems[check] = (*problems.get(check, ()), *missing)
         try:
-            return make(settings)
+            return None if missing else make(settings)
         except SettingError as error:
-            problems[check] = (error,)
+            problems[check] += (error,)
             return None
 
     return DoctorSettings(
         database=tried("settings-database", _database),
         lago=tried("settings-lago", _lago, "lago.api_base", "lago.api_key"),
+        store=tried("settings-lago", _store),
         rules=tried("settings-rules", _rules),
         problems=problems,
         misspelled=settings.misspelled,
@@ -581,6 +580,7 @@ def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
         window=_window(settings, None, None, now),
         ledger_url=ledger_url(settings),
         output=settings.required("output"),
+        scratch=settings.optional("scratch"),
     )
 
 

@@ -26,6 +26,7 @@ from jobs.settings import doctor_settings, survey_settings
 from .backfilling import CODE, Call, Notes, fill_litellm, new_organization
 from .scripted_server import Scripted, scripted_server
 from .test_cli import run
+from .test_security import tls_server
 
 if TYPE_CHECKING:
     from jobs.adapters.lago_standin import LagoStandIn, Organization
@@ -288,6 +289,17 @@ def _no_ledger(world: World) -> None:
     world.environment["RECONCILE_LEDGER_URL"] = f"sqlite:///{file}"
 
 
+def _untrusted(world: World) -> None:
+    world.environment["LAGO_API_BASE"], _ = world.open.enter_context(tls_server(world.folder))
+
+
+def _key_without_usage(world: World) -> None:
+    everything = ("event", "billable_metric", "plan", "subscription", "organization")
+    world.environment["LAGO_API_KEY"] = world.organization.add_key(
+        api_permissions={resource: ["read", "write"] for resource in everything}
+    )
+
+
 def _held_lock(world: World) -> None:
     world.environment["RECONCILE_LEDGER_URL"] = f"sqlite:///{world.folder / 'ledger.sqlite'}"
     ledger = world.open.enter_context(Ledger.open(world.environment["RECONCILE_LEDGER_URL"], now=_now))
@@ -417,6 +429,18 @@ FAULTS: dict[str, tuple[Setup, str, str, tuple[str, ...]]] = {
     "another API": (_other_api, "lago-answers", "fail", ("not Lago's API", "LAGO_API_BASE")),
     "key": (_setting(LAGO_API_KEY=_SECRET), "lago-key", "fail", ("401", "LAGO_API_KEY")),
     "permission": (_key_without_plans, "lago-permissions", "fail", ("plans", "403", "API keys")),
+    "usage": (_key_without_usage, "lago-permissions", "warn", ("current usage", "API keys")),
+    "store of something else": (
+        lambda world: world.environment.update(
+            RECONCILE_EVENTS_FROM="postgres",
+            RECONCILE_LAGO_STORE_URL=world.database_url,
+            RECONCILE_LAGO_ORGANIZATION_ID=world.organization.id,
+        ),
+        "lago-store",
+        "fail",
+        ("Lago's table events does not exist", "RECONCILE_LAGO_STORE_URL"),
+    ),
+    "certificate": (_untrusted, "lago-reach", "fail", ("its TLS certificate is not trusted", "CA file")),
     "old Lago": (
         lambda world: world.organization.configure(version="1.35.0"),
         "lago-server",
@@ -531,6 +555,13 @@ def test_every_schema_is_recognised_and_can_be_asked_everything(era: str, named:
     findings = {finding.check.id: finding.verdict for finding in world.diagnose().findings}
     assert named in findings["database-schema"].found
     assert [name for name, verdict in findings.items() if verdict.status in {Status.FAIL, Status.SKIPPED}] == []
+
+
+def test_lagos_own_store_is_tried(world: World, standin: LagoStandIn) -> None:
+    world.environment |= {"RECONCILE_EVENTS_FROM": "postgres", "RECONCILE_LAGO_STORE_URL": standin.database_url}
+    verdict = told(world, "lago-store")
+    assert verdict.status is Status.PASS, verdict
+    assert "Lago's own store can be read" in verdict.found
 
 
 def test_a_table_put_aside_that_may_not_be_read_is_told(world: World) -> None:

@@ -167,6 +167,7 @@ CHECKS = (
         "The billable metric exists and bills a property that the meter sends.",
         ("lago-permissions", "settings-rules"),
     ),
+    Check("lago-store", LAGO, "Lago's own store can be read, where recorded events are read from it.", ("metric",)),
     Check("charges", LAGO, "A plan charges for the metric, and not in advance.", ("metric",)),
     Check(
         "event-shape",

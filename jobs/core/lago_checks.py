@@ -58,14 +58,19 @@ def judge_key(status: int) -> Verdict:
     return passed("Lago knows the key")
 
 
-def judge_permissions(forbidden: Sequence[str]) -> Verdict:
+def judge_permissions(forbidden: Sequence[str], may_read_usage: bool) -> Verdict:
     """Judge whether the key may read what a run reads. Whether it may write is not asked: that would be writing."""
     if forbidden:
         return failed(
             f"the key may not read {', '.join(forbidden)} (403)",
             "Give the key this permission in Lago (Developers > API keys); to apply it must also write events",
         )
-    return passed("the key may read events, metrics, plans and subscriptions; writing events is not tried")
+    if not may_read_usage:
+        return warned(
+            "the key may not read current usage (403), by which an apply sees that Lago counts what was sent",
+            "Give the key this permission in Lago (Developers > API keys)",
+        )
+    return passed("the key may read events, metrics, plans, subscriptions and usage; writing events is not tried")
 
 
 def judge_server(organization: Organization) -> Verdict:

@@ -52,15 +52,17 @@ def ask(client: LagoClient) -> Answer:
     return Answer(reply.status, is_lago, f"HTTP {reply.status}", _clock(reply), _limit(reply.headers))
 
 
-def forbidden(client: LagoClient) -> tuple[str, ...]:
-    """Return the resources that a run has to read and that this key may not."""
+def forbidden(client: LagoClient) -> tuple[tuple[str, ...], bool]:
+    """Return the resources that a run has to read and that this key may not, and whether it may read current usage."""
     refused = []
     for resource in _READ:
         window = {"timestamp_from": _PAST, "timestamp_to": _PAST} if resource == "events" else {}
         params: dict[str, str | int] = {"per_page": 1, **window}
         if client.request("GET", resource, params=params, accept=frozenset({403})).status == 403:
             refused.append(resource)
-    return tuple(refused)
+    # Nobody's usage: Lago looks at the key's permission first, and for the customer then.
+    usage = client.request("GET", "customers/-/current_usage", accept=frozenset({403, 404, 405, 422}))
+    return tuple(refused), usage.status != 403
 
 
 def recent_events(client: LagoClient, codes: Sequence[str], now: datetime) -> tuple[SampledEvent, ...]:
