@@ -34,6 +34,11 @@ _REFUSALS = {
     "holds the lock": "test_refusal_names_the_holder",
     "lost its lock": "test_lost_connection_is_noticed",
     "has schema version": "test_newer_ledger_is_refused",
+    "is not what a shard leaves behind": "test_what_is_no_record_is_refused",
+    "{name} was made": "test_shards_that_do_not_belong_together_are_refused",
+    "shard {listed} is {what} there": "test_shards_that_do_not_belong_together_are_refused",
+    "a shard's folder is given twice": "test_misattribution_across_shards_is_found_and_folders_are_checked",
+    "holds no readable": "test_misattribution_across_shards_is_found_and_folders_are_checked",
 }
 
 
