@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = build/lock/bin/uv pip compile --no-cache --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
 
-.PHONY: help demo test lint policy bench fuzz audit mutate lock clean
+.PHONY: help demo test lint policy bench truth fuzz audit mutate lock clean
 
 help:
 	@echo "make demo    run the real job on real input, with an embedded PostgreSQL and a stand-in for Lago"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make policy  scan the Dockerfile and the manifests in k8s/ for what a cluster's policy would refuse"
 	@echo "make bench   measure how fast a plan is sent, beside lago-python-client and others; about five minutes"
+	@echo "make truth   play simulated worlds and tell what was found of each class of loss; SEEDS=1000"
 	@echo "make fuzz    run the fuzzers longer, with new examples; EXAMPLES=1000 each"
 	@echo "make audit   look the locked packages up in PyPI's list of known vulnerabilities"
 	@echo "make mutate  change jobs/core/ in every way mutmut knows and see that a test fails; docs/mutation.md"
@@ -45,6 +46,9 @@ build/policy.installed: locks/policy.txt
 
 bench: .venv/demo.installed
 	$(BIN)/python -m benchmarks.sending run
+
+truth: .venv/dev.installed
+	$(BIN)/python -m tests.truth $(or $(SEEDS),1000) --output benchmarks/truth.md
 
 fuzz: .venv/dev.installed
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -n 2 tests/test_fuzz_*.py $(ARGS)

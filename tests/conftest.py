@@ -8,26 +8,23 @@ program, or `none`; without it, a Chromium where there is one. The header says w
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 # Before anything imports LiteLLM: it fetches its price list from the network at import unless told otherwise.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
-import psycopg
 import pytest
 from hypothesis import Phase, settings
 from psycopg import sql
 
 from jobs.adapters.embedded_postgres import EmbeddedPostgres
-from jobs.adapters.litellm_schema import apply_migrations
 
 from .browser_choice import BrowserChoice, UnavailableBrowserError, choose_browser
+from .databases import build_era, create_database, on_server
 from .postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
 
 if TYPE_CHECKING:
@@ -35,17 +32,6 @@ if TYPE_CHECKING:
 
 # `make mutate` only asks whether a test fails, not for the smallest example, and machines differ in speed.
 settings.register_profile("mutate", phases=(Phase.explicit, Phase.generate), derandomize=True, deadline=None)
-
-_DATA = Path(__file__).parent / "data"
-
-# The last migration in the litellm-proxy-extras of that time (0.1.0, 0.1.21, 0.4.0, 0.4.80); the newest era has all.
-_LAST_MIGRATION = {
-    "1.60": "20250329084805_new_cron_job_table",
-    "1.70": "20250514142245_add_guardrails_table",
-    "1.80": "20251101131415_add_managed_vector_store_index_table",
-    "1.90": "20260721000000_add_sso_identity_assertion",
-    "1.109": None,
-}
 
 _CHOICE = pytest.StashKey[PostgresChoice]()
 _BROWSER = pytest.StashKey[BrowserChoice]()
@@ -111,31 +97,18 @@ def postgres_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathF
             yield server.get_connection_url(driver=None)
 
 
-def _on_server(server_url: str, statement: sql.Composed) -> None:
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(statement)
-
-
-def _create_database(server_url: str, template: str = "template0") -> str:
-    """Create a database and return its URL."""
-    name = f"test_{secrets.token_hex(6)}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    _on_server(server_url, create.format(sql.Identifier(name), sql.Identifier(template)))
-    return urlsplit(server_url)._replace(path=f"/{name}").geturl()
-
-
 def _name_of(database_url: str) -> str:
     return urlsplit(database_url).path.removeprefix("/")
 
 
 def _drop_database(server_url: str, database_url: str) -> None:
     drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
-    _on_server(server_url, drop.format(sql.Identifier(_name_of(database_url))))
+    on_server(server_url, drop.format(sql.Identifier(_name_of(database_url))))
 
 
 @contextmanager
 def _fresh_database(server_url: str, template: str = "template0") -> Iterator[str]:
-    database_url = _create_database(server_url, template)
+    database_url = create_database(server_url, template)
     try:
         yield database_url
     finally:
@@ -149,18 +122,6 @@ def database(postgres_url: str) -> Iterator[str]:
         yield url
 
 
-def _build_era(database_url: str, era: str) -> None:
-    """Give an empty database the schema that LiteLLM had in `era`."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        if era == "1.53":
-            connection.execute((_DATA / "spend_logs_1_53.sql").read_bytes())
-            return
-        version, _, partitioned = era.partition("-")
-        apply_migrations(connection, until=_LAST_MIGRATION[version])
-        if partitioned:
-            connection.execute((_DATA / "partition_spend_logs.sql").read_bytes())
-
-
 @pytest.fixture(scope="session")
 def litellm_template(postgres_url: str) -> Iterator[Callable[[str], str]]:
     """Give the name of a template database with LiteLLM's schema of an era, built when first asked for."""
@@ -168,8 +129,8 @@ def litellm_template(postgres_url: str) -> Iterator[Callable[[str], str]]:
 
     def template(era: str) -> str:
         if era not in templates:
-            templates[era] = _create_database(postgres_url)
-            _build_era(templates[era], era)
+            templates[era] = create_database(postgres_url)
+            build_era(templates[era], era)
         return _name_of(templates[era])
 
     yield template
@@ -186,7 +147,7 @@ def litellm_database_at(postgres_url: str, litellm_template: Callable[[str], str
     urls: list[str] = []
 
     def database_at(era: str) -> str:
-        urls.append(_create_database(postgres_url, litellm_template(era)))
+        urls.append(create_database(postgres_url, litellm_template(era)))
         return urls[-1]
 
     yield database_at

@@ -34,6 +34,9 @@ class Workspace:
             "memory_limit": memory_limit,
             "temp_directory": str(folder / "spill"),
             "preserve_insertion_order": False,
+            # The file is gone when the run is: nothing in it has to survive a crash of the machine.
+            "fsync_mode": "NONE",
+            "checkpoint_on_detach": "DISABLED",
         }
         if threads:
             config["threads"] = threads

@@ -124,7 +124,7 @@ class LagoClient:
             limits=httpx.Limits(
                 max_connections=connection.concurrency, max_keepalive_connections=connection.concurrency
             ),
-            verify=_trusted(connection.ca_file),
+            verify=_trusted(connection),
         )
 
     def __enter__(self) -> Self:
@@ -274,14 +274,18 @@ def asked_wait(status: int, headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _trusted(ca_file: str | None) -> ssl.SSLContext | bool:
-    if ca_file is None:
-        return True
+def _trusted(connection: LagoConnection) -> ssl.SSLContext:
+    if connection.api_base.startswith("http://"):
+        # Reading the public certificates takes longer than many a request. This context trusts nobody.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = httpx.create_ssl_context()
+    if connection.ca_file is None:
+        return context
     try:
-        context.load_verify_locations(cafile=ca_file)
+        context.load_verify_locations(cafile=connection.ca_file)
     except OSError as error:
         raise SettingError(
-            f"the Lago CA file {ca_file} cannot be read as PEM certificates", "Check its path and its content"
+            f"the Lago CA file {connection.ca_file} cannot be read as PEM certificates",
+            "Check its path and its content",
         ) from error
     return context

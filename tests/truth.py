@@ -1,0 +1,136 @@
+"""Plays many simulated worlds and tells what the job found of each class of loss: `make truth SEEDS=1000`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+
+from jobs.adapters.embedded_postgres import EmbeddedPostgres
+from jobs.adapters.lago_standin import LagoStandIn
+
+from .databases import build_era, create_database
+from .truth_drive import Drive, impatient
+from .truth_judge import Verdict, judge_world
+from .truth_world import ERAS, LOST, Fate, draw
+
+_ABOUT = """
+Each world is some days of a gateway: LiteLLM of one era, one of Lago's event stores, a time zone, subscriptions that
+start, end or are upgraded, and calls with the fates below. The real job runs over it once a day, is killed in between,
+meets failures of Lago, and is run by hand. `decidable`: no left-over event could be the call's, its time has one
+reading, and a run that ended well saw it while its billing period was open. What is not decidable has to be reported
+and not sent.
+""".strip().splitlines()
+
+
+@dataclass
+class Stage:
+    """Where worlds are played: a LiteLLM database per era, and one stand-in for Lago."""
+
+    databases: dict[str, str]
+    standin: LagoStandIn
+    _connections: dict[str, psycopg.Connection] = field(default_factory=dict)
+
+    def play(self, seed: int, folder: Path) -> Verdict:
+        """Let one world go by, and judge it."""
+        world = draw(seed)
+        if world.era not in self._connections:
+            self._connections[world.era] = psycopg.connect(self.databases[world.era], autocommit=True)
+        drive = Drive(world, self.databases[world.era], self._connections[world.era], self.standin)
+        drive.through(folder)
+        return judge_world(drive, folder)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self._connections.values():
+            connection.close()
+
+
+@contextmanager
+def stage(server_url: str, eras: tuple[str, ...] = ERAS) -> Iterator[Stage]:
+    """Make the databases on this server and run the stand-in."""
+    with ExitStack() as stack:
+        databases = {}
+        for era in eras:
+            databases[era] = create_database(server_url)
+            build_era(databases[era], era)
+        standin = stack.enter_context(LagoStandIn.start(create_database(server_url)))
+        made = Stage(databases, standin)
+        stack.callback(made.close)
+        yield made
+
+
+def table(verdicts: list[Verdict], command: str, seconds: float) -> str:
+    """Return what was found, as Markdown."""
+    total = {name: Counter[Fate]() for name in ("calls", "sent", "due", "due_sent")}
+    for verdict in verdicts:
+        for name, counter in total.items():
+            counter.update(getattr(verdict, name))
+    calls, sent, due, due_sent = (total[name] for name in ("calls", "sent", "due", "due_sent"))
+    problems = sum(len(verdict.problems) for verdict in verdicts)
+    wrong = sum(count for fate, count in sent.items() if fate not in LOST)
+    lines = [
+        "# Truth test",
+        "",
+        f"`{command}`: {len(verdicts):,} simulated worlds, {sum(calls.values()):,} calls, {seconds:,.0f} seconds.",
+        "",
+        *_ABOUT,
+        "",
+        "| fate | calls | sent | decidable | of these sent | recall |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for fate in Fate:
+        recall = f"{due_sent[fate] / due[fate]:.2%}" if due[fate] else ""
+        cells = (
+            (calls[fate], sent[fate], due[fate], due_sent[fate]) if fate in LOST else (calls[fate], sent[fate], "", "")
+        )
+        lines.append(
+            f"| {fate} | " + " | ".join(f"{cell:,}" if cell != "" else "" for cell in cells) + f" | {recall} |"
+        )
+    lines += [
+        "",
+        f"Precision of `missing`: {sum(sent[fate] for fate in LOST) / max(1, sum(sent.values())):.2%} "
+        f"({wrong:,} of {sum(sent.values()):,} sent events belong to no lost call). "
+        f"Top-ups of events without tokens: {sum(verdict.topped_up for verdict in verdicts):,}.",
+        "Broken laws (billed twice, invented, at another time, decidable and not sent, neither sent nor reported): "
+        f"{problems:,}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Play the worlds of seeds 1 to SEEDS."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", type=int)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--output", type=Path)
+    asked = parser.parse_args()
+    began, verdicts = time.monotonic(), []
+    with TemporaryDirectory() as scratch, EmbeddedPostgres.start(Path(scratch)) as server:
+        impatient(scratch)
+        with stage(server.url) as scene:
+            for seed in range(asked.first, asked.first + asked.seeds):
+                with TemporaryDirectory(dir=scratch) as folder:
+                    verdict = scene.play(seed, Path(folder))
+                verdicts.append(verdict)
+                for problem in verdict.problems:
+                    sys.stderr.write(f"seed {seed}: {problem}\n")
+                    sys.stderr.flush()
+    text = table(verdicts, f"make truth SEEDS={asked.seeds}", time.monotonic() - began)
+    sys.stdout.write(text)
+    if asked.output:
+        asked.output.write_text(text, encoding="utf-8")
+    sys.exit(any(verdict.problems for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    main()
