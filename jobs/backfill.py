@@ -119,6 +119,8 @@ class Hooks:
     """Set when the run shall end after what is under way."""
     step: Callable[[str], None] = lambda name: None
     """Called at each numbered point between two effects."""
+    monotonic: Callable[[], float] = time.monotonic
+    """The clock that measures how long was waited, in seconds; it never jumps, as `now` may."""
 
 
 def slices(window: Window, length: timedelta) -> Iterator[Window]:
@@ -328,7 +330,7 @@ class _Slice:
         """List the hours that the plan's events lie in until Lago shows each as planned, or patience ends."""
         hours, names = _hours_and_names(path)
         names = tuple(name for name in names if name not in computed.values())
-        deadline, wait = time.monotonic() + self.settings.verify_within.total_seconds(), _FIRST_WAIT
+        deadline, wait = self.hooks.monotonic() + self.settings.verify_within.total_seconds(), _FIRST_WAIT
         settings = self.settings.reconcile
         with (
             tempfile.TemporaryDirectory(prefix="litellm-lago-verify-", dir=settings.scratch) as folder,
@@ -344,7 +346,7 @@ class _Slice:
                     )
                     workspace.load("load_listed_events", listed, shard=0, shards=1)
                 unseen = sum(not row["verified"] for row in workspace.records("verify_sent_events"))
-                if not unseen or time.monotonic() + wait > deadline or self.hooks.stop.wait(wait):
+                if not unseen or self.hooks.monotonic() + wait > deadline or self.hooks.stop.wait(wait):
                     break
                 wait = min(2 * wait, _LONGEST_WAIT)
             seen = 0
@@ -370,12 +372,12 @@ class _Slice:
         """Wait until current usage has moved by what was sent, where Lago tells it and the metric adds up."""
         adds_up = {metric.code for metric in catalogue.metrics if metric.aggregation_type in {"sum_agg", "count_agg"}}
         due = {key: before[key] + amount for key, amount in quantity.items() if key in before and key[1] in adds_up}
-        deadline, wait = time.monotonic() + self.settings.verify_within.total_seconds(), _FIRST_WAIT
+        deadline, wait = self.hooks.monotonic() + self.settings.verify_within.total_seconds(), _FIRST_WAIT
         after = before
         while due:
             after = read_current_usage(client, pairs, codes)
             late = {key: amount for key, amount in due.items() if after.get(key, Decimal(0)) < amount}
-            if not late or time.monotonic() + wait > deadline or self.hooks.stop.wait(wait):
+            if not late or self.hooks.monotonic() + wait > deadline or self.hooks.stop.wait(wait):
                 due = late
                 break
             wait = min(2 * wait, _LONGEST_WAIT)

@@ -21,6 +21,7 @@ import pytest  # noqa: F401 - what a child's main module imports, so that it nee
 from sqlalchemy import Engine, event
 
 from jobs.adapters.lago import sending
+from jobs.adapters.ledger import ledger
 from jobs.backfill import BackfillSettings
 from jobs.errors import ReconcileError
 
@@ -105,6 +106,9 @@ def _work(
     # Only time is changed here: how long to wait after a failed request, and no public certificates to read for each of
     # a dozen clients that speak plain HTTP to this machine.
     sending._FIRST_BACK_OFF_SECONDS = 0.01
+    # And how many intents one transaction holds, so that a kill falls between two of them.
+    ledger._ROWS_PER_TRANSACTION = 40
+    os.environ.pop("SSL_CERT_FILE", None)
     try:
         os.environ["SSL_CERT_DIR"] = os.fspath(settings.reconcile.output)
         results = run(settings, run_id, step=points.step)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from jobs.adapters.ledger import Ledger
 
 from .backfilling import NOW, Store, assert_billed_once, fill_litellm, new_organization, settings_for, some_calls
 from .crash_runner import Ended, run_apart
+from .databases import create_database
 
 if TYPE_CHECKING:
     from jobs.adapters.lago_standin import LagoStandIn
@@ -87,3 +90,33 @@ def test_a_kill_at_any_point_loses_nothing_and_sends_nothing_twice(
         )
     # A thread may need a request less on the way to the same end, and the last points then are not reached.
     assert kills >= len(points) - begin - 1
+
+
+def test_a_kill_at_any_write_of_a_ledger_on_postgresql(
+    postgres_url: str, litellm_database: str, standin: LagoStandIn, tmp_path: Path
+) -> None:
+    """The lock is a session's there, and dies with it; every second write is enough, since SQLite has them all."""
+    fill_litellm(litellm_database, CALLS)
+
+    def play(name: str, kill_at: int | None) -> Ended:
+        organization = new_organization(standin, CALLS)
+        folder = tmp_path / name
+        folder.mkdir()
+        settings = settings_for(litellm_database, organization, folder)
+        settings = replace(settings, ledger_url=create_database(postgres_url))
+        first = run_apart(settings, "first", kill_at=kill_at, only=("ledger: commit",))
+        if kill_at is not None:
+            # The server may take a moment to notice that the killed session is gone, and with it its lock.
+            for _ in range(50):
+                again = run_apart(settings, f"again-{time.monotonic_ns()}")
+                if "holds the lock" not in again.error:
+                    break
+                time.sleep(0.1)
+            assert (again.error, again.complete) == ("", True), f"killed at write {kill_at}: {first}"
+        assert_billed_once(organization, CALLS)
+        return first
+
+    undisturbed = play("undisturbed", None)
+    assert (undisturbed.error, undisturbed.complete, undisturbed.sent) == ("", True, LOST)
+    kills = sum(play(str(number), number).killed for number in range(1, len(undisturbed.points) + 1, 2))
+    assert kills >= len(undisturbed.points) // 2
