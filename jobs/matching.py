@@ -58,6 +58,7 @@ def load_references(
         lambda model, provider: (model, provider, names.key(event_model(model or "", provider))),
     )
     workspace.insert("attribution", rules.mapping or ())
+    workspace.insert("allowed", rules.allowed or ())
     workspace.insert("next_step", NEXT_STEPS)
     workspace.insert("not_inference", ((name,) for name in NOT_INFERENCE))
     workspace.insert(
@@ -121,6 +122,7 @@ def judge_left_over(
         charge_by=rules.charge_by.value,
         send_closed_periods=rules.send_closed_periods,
         allow_pay_in_advance=rules.allow_pay_in_advance,
+        has_allowed_file=rules.allowed is not None,
         may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID,
         read_start=naive(read.start),
         read_end=naive(read.end),

@@ -78,6 +78,8 @@ class ReconcileSettings:
     """(id, timestamp in milliseconds) of events that earlier runs sent or may have sent."""
     unsendable: tuple[str, ...] = ()
     """Ids that Lago has refused before because it keeps a deleted event of that id."""
+    look_back: timedelta = timedelta(0)
+    """How far before the window an end user counts as known to a key or team; zero tells no new ones."""
     threads: int | None = None
     """Of the workspace; all cores where None."""
     shard: Shard = WHOLE
@@ -122,6 +124,8 @@ class Run:
     """Spend logs and tokens by disposition and reason."""
     causes: tuple[Explanation, ...]
     """Why the discrepancies came about, the most frequent cause first; each discrepancy counts under one."""
+    first_seen: tuple[Mapping[str, Any], ...]
+    """End users that a key or team names for the first time, the suspicious ones first, at most 100."""
     plan: PlanSummary
     """What could be sent."""
     page: Page
@@ -267,6 +271,9 @@ def _read_spend_logs(
                 part=spend_log_shard(settings.shard, settings.rules),
             ),
         )
+        if settings.look_back and settings.rules.charge_by is ChargeBy.END_USER_ID:
+            known = spend_logs.read_known_end_users(settings.window, clock=settings.clock, look_back=settings.look_back)
+            workspace.load("load_known_end_users", known)
         table = _DAILY_TABLES.get(settings.rules.charge_by)
         first_day, day_after = whole_days(settings.window)
         # They are compared with all spend logs, so one shard reads them for all.
@@ -337,10 +344,16 @@ def _conclude(
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
     shared_keys, events_without_quantity = facts.pop("shared_keys"), facts.pop("events_without_quantity")
+    first_seen = tuple(workspace.rows("first_seen_end_users"))
+    (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
+    warnings = (
+        *_warnings(settings.rules, reading, shared_keys, events_without_quantity),
+        *_abuses(first_seen, not_allowed["spend_logs"]),
+    )
     found = Findings(
         window=settings.window,
         reasons=reasons_against(settings.window, SourceFacts(**facts), kinds, held),
-        warnings=tuple(_warnings(settings.rules, reading, shared_keys, events_without_quantity)),
+        warnings=warnings,
         spend_logs=tuple(spend_logs),
         causes=causes,
         plan=plan,
@@ -357,6 +370,7 @@ def _conclude(
         totals=tuple(workspace.rows("summary_totals")),
         spend_logs=found.spend_logs,
         causes=causes,
+        first_seen=first_seen,
         plan=plan,
         page=make_page(workspace, found),
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
@@ -373,6 +387,22 @@ def _warnings(rules: Rules, reading: Reading, shared_keys: int, events_without_q
         yield (
             f"Events that reached Lago without the property it bills: {events_without_quantity}. Top-ups "
             "(RECONCILE_TOP_UP) would bill the difference"
+        )
+
+
+def _abuses(first_seen: tuple[Mapping[str, Any], ...], not_allowed: int) -> Iterator[str]:
+    """Tell of what looks like a client that charges somebody else; what Lago has already can only be told."""
+    others = sum(row["others"] for row in first_seen)
+    if others:
+        yield (
+            f"End users that a key or team names for the first time, and that other keys named before: {others}"
+            f"{' or more' if others == len(first_seen) < first_seen[0]['found'] else ''}. A client may charge somebody "
+            "else: see first_seen in run.json; RECONCILE_ALLOWED_FILE says who may name whom"
+        )
+    if not_allowed:
+        yield (
+            f"Spend logs whose key and team may not name their subscription, and whose events Lago has: {not_allowed}. "
+            "Find out who used the key; credit them in Lago"
         )
 
 
@@ -407,6 +437,7 @@ def _report(
             "kinds": run.kinds,
             "held": run.held,
             "totals": run.totals,
+            "first_seen": run.first_seen,
             "causes": [_cause(explanation) for explanation in run.causes],
             "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
             "sources": {

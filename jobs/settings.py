@@ -259,6 +259,20 @@ SETTINGS = (
         None,
         "CSV `source,subscription`: who pays for a source value.",
     ),
+    Setting(
+        "allowed_file",
+        "RECONCILE_ALLOWED_FILE",
+        _path,
+        None,
+        "CSV `key_or_team,subscription`: the only subscriptions that a key (its hash) or team may name.",
+    ),
+    Setting(
+        "look_back",
+        "RECONCILE_LOOK_BACK",
+        parse_duration,
+        "7d",
+        "How far before the window an end user counts as known to a key; `0s` tells no new ones.",
+    ),
     Setting("alias_file", "RECONCILE_ALIAS_FILE", _path, None, "CSV `alias,model`: other spellings of model names."),
     Setting(
         "bill_cache_hits",
@@ -531,6 +545,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         patience=Patience(attempts=settings.required("database.connect_attempts")),
         lago=_lago(settings),
         store=_store(settings),
+        look_back=settings.required("look_back"),
         threads=settings.optional("threads"),
         shard=settings.optional("shard") or WHOLE,
         scratch=settings.optional("scratch"),
@@ -595,7 +610,8 @@ def _rules(settings: Settings) -> Rules:
             "Make it longer, best two hours",
         )
     charge_by, charge_by_path = settings.required("lago.charge_by")
-    mapping_file, alias_file = settings.optional("mapping_file"), settings.optional("alias_file")
+    files = (settings.optional(f"{name}_file") for name in ("mapping", "allowed", "alias"))
+    mapping_file, allowed_file, alias_file = files
     return Rules(
         parts=settings.meter(),
         charge_by=charge_by,
@@ -608,6 +624,7 @@ def _rules(settings: Settings) -> Rules:
         longest_call=settings.required("longest_call"),
         doubt_within=settings.required("doubt_within"),
         mapping=_pairs(mapping_file, ("source", "subscription")) if mapping_file else None,
+        allowed=_pairs(allowed_file, ("key_or_team", "subscription"), repeats=True) if allowed_file else None,
         aliases=_pairs(alias_file, ("alias", "model")) if alias_file else (),
         bill_cache_hits=settings.required("bill_cache_hits"),
         id_template=settings.optional("id_template"),
@@ -617,8 +634,8 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
-def _pairs(path: Path, columns: tuple[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(read_pairs(path, columns))
+def _pairs(path: Path, columns: tuple[str, str], *, repeats: bool = False) -> tuple[tuple[str, str], ...]:
+    return tuple(read_pairs(path, columns, repeats=repeats))
 
 
 def _window(settings: Settings, start: str | None, end: str | None, now: datetime) -> Window:
@@ -734,13 +751,14 @@ def _flatten(
             problems.append(SettingError(f"{path}: {name} is of no usable type", remedy))
 
 
-def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
+def read_pairs(path: Path, columns: tuple[str, str], *, repeats: bool = False) -> Iterator[tuple[str, str]]:
     """Yield the rows of a two-column CSV file with this header.
 
     Raises `SettingError` naming the file and line for an unreadable file, another header, a row of another width, an
-    empty cell, or a first cell that came before with another second one.
+    empty cell, or, unless it `repeats`, a first cell that came before with another second one.
     """
     seen: dict[str, str] = {}
+    pairs: dict[tuple[str, str], None] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
@@ -751,12 +769,13 @@ def read_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]
                     continue
                 if len(row) != 2 or not all(row):
                     raise SettingError(f"{path}, line {rows.line_num}: no row of two cells", "Write two, neither empty")
-                if seen.setdefault(row[0], row[1]) != row[1]:
+                pairs[row[0], row[1]] = None
+                if seen.setdefault(row[0], row[1]) != row[1] and not repeats:
                     raise SettingError(
                         f"{path}, line {rows.line_num}: {row[0]!r} stands there twice, differently",
                         "Remove one of them",
                     )
-        yield from seen.items()
+        yield from pairs
     except (OSError, UnicodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SettingError(

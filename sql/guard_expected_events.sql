@@ -6,6 +6,12 @@ WITH undecided AS (
         expected.*,
         spend_log.time_is_ambiguous,
         spend_log.api_key,
+        NOT $has_allowed_file OR EXISTS (
+            SELECT 1
+            FROM allowed
+            WHERE allowed.subscription = expected.subscription
+                AND allowed.key_or_team IN (spend_log.api_key, spend_log.team_id)
+        ) AS is_allowed,
         CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
     FROM expected_event AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
@@ -109,6 +115,8 @@ reasoned AS (
                 ['held', 'source_incomplete', 'Lago has calls of this API key under other subscriptions']
             WHEN sent_before.transaction_id IS NOT NULL THEN
                 ['held', 'source_incomplete', 'it was sent before with another time and may have been billed']
+            WHEN NOT undecided.is_allowed THEN
+                ['held', 'not_allowed', 'neither this API key nor its team may name this subscription']
             WHEN NOT metered_code.known_to_lago THEN
                 ['held', 'unknown_metric', 'Lago has no billable metric with this code']
             WHEN NOT subscribed.is_known THEN
@@ -120,6 +128,8 @@ reasoned AS (
             WHEN NOT $send_closed_periods
                 AND (subscribed.active.status = 'terminated' OR undecided.time < subscribed.active.period) THEN
                 ['held', 'period_closed', 'the billing period is over']
+            WHEN NOT $send_closed_periods AND subscribed.active.period IS NULL THEN
+                ['held', 'source_incomplete', 'Lago does not tell when the billing period began']
             WHEN charged.code IS NULL THEN
                 ['held', 'unknown_metric', 'the plan has no charge for this metric']
             WHEN charged.pay_in_advance AND NOT $allow_pay_in_advance THEN

@@ -38,6 +38,10 @@ CREATE TABLE listed_event (
 CREATE TABLE spend_log_model (model VARCHAR NOT NULL, provider VARCHAR, event_model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
 CREATE TABLE model_name (model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
 CREATE TABLE attribution (source VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
+-- Which API keys and teams may name which subscriptions, where a file says so.
+CREATE TABLE allowed (key_or_team VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
+-- Who named which end user before the window.
+CREATE TABLE known_end_user (api_key VARCHAR, team_id VARCHAR, end_user VARCHAR NOT NULL);
 CREATE TABLE not_inference (call_type VARCHAR NOT NULL);
 
 -- One row per meter part. Numbers and texts are picked by their place in the lists that `meter_spend_logs` builds.

@@ -328,6 +328,7 @@ def test_equal_numbers_are_equal_however_they_are_written(text: str) -> None:
             catalogue(subscriptions=[subscription("alice", current_period_started_at=DAY + timedelta(hours=1))]),
             None,
         ),
+        (catalogue(subscriptions=[subscription("alice", current_period_started_at=None)]), "source_incomplete"),
         (catalogue(charges=[]), "unknown_metric"),
         (catalogue(charges=[charge(pay_in_advance=True)]), "pay_in_advance"),
     ],

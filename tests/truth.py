@@ -76,7 +76,9 @@ def table(verdicts: list[Verdict], command: str, seconds: float) -> str:
             counter.update(getattr(verdict, name))
     calls, sent, due, due_sent = (total[name] for name in ("calls", "sent", "due", "due_sent"))
     problems = sum(len(verdict.problems) for verdict in verdicts)
-    wrong = sum(count for fate, count in sent.items() if fate not in LOST)
+    # A bare event bills nothing. One that was taken for the event of a lost call beside it leaves its own call missing.
+    bare = sent[Fate.BARE]
+    wrong = sum(count for fate, count in sent.items() if fate not in (*LOST, Fate.BARE))
     lines = [
         "# Truth test",
         "",
@@ -97,8 +99,8 @@ def table(verdicts: list[Verdict], command: str, seconds: float) -> str:
         )
     lines += [
         "",
-        f"Precision of `missing`: {sum(sent[fate] for fate in LOST) / max(1, sum(sent.values())):.2%} "
-        f"({wrong:,} of {sum(sent.values()):,} sent events belong to no lost call). "
+        f"Precision of `missing`: {1 - wrong / max(1, sum(sent.values())):.2%} ({wrong:,} of {sum(sent.values()):,} sent "
+        f"events belong to no call that was not billed; {bare:,} to calls whose own event bills nothing). "
         f"Top-ups of events without tokens: {sum(verdict.topped_up for verdict in verdicts):,}.",
         "Broken laws (billed twice, invented, at another time, decidable and not sent, neither sent nor reported): "
         f"{problems:,}.",

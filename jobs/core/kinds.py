@@ -30,6 +30,7 @@ class HoldReason(StrEnum):
     SOFT_DELETED = "soft_deleted"
     ZERO_QUANTITY = "zero_quantity"
     SOURCE_INCOMPLETE = "source_incomplete"
+    NOT_ALLOWED = "not_allowed"
 
 
 class Step(NamedTuple):
@@ -64,6 +65,7 @@ _STEPS_BY_REASON = {
     HoldReason.SOFT_DELETED: "Charge it by hand: Lago takes no event of this id again.",
     HoldReason.ZERO_QUANTITY: "Do nothing: there is nothing to bill.",
     HoldReason.SOURCE_INCOMPLETE: "Clear up what the detail names, then run again.",
+    HoldReason.NOT_ALLOWED: "Find out who used the key; allow it in the file (RECONCILE_ALLOWED_FILE) if it is right.",
 }
 _STEPS_BY_DETAIL = {
     (Kind.UNATTRIBUTED, None): {
@@ -86,6 +88,9 @@ _STEPS_BY_DETAIL = {
         ),
         "Lago has calls of this API key under other subscriptions": (
             "Find out whose call it was; charge by key, user or team (LAGO_API_CHARGE_BY), since end users are wrong."
+        ),
+        "Lago does not tell when the billing period began": (
+            "Update Lago, or set RECONCILE_SEND_CLOSED_PERIODS=true once you know that the period is open."
         ),
         "it was sent before with another time and may have been billed": (
             "Look at the earlier event in Lago, and correct RECONCILE_SOURCE_TIME_ZONE if it holds the true time."

@@ -30,6 +30,8 @@ class Rules:
     """The longest a call can last."""
     mapping: tuple[tuple[str, str], ...] | None = None
     """(source value, subscription) pairs of the mapping file; None where values are subscriptions."""
+    allowed: tuple[tuple[str, str], ...] | None = None
+    """(API key or team, subscription) pairs of the file of who may name whom; None where everybody may."""
     aliases: tuple[tuple[str, str], ...] = ()
     """(other spelling, model name) pairs of the alias file."""
     bill_cache_hits: bool = True

@@ -70,6 +70,14 @@ class SpendLogs:
         asked |= _part(part)
         return copy_rows(self.snapshot, "read_spend_logs", asked)
 
+    def read_known_end_users(self, window: Window, *, clock: SourceClock, look_back: timedelta) -> Iterator[bytes]:
+        """Yield as CSV which API key and team named which end user in the time before the window, each once.
+
+        The columns are the key, the team and the end user; an absent key or team is NULL.
+        """
+        asked = {"window_start": window.start, "zone": clock.zone, "look_back": look_back}
+        return copy_rows(self.snapshot, "read_known_end_users", asked)
+
     def read_daily(self, table: DailyTable, first_day: date, last_day: date) -> Iterator[bytes]:
         """Yield one daily total's rows of these UTC days, both included, as CSV in chunks of whole rows.
 
