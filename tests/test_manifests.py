@@ -91,9 +91,8 @@ def environment_of(job: dict[str, Any]) -> dict[str, str]:
     return environment
 
 
-def test_the_files_are_what_the_readme_names() -> None:
-    assert {"cronjob.yaml", "backfill-job.yaml", "volume.yaml", "network-policy.yaml"} <= {path.name for path in _FILES}
-    assert len(JOBS) >= 2
+def test_the_jobs_are_these() -> None:
+    assert {"cronjob.yaml", "backfill-job.yaml", "shards-job.yaml", "merge-job.yaml"} == JOBS.keys()
 
 
 @pytest.mark.parametrize("version", _NEWEST)
@@ -300,6 +299,16 @@ def test_the_job_name_that_decides_the_window_comes_from_the_label() -> None:
     (variable,) = (item for item in container_of(JOBS["cronjob.yaml"])["env"] if item["name"] == "RECONCILE_JOB_NAME")
     path = variable["valueFrom"]["fieldRef"]["fieldPath"]
     assert path == "metadata.labels['batch.kubernetes.io/job-name']"
+
+
+def test_as_many_shards_run_as_the_merge_takes() -> None:
+    shards, merge = JOBS["shards-job.yaml"], JOBS["merge-job.yaml"]
+    count = shards["completions"]
+    assert shards["completionMode"] == "Indexed"
+    assert f"--shard=$(JOB_COMPLETION_INDEX)/{count}" in container_of(shards)["args"]
+    assert {"--from", "--to"} <= {argument.split("=")[0] for argument in container_of(shards)["args"]}, "one window"
+    assert container_of(merge)["command"][-1].endswith(f'"$RECONCILE_OUTPUT"/*-shard-*-of-{count}')
+    assert environment_of(shards)["RECONCILE_OUTPUT"] == environment_of(merge)["RECONCILE_OUTPUT"]
 
 
 def test_the_network_policy_covers_the_pods_and_lets_nothing_in() -> None:
