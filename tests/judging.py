@@ -91,7 +91,7 @@ def tokens(model: str, prompt: int, completion: int) -> dict[str, str | None]:
 
 def metric(code: str = CODE, field_name: str | None = "total_tokens", kind: str = "sum_agg") -> BillableMetric:
     """Return a billable metric."""
-    return BillableMetric(code, kind, field_name, recurring=False, expression=None, filters=())
+    return BillableMetric(code, kind, field_name, expression=None, filters=())
 
 
 def subscription(external_id: str, **changes: Any) -> Subscription:
@@ -104,18 +104,14 @@ def subscription(external_id: str, **changes: Any) -> Subscription:
         "status": "active",
         "started_at": DAY - timedelta(days=100),
         "terminated_at": None,
-        "ending_at": None,
         "current_period_started_at": DAY - timedelta(days=50),
-        "current_period_ending_at": None,
     }
     return Subscription(**{**values, **changes})
 
 
 def charge(code: str = CODE, *, pay_in_advance: bool = False) -> Charge:
     """Return a standard charge."""
-    return Charge(
-        None, code, "standard", pay_in_advance=pay_in_advance, invoiceable=True, prorated=False, pricing_group_keys=()
-    )
+    return Charge(code, pay_in_advance=pay_in_advance)
 
 
 def catalogue(

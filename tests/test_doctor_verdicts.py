@@ -97,8 +97,8 @@ SAMPLE = SpendLogSample(
 )
 IDS = RequestIds(empty=False, none=False, day="2026-11-09", logged=1000, daily=1000)
 CALLBACK = preset("callback", "llm_tokens")
-TOKENS = BillableMetric("llm_tokens", "sum_agg", "total_tokens", recurring=False, expression=None, filters=())
-CHARGE = Charge(None, "llm_tokens", "standard", False, True, False, ())
+TOKENS = BillableMetric("llm_tokens", "sum_agg", "total_tokens", expression=None, filters=())
+CHARGE = Charge("llm_tokens", pay_in_advance=False)
 EVENT = SampledEvent(
     "llm_tokens",
     "alice",

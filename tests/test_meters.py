@@ -11,7 +11,7 @@ from jobs.errors import SettingError
 
 
 def metric(code: str = "llm_tokens", field_name: str | None = "total_tokens", kind: str = "sum_agg") -> BillableMetric:
-    return BillableMetric(code, kind, field_name, recurring=False, expression=None, filters=())
+    return BillableMetric(code, kind, field_name, expression=None, filters=())
 
 
 def test_what_is_billed_comes_from_the_metric() -> None:

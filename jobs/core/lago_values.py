@@ -93,8 +93,6 @@ class BillableMetric:
     """How events add up: `count_agg`, `sum_agg`, `max_agg`, `unique_count_agg`, `latest_agg` …"""
     field_name: str | None
     """The property that holds the quantity; None for a count."""
-    recurring: bool
-    """Whether Lago carries the total over into the next billing period."""
     expression: str | None
     """The formula from which Lago computes `field_name` itself, or None."""
     filters: tuple[tuple[str, tuple[str, ...]], ...]
@@ -119,32 +117,18 @@ class Subscription:
     """First instant whose events are billed, UTC; None while pending."""
     terminated_at: datetime | None
     """Last instant whose events are billed, UTC, to the second; None while it runs."""
-    ending_at: datetime | None
-    """When it is planned to end, UTC; None for never."""
     current_period_started_at: datetime | None
     """Start of the billing period now open, UTC; None where Lago gives none."""
-    current_period_ending_at: datetime | None
-    """Last instant of the billing period now open, UTC; None where Lago gives none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
     """One price of a plan for one billable metric."""
 
-    lago_id: str | None
-    """Lago's own id of the charge."""
     metric_code: str
     """Code of the billable metric it prices."""
-    charge_model: str
-    """`standard`, `graduated`, `package`, `percentage`, `volume`, `dynamic` …"""
     pay_in_advance: bool
     """Whether each event is billed at once: a backfilled event would make a fee by itself."""
-    invoiceable: bool
-    """Whether a fee of a charge paid in advance makes an invoice of its own."""
-    prorated: bool
-    """Whether units are prorated over the period."""
-    pricing_group_keys: tuple[str, ...]
-    """Properties by whose values Lago prices separately, in Lago's order."""
 
 
 @dataclass(frozen=True, slots=True)

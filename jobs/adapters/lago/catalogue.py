@@ -235,22 +235,15 @@ def _metric(metric: Any) -> BillableMetric:
         code=visible(metric.code),
         aggregation_type=metric.aggregation_type or "",
         field_name=visible(metric.field_name or "") or None,
-        recurring=bool(metric.recurring),
         expression=metric.expression or None,
         filters=tuple((visible(each.key or ""), _texts(each.values or ())) for each in metric.filters.__root__),
     )
 
 
 def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
-    properties = charge.properties or {}
     return Charge(
-        lago_id=charge.lago_id,
         metric_code=visible(charge.billable_metric_code or metric_codes.get(charge.lago_billable_metric_id, "")),
-        charge_model=charge.charge_model or "",
         pay_in_advance=bool(charge.pay_in_advance),
-        invoiceable=bool(charge.invoiceable),
-        prorated=bool(charge.prorated),
-        pricing_group_keys=_texts(properties.get("pricing_group_keys") or properties.get("grouped_by") or ()),
     )
 
 
@@ -263,9 +256,7 @@ def _subscription(subscription: Any) -> Subscription:
         status=visible(subscription.status or ""),
         started_at=parsed_instant(subscription.started_at),
         terminated_at=parsed_instant(subscription.terminated_at),
-        ending_at=parsed_instant(subscription.ending_at),
         current_period_started_at=parsed_instant(subscription.current_billing_period_started_at),
-        current_period_ending_at=parsed_instant(subscription.current_billing_period_ending_at),
     )
 
 
