@@ -545,6 +545,11 @@ def test_the_command_line_plans_applies_and_tells(litellm_database: str, standin
     assert (code, world.sent()) == (3, set())
     (planned,) = tmp_path.glob("*/plan.jsonl")
 
+    code, output, _ = told(command(world, "explain", nasty))
+    assert code == 0
+    assert "missing; its own id would be" in output
+    assert "\nwhat to do: Apply the plan.\n" in output
+
     code, output, _ = told(command(world, "backfill", "--show", str(planned)))
     assert code == 0
     assert describe_plan(planned).header["sha256"] in output

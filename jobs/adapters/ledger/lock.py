@@ -147,9 +147,11 @@ def _open(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise LedgerError(
-            f"cannot open the lock file {path}: {error.strerror}", f"Make it writable, or check {SETTING}"
-        ) from error
+        raise _unopened(path, error) from error
+
+
+def _unopened(path: Path, error: OSError) -> LedgerError:
+    return LedgerError(f"cannot open the lock file {path}: {error.strerror}", f"Make it writable, or check {SETTING}")
 
 
 def _try_lock(path: Path, descriptor: int, exclusive: bool) -> bool:
@@ -177,10 +179,15 @@ def _holders(connection: Connection, key: int) -> tuple[str, ...]:
 def file_holders(ledger: Path) -> Iterator[str]:
     """Yield who holds the ledger's locks. What a killed run left in a file that nobody holds is not told."""
     for path in sorted(ledger.parent.glob(f"{_glob_escaped(ledger.name)}.*.lock")):
-        with _locked_file(path, exclusive=False) as file:
-            holder = path.read_text(encoding="utf-8", errors="replace") if file is None else ""
+        try:
+            holder = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise _unopened(path, error) from error
+        # A file that names nobody is not tried: that could refuse a run which begins at this moment.
         if holder:
-            yield holder
+            with _locked_file(path, exclusive=False) as file:
+                if file is None:
+                    yield holder
 
 
 def _glob_escaped(name: str) -> str:
