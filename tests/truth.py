@@ -99,8 +99,8 @@ def table(verdicts: list[Verdict], command: str, seconds: float) -> str:
         )
     lines += [
         "",
-        f"Precision of `missing`: {1 - wrong / max(1, sum(sent.values())):.2%} ({wrong:,} of {sum(sent.values()):,} sent "
-        f"events belong to no call that was not billed; {bare:,} to calls whose own event bills nothing). "
+        f"Precision of `missing`: {1 - wrong / max(1, sum(sent.values())):.2%} ({wrong:,} of {sum(sent.values()):,} "
+        f"sent events belong to no call that was not billed; {bare:,} to calls whose own event bills nothing). "
         f"Top-ups of events without tokens: {sum(verdict.topped_up for verdict in verdicts):,}.",
         "Broken laws (billed twice, invented, at another time, decidable and not sent, neither sent nor reported): "
         f"{problems:,}.",
