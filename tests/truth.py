@@ -6,8 +6,8 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -109,6 +109,20 @@ def table(verdicts: list[Verdict], command: str, seconds: float) -> str:
     return "\n".join(lines)
 
 
+def played(seeds: Iterable[int]) -> Iterator[Verdict]:
+    """Play one world after another, and tell at once of a law that was broken."""
+    with TemporaryDirectory() as scratch, EmbeddedPostgres.start(Path(scratch)) as server:
+        impatient(scratch)
+        with stage(server.url) as scene:
+            for seed in seeds:
+                with TemporaryDirectory(dir=scratch) as folder:
+                    verdict = scene.play(seed, Path(folder))
+                for problem in verdict.problems:
+                    sys.stderr.write(f"seed {seed}: {problem}\n")
+                    sys.stderr.flush()
+                yield verdict
+
+
 def main() -> None:
     """Play the worlds of seeds 1 to SEEDS."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -116,18 +130,12 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
-    began, verdicts = time.monotonic(), []
-    with TemporaryDirectory() as scratch, EmbeddedPostgres.start(Path(scratch)) as server:
-        impatient(scratch)
-        with stage(server.url) as scene:
-            for seed in range(asked.first, asked.first + asked.seeds):
-                with TemporaryDirectory(dir=scratch) as folder:
-                    verdict = scene.play(seed, Path(folder))
-                verdicts.append(verdict)
-                for problem in verdict.problems:
-                    sys.stderr.write(f"seed {seed}: {problem}\n")
-                    sys.stderr.flush()
-    text = table(verdicts, f"make truth SEEDS={asked.seeds}", time.monotonic() - began)
+    began = time.monotonic()
+    verdicts: list[Verdict] = []
+    # Ctrl-C ends it early: the table then tells of the worlds that were played.
+    with suppress(KeyboardInterrupt):
+        verdicts.extend(played(range(asked.first, asked.first + asked.seeds)))
+    text = table(verdicts, f"make truth SEEDS={len(verdicts)}", time.monotonic() - began)
     sys.stdout.write(text)
     if asked.output:
         asked.output.write_text(text, encoding="utf-8")
