@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.lago_clickhouse_store import read_clickhouse_events
 from jobs.adapters.lago_postgres_store import read_stored_events
 from jobs.core.lago_values import Organization
 from jobs.core.layout import Layout
 from jobs.core.shard import Shard
-from jobs.core.store_values import Store, checked_organization_id
+from jobs.core.store_values import ClickHouseStore, Store, checked_organization_id
 from jobs.core.window import Window
 from jobs.postgres import Patience
 
@@ -45,6 +46,8 @@ class EventsAsked:
     """The longest query to a store."""
     patience: Patience
     """How long to try to connect to one."""
+    on_dead_letters: Callable[[int], None] = lambda _: None
+    """Told how many events more Lago accepted and will never bill, where the source can tell."""
 
 
 def read_recorded_events(
@@ -66,9 +69,22 @@ def read_recorded_events(
             client, codes=codes, window=asked.window, property_names=layout.property_names, progress=progress.count
         )
         return
+    organization_id = checked_organization_id(store, organization)
+    if isinstance(store, ClickHouseStore):
+        yield from read_clickhouse_events(
+            store,
+            organization_id=organization_id,
+            codes=codes,
+            window=asked.window,
+            property_names=layout.property_names,
+            shard=asked.shard,
+            statement_timeout=asked.statement_timeout,
+            on_dead_letters=asked.on_dead_letters,
+        )
+        return
     yield from read_stored_events(
         store.database,
-        organization_id=checked_organization_id(store, organization),
+        organization_id=organization_id,
         codes=codes,
         window=asked.window,
         property_names=layout.property_names,

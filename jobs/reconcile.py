@@ -160,6 +160,8 @@ class Reading:
     """Its first and last times."""
     legacy_rows: int | None
     """The window's rows in the table that partitioning has put aside; None where it may not be read."""
+    dead_letters: int = 0
+    """Events of what was read that Lago accepted and will never bill, where the source tells."""
 
 
 def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str) -> Run:
@@ -236,11 +238,11 @@ def matched_workspace(
         progress.step("reading spend logs")
         found = _read_spend_logs(workspace, settings, layout, progress)
         progress.step("reading Lago's events")
-        _read_events(workspace, settings, layout, client, catalogue.organization, progress, now)
+        dead_letters = _read_events(workspace, settings, layout, client, catalogue.organization, progress, now)
         progress.step("matching")
         load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
         match_within(workspace, settings.rules, layout, catalogue, settings.window)
-        yield workspace, Reading(catalogue, bound, layout, *found)
+        yield workspace, Reading(catalogue, bound, layout, *found, dead_letters)
 
 
 def _refuse_future(window: Window, now: datetime) -> None:
@@ -296,16 +298,20 @@ def _read_events(
     organization: Organization,
     progress: Progress,
     now: datetime,
-) -> None:
+) -> int:
+    """Read the recorded events; return how many more Lago accepted and will never bill, where the source can tell."""
+    dead_letters: list[int] = []
     asked = EventsAsked(
         window=settings.rules.read_window(settings.window),
         shard=settings.shard,
         settled_at=settings.window.end + settings.rules.settlement_lag,
         statement_timeout=settings.statement_timeout,
         patience=settings.patience,
+        on_dead_letters=dead_letters.append,
     )
     events = read_recorded_events(settings.store, client, organization, layout, asked, progress, now)
     workspace.load("load_listed_events", events, shard=settings.shard.index, shards=settings.shard.count)
+    return sum(dead_letters)
 
 
 def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, now: datetime) -> dict[str, Any]:
@@ -387,6 +393,11 @@ def _warnings(rules: Rules, reading: Reading, shared_keys: int, events_without_q
         yield (
             f"Events that reached Lago without the property it bills: {events_without_quantity}. Top-ups "
             "(RECONCILE_TOP_UP) would bill the difference"
+        )
+    if reading.dead_letters:
+        yield (
+            f"Events that Lago accepted and will never bill: {reading.dead_letters}. They lie in its ClickHouse table "
+            "events_dead_letter, with the reason; their calls are missing here until that is mended"
         )
 
 

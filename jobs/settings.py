@@ -30,7 +30,7 @@ from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE, parse_shard
 from jobs.core.spend_log_values import SourceClock
-from jobs.core.store_values import PostgresStore, Store, parse_organization_id
+from jobs.core.store_values import PostgresStore, Store, clickhouse_store, parse_organization_id
 from jobs.core.window import Window, scheduled_time, scheduled_window
 from jobs.doctor import DoctorSettings
 from jobs.errors import SettingError
@@ -161,8 +161,8 @@ def _charge_by(text: str) -> tuple[ChargeBy, str | None]:
 
 
 def _events_from(text: str) -> str:
-    if text not in {"api", "postgres"}:
-        raise ValueError("write api or postgres")
+    if text not in {"api", "postgres", "clickhouse"}:
+        raise ValueError("write api, postgres or clickhouse")
     return text
 
 
@@ -227,7 +227,7 @@ SETTINGS = (
         "RECONCILE_EVENTS_FROM",
         _events_from,
         "api",
-        "Where recorded events are read: `api`, or Lago's own store: `postgres`.",
+        "Where recorded events are read: `api`, or Lago's own store: `postgres` or `clickhouse`.",
     ),
     Setting(
         "lago.store_url",
@@ -679,6 +679,8 @@ def _lago(settings: Settings) -> LagoConnection:
 def _store(settings: Settings) -> Store | None:
     if settings.required("lago.events_from") == "api":
         return None
+    if settings.required("lago.events_from") == "clickhouse":
+        return clickhouse_store(settings.required("lago.store_url"), settings.optional("lago.organization_id"))
     return PostgresStore(store_settings(settings.required("lago.store_url")), settings.optional("lago.organization_id"))
 
 

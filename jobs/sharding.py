@@ -47,6 +47,7 @@ def reconcile_shard(settings: ReconcileSettings, progress: Progress, *, now: dat
                 schema=reading.schema,
                 bounds=reading.bounds,
                 legacy_rows=reading.legacy_rows,
+                dead_letters=reading.dead_letters,
             )
         folder.keep(folder.scratch / WORKSPACE_FILE, ROWS_FILE)
         folder.write_json(RECORD_FILE, record.document())
@@ -73,7 +74,8 @@ def merge(settings: ReconcileSettings, folders: Sequence[Path], progress: Progre
     first, now = records[ordered[0]], min(record.now for record in records.values())
     settings = replace(settings, window=first.agreement.window, shard=WHOLE)
     bounds, legacy_rows = _bounds(records), _legacy_rows(records)
-    reading = Reading(catalogue, bound, layout, first.schema, bounds, legacy_rows)
+    dead_letters = sum(record.dead_letters for record in records.values())
+    reading = Reading(catalogue, bound, layout, first.schema, bounds, legacy_rows, dead_letters)
     with RunFolder(settings.output, folder_name(settings.window, run_id), settings.scratch) as folder:
         with Workspace(folder.scratch, memory_limit=settings.memory_limit, threads=settings.threads) as workspace:
             for number, name in enumerate(ordered, start=1):

@@ -104,7 +104,7 @@ SCHEMA = SpendLogsSchema(
 )
 
 
-@pytest.mark.parametrize("changed", [{}, {"legacy_rows": None}])
+@pytest.mark.parametrize("changed", [{}, {"legacy_rows": None}, {"dead_letters": 3}])
 def test_a_record_survives_its_file(changed: dict[str, Any]) -> None:
     record = a_record(**changed)
     assert read_record(json.loads(json.dumps(record.document())), "folder") == record

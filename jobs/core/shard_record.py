@@ -57,6 +57,8 @@ class ShardRecord:
     """Its first and last times."""
     legacy_rows: int | None
     """The window's rows in the table that partitioning has put aside; None where it may not be read."""
+    dead_letters: int = 0
+    """Events of the shard that Lago accepted and will never bill, where the source tells."""
 
     def document(self) -> dict[str, Any]:
         """Return it as a JSON document."""
@@ -89,6 +91,7 @@ class ShardRecord:
                 for instant in (getattr(bounds, name),)
             },
             "legacy_rows": self.legacy_rows,
+            "dead_letters": self.dead_letters,
         }
 
 
@@ -124,6 +127,7 @@ def read_record(document: Any, where: str) -> ShardRecord:
                 }
             ),
             legacy_rows=document["legacy_rows"],
+            dead_letters=int(document["dead_letters"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _no_shard(where) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from jobs.core.database_settings import DatabaseSettings
@@ -28,7 +29,33 @@ class PostgresStore:
         return f"{self.database.address}/{self.database.name}"
 
 
-Store: TypeAlias = PostgresStore
+@dataclass(frozen=True, slots=True)
+class ClickHouseStore:
+    """Lago's ClickHouse, whose table `events_enriched` holds what every organization is billed for."""
+
+    url: str = field(repr=False)
+    """Where it is, with what is secret."""
+    organization_id: str | None = None
+    """Whose events are read; None takes the organization that the API key belongs to."""
+
+    @property
+    def address(self) -> str:
+        """Return where it is, without what is secret."""
+        parts = urlsplit(self.url)
+        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+Store: TypeAlias = PostgresStore | ClickHouseStore
+
+
+def clickhouse_store(url: str, organization_id: str | None) -> ClickHouseStore:
+    """Return the store at this URL; raise `SettingError`, which never shows it, for what is no ClickHouse's."""
+    if url.strip().partition("://")[0] not in {"clickhouse", "clickhouses", "http", "https", "chdb"}:
+        raise SettingError(
+            "RECONCILE_LAGO_STORE_URL does not begin with clickhouse:// or https://",
+            "Write it as clickhouse://USERNAME:PASSWORD@HOST:8123/NAME",
+        )
+    return ClickHouseStore(url.strip(), organization_id)
 
 
 def parse_organization_id(text: str) -> str:
@@ -44,11 +71,11 @@ def checked_organization_id(store: Store, organization: Organization) -> str:
 
     Events of another organization, or of a table that Lago no longer fills, would make every call look unbilled.
     """
-    named = "postgres"
+    named = "postgres" if isinstance(store, PostgresStore) else "clickhouse"
     if organization.event_store not in ("unknown", named):
         raise SettingError(
             f"RECONCILE_EVENTS_FROM is {named}, but Lago keeps these events in {organization.event_store}",
-            "Set RECONCILE_EVENTS_FROM to api",
+            f"Set RECONCILE_EVENTS_FROM to {organization.event_store}, or to api",
         )
     given, told = store.organization_id, organization.lago_id
     if given is None and told is None:

@@ -37,7 +37,7 @@ EVENT_COLUMNS = (
 ROWS_PER_SLICE = 10_000
 """A slice with more rows is cut further: it bounds the OFFSET Lago has to skip, and our memory."""
 _ROWS_AIMED_AT = 8_000  # below the bound, so that an uneven spread does not make most pieces split once more
-_MOST_PIECES = 32
+_MOST_PIECES = 512  # each level of cutting costs the first page of every slice that is cut again
 _READINGS_PER_SLICE = 6
 _FIRST_WAIT_SECONDS = 0.2
 _CHUNK_BYTES = 8_000_000

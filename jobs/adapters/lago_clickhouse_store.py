@@ -1,0 +1,127 @@
+"""Reading usage events from the ClickHouse that Lago keeps them in, past its API. Needs the extra `clickhouse`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jobs.core.shard import WHOLE, Shard
+from jobs.core.store_values import ClickHouseStore
+from jobs.core.window import Window
+from jobs.errors import SettingError, SourceError
+from jobs.queries import query
+
+_READ_BYTES = 4 * 1024 * 1024
+_CHUNK_BYTES = 16 * 1024 * 1024
+_SETTING = "RECONCILE_LAGO_STORE_URL"
+
+
+def read_clickhouse_events(
+    store: ClickHouseStore,
+    *,
+    organization_id: str,
+    codes: Sequence[str],
+    window: Window,
+    property_names: Sequence[str],
+    shard: Shard = WHOLE,
+    statement_timeout: timedelta,
+    on_dead_letters: Callable[[int], None] = lambda _: None,
+) -> Iterator[bytes]:
+    """Yield the shard's events of these codes in the window that Lago bills, as CSV in chunks of whole rows.
+
+    The columns are those of `jobs.adapters.lago.events.EVENT_COLUMNS`, of which the row's id and time of arrival are
+    NULL: each event comes once. `on_dead_letters` is told how many more events Lago accepted and never bills. Raise
+    `SettingError` without the client library, `SourceError` if ClickHouse cannot be reached or read.
+    """
+    asked = {
+        "organization_id": organization_id,
+        "codes": list(dict.fromkeys(codes)),
+        "property_names": list(property_names),
+        "window_start": _instant(window.start),
+        "window_end": _instant(window.end),
+        "shard": shard.index,
+        "shards": shard.count,
+    }
+    # An empty field for NULL, as PostgreSQL writes it; zero is no limit for ClickHouse too.
+    limits = {"format_csv_null_representation": "", "max_execution_time": round(statement_timeout.total_seconds())}
+    with _explained(store.address), closing(_connected(store.url)) as client:
+        if client.command("EXISTS TABLE events_dead_letter"):  # Lago has had it since late 2025
+            on_dead_letters(_count(client, "count_dead_letters", asked))
+            _require_enriched(_count(client, "count_unenriched_events", asked), store.address)
+        stream = client.raw_stream(query("read_lago_clickhouse_events"), parameters=asked, fmt="CSV", settings=limits)
+        with closing(stream):
+            yield from whole_rows(iter(lambda: stream.read(_READ_BYTES), b""))
+
+
+def whole_rows(pieces: Iterator[bytes], size: int = _CHUNK_BYTES) -> Iterator[bytes]:
+    """Yield a CSV that comes in arbitrary pieces in chunks that end where rows end.
+
+    A line break outside quotes ends a row; a quote within a value is doubled, so up to there their number is even.
+    """
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        if len(held) >= size:
+            end = _row_end(held)
+            if end:
+                yield bytes(held[:end])
+                del held[:end]
+    if held:
+        yield bytes(held)
+
+
+def _row_end(held: bytearray) -> int:
+    end = len(held)
+    while (place := held.rfind(b"\n", 0, end)) >= 0:
+        if held.count(b'"', 0, place) % 2 == 0:
+            return place + 1
+        end = place
+    return 0
+
+
+def _connected(url: str) -> Any:
+    try:
+        import clickhouse_connect  # noqa: PLC0415 - an extra that most installations do without
+    except ImportError as error:
+        raise SettingError(
+            "RECONCILE_EVENTS_FROM is clickhouse, but its client library is not installed",
+            "Install litellm-lago-reconcile[clickhouse]",
+        ) from error
+    return clickhouse_connect.get_client(dsn=url)
+
+
+def _require_enriched(waiting: int, address: str) -> None:
+    if waiting > 0:
+        raise SourceError(
+            f"Lago's ClickHouse at {address} holds {waiting} events of the window that its processor has not enriched",
+            "Wait until Lago's events-processor has caught up, or set RECONCILE_EVENTS_FROM to api",
+        )
+
+
+def _count(client: Any, name: str, asked: Mapping[str, object]) -> int:
+    return int(client.command(query(name), parameters=dict(asked)))
+
+
+@contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """Turn every error of the client inside into one `SourceError` that shows no password."""
+    try:
+        from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415 - see `_connected`
+    except ImportError:
+        yield
+        return
+    try:
+        yield
+    except (ClickHouseError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise SourceError(
+            f"Lago's ClickHouse at {address} could not answer: {reason}",
+            f"Check {_SETTING} (clickhouse://USERNAME:PASSWORD@HOST:8123/NAME) and that the role may SELECT from "
+            "events_enriched and events_dead_letter",
+        ) from None
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec="microseconds")

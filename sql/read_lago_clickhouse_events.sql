@@ -1,0 +1,24 @@
+-- The events of these codes in the window that Lago's ClickHouse bills: of those sent more than once, the last enriched.
+-- Values are bound by ClickHouse itself. Runs on ClickHouse.
+--
+-- Why events_enriched and not events_raw: what names no known metric is accepted and never enriched, so never billed. Of
+-- the map of properties, all texts there, each that is asked for. The last condition is the subscriptions of one shard
+-- (jobs/core/shard.py): SHA-256 gives bytes, and reversed they are a number of the machine.
+SELECT
+    CAST(NULL AS Nullable(String)) AS lago_id,
+    transaction_id,
+    external_subscription_id,
+    code,
+    concat(toString(toTimeZone(timestamp, 'UTC')), 'Z') AS time,
+    CAST(NULL AS Nullable(String)) AS created_at,
+    toJSONString(
+        arrayMap(name -> if(mapContains(properties, name), properties[name], NULL), {property_names:Array(String)})
+    ) AS texts
+FROM events_enriched FINAL
+WHERE
+    organization_id = {organization_id:String}
+    AND code IN {codes:Array(String)}
+    AND timestamp >= {window_start:DateTime64(6, 'UTC')}
+    AND timestamp < {window_end:DateTime64(6, 'UTC')}
+    AND modulo(reinterpretAsUInt32(reverse(substring(SHA256(external_subscription_id), 1, 4))), {shards:UInt32})
+        = {shard:UInt32}
