@@ -58,6 +58,10 @@ class Pod:
 
     def start(self, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[str]:
         """Start the command with this environment and no other."""
+        return self.start_program(environment, sys.executable, str(self.program), *arguments)
+
+    def start_program(self, environment: Mapping[str, str], *words: str) -> subprocess.Popen[str]:
+        """Start any program so, with the command on its path."""
         capabilities = "-all"
         if not _readable_by_others(Path(sys.executable)):
             # Reading beyond its rights: the test's own interpreter may lie in root's home. It cannot write there.
@@ -68,11 +72,11 @@ class Pod:
                 *(str(self.output), str(self.scratch)),
                 *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"),
                 *(f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}", f"--bounding-set={capabilities}"),
-                *(sys.executable, str(self.program), *arguments),
+                *words,
             ],
             cwd="/",
             env={
-                "PATH": os.environ["PATH"],
+                "PATH": f"{self.program.parent}:{os.environ['PATH']}",
                 "PYTHONPATH": str(self.packages),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "TMPDIR": str(self.scratch),

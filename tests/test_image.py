@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+import yaml
 
 from jobs import __version__
 
@@ -129,6 +130,24 @@ def test_it_applies_and_keeps_its_ledger_there_too(pod: pods.Pod, environment: d
     assert started.returncode == 0, errors
     assert (pod.output / "ledger.sqlite").stat().st_uid == pods.USER
     assert not list(pod.scratch.iterdir())
+
+
+def test_shards_and_their_merge_work_as_the_manifests_say(pod: pods.Pod, environment: dict[str, str]) -> None:
+    shards, merge = (
+        yaml.safe_load((_CHECKOUT / "k8s" / name).read_text(encoding="utf-8"))["spec"]["template"]["spec"]
+        for name in ("shards-job.yaml", "merge-job.yaml")
+    )
+    words = [word for word in shards["containers"][0]["args"] if not word.startswith(("--from", "--to"))]
+    for index in range(2):
+        arguments = [word.replace("$(JOB_COMPLETION_INDEX)/4", f"{index}/2") for word in words]
+        started = pod.start(environment, *arguments, *_WINDOW)
+        _, errors = started.communicate(timeout=120)
+        assert started.returncode == 0, errors
+    script = [word.replace("-of-4", "-of-2") for word in merge["containers"][0]["command"]]
+    started = pod.start_program(environment, *script)
+    output, errors = started.communicate(timeout=120)
+    assert started.returncode == 3, errors
+    assert "1 missing event" in output
 
 
 def test_process_one_ends_at_sigterm(pod: pods.Pod, environment: dict[str, str]) -> None:
