@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,18 @@ def browser_path(pytestconfig: pytest.Config) -> str:
 def postgres_choice(pytestconfig: pytest.Config) -> PostgresChoice:
     """Which PostgreSQL the session uses, and so whether there is Docker."""
     return pytestconfig.stash[_CHOICE]
+
+
+@pytest.fixture
+def kathmandu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this machine's own zone be one whose hours begin at another minute than those of UTC."""
+    try:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setenv("TZ", "Asia/Kathmandu")
+            time.tzset()
+            yield
+    finally:
+        time.tzset()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pytest
 
@@ -292,5 +292,11 @@ def test_cut_over_needs_a_time_zone() -> None:
         "the source's cut-over to UTC, 2025-02-10T00:00:00, has no time zone. "
         "Write it with one: 2025-02-10T09:30:00+09:00"
     )
-    since = datetime.fromisoformat("2025-02-10T09:00:00+09:00")
-    assert SourceClock("Asia/Seoul", since).utc_since == datetime(2025, 2, 10, tzinfo=UTC)
+
+
+@pytest.mark.usefixtures("kathmandu")
+def test_a_cut_over_is_kept_in_utc() -> None:
+    """Wherever the job runs."""
+    since = SourceClock("Asia/Seoul", datetime.fromisoformat("2025-02-10T09:00:00+09:00")).utc_since
+    assert since is not None
+    assert since.isoformat() == "2025-02-10T00:00:00+00:00"
