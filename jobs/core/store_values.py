@@ -12,6 +12,7 @@ from jobs.core.lago_values import Organization
 from jobs.errors import SettingError
 
 _ID_SETTING = "RECONCILE_LAGO_ORGANIZATION_ID"
+_WRITE_IT_AS = "Write it as clickhouse://USERNAME:PASSWORD@HOST:8123/NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,12 @@ Store: TypeAlias = PostgresStore | ClickHouseStore
 def clickhouse_store(url: str, organization_id: str | None) -> ClickHouseStore:
     """Return the store at this URL; raise `SettingError`, which never shows it, for what is no ClickHouse's."""
     if url.strip().partition("://")[0] not in {"clickhouse", "clickhouses", "http", "https", "chdb"}:
-        raise SettingError(
-            "RECONCILE_LAGO_STORE_URL does not begin with clickhouse:// or https://",
-            "Write it as clickhouse://USERNAME:PASSWORD@HOST:8123/NAME",
-        )
+        raise SettingError("RECONCILE_LAGO_STORE_URL does not begin with clickhouse:// or https://", _WRITE_IT_AS)
+    try:
+        _ = urlsplit(url.strip()).port
+    except ValueError:
+        # Without the cause: what urllib says of a bad address repeats it, and it may hold a password.
+        raise SettingError("RECONCILE_LAGO_STORE_URL cannot be taken apart", _WRITE_IT_AS) from None
     return ClickHouseStore(url.strip(), organization_id)
 
 
