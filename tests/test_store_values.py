@@ -55,9 +55,7 @@ def test_what_is_no_clickhouse_is_refused_and_not_repeated(url: str, what: str) 
 def test_each_store_is_known_by_its_own_name() -> None:
     clickhouse = clickhouse_store("clickhouse://reader@lago-ch/lago", ONE)
     assert checked_organization_id(clickhouse, Organization(None, None, "clickhouse")) == ONE
-    with pytest.raises(
-        SettingError, match=r"FROM is clickhouse, .* in postgres\. Set RECONCILE_EVENTS_FROM to postgres,"
-    ):
+    with pytest.raises(SettingError, match=r"FROM is clickhouse, .* in postgres\. Set .* to postgres, or"):
         checked_organization_id(clickhouse, Organization(None, None, "postgres"))
 
 
