@@ -1,6 +1,6 @@
 -- Every discrepancy that bills something, with what the search for its cause looks at. What is missing and what is too
 -- much stand side by side; a misattributed event is missing from one subscription and too much under another. Runs on DuckDB.
-CREATE TABLE finding AS
+INSERT INTO finding BY NAME
 WITH expected_side AS (
     SELECT
         judged.kind,

@@ -15,7 +15,8 @@ WITH expected_side AS (
         expected.quantity AS expected_quantity,
         recorded.quantity AS recorded_quantity,
         recorded.subscription AS recorded_subscription,
-        expected.spend_log_id
+        expected.spend_log_id,
+        concat('expected ', expected.id) AS finding_key
     FROM judged_expected AS judged
     JOIN expected_event AS expected ON expected.id = judged.id
     LEFT JOIN recorded_event AS recorded ON recorded.id = judged.recorded_id
@@ -40,7 +41,8 @@ recorded_side AS (
         NULL AS expected_quantity,
         recorded.quantity AS recorded_quantity,
         recorded.subscription AS recorded_subscription,
-        NULL AS spend_log_id
+        NULL AS spend_log_id,
+        concat('recorded ', recorded.id) AS finding_key
     FROM judged_recorded AS judged
     JOIN recorded_event AS recorded ON recorded.id = judged.id
     WHERE judged.kind IN ('duplicated', 'orphaned')
@@ -62,7 +64,8 @@ unattributed AS (
         NULL AS expected_quantity,
         NULL AS recorded_quantity,
         NULL AS recorded_subscription,
-        account.spend_log_id
+        account.spend_log_id,
+        concat('spend log ', account.spend_log_id) AS finding_key
     FROM accounted_spend_log AS account
     JOIN spend_log ON spend_log.rowid = account.spend_log_id
     JOIN spend_log_model AS names
@@ -73,10 +76,22 @@ united AS (
     SELECT * FROM expected_side
     UNION ALL SELECT * FROM recorded_side
     UNION ALL SELECT * FROM unattributed
+),
+caused AS (
+    SELECT
+        CASE
+            WHEN finding.expected_id IS NOT NULL THEN concat('expected ', finding.expected_id)
+            WHEN finding.recorded_id IS NOT NULL THEN concat('recorded ', finding.recorded_id)
+            ELSE concat('spend log ', finding.spend_log_id)
+        END AS finding_key,
+        cause.cause
+    FROM finding
+    JOIN finding_cause AS cause ON cause.finding_id = finding.id
 )
 SELECT
     united.kind,
     coalesce(united.reason, '') AS reason,
+    coalesce(caused.cause, '') AS cause,
     coalesce(united.subscription, '') AS subscription,
     coalesce(united.model, '') AS model,
     coalesce(united.code, '') AS code,
@@ -110,6 +125,7 @@ LEFT JOIN next_step AS by_detail
     ON by_detail.kind = united.kind AND by_detail.reason IS NOT DISTINCT FROM united.reason
     AND by_detail.detail = united.detail
 LEFT JOIN spend_log ON spend_log.rowid = united.spend_log_id
+LEFT JOIN caused ON caused.finding_key = united.finding_key
 ORDER BY
     coalesce(united.expected_time, united.recorded_time), united.kind, united.subscription, united.code, united.part,
     united.request_id, united.transaction_id, united.model, united.recorded_quantity

@@ -160,7 +160,22 @@ CREATE TABLE sent_event (
     properties VARCHAR[] NOT NULL
 );
 
--- Why each discrepancy came about, with what its evidence is about; one row each. `finding` has the discrepancies.
+-- The discrepancies that bill something, and why each came about, with what its evidence is about; one row each.
+CREATE TABLE finding (
+    id BIGINT NOT NULL,
+    kind VARCHAR NOT NULL,
+    reason VARCHAR,
+    detail VARCHAR,
+    expected_id BIGINT,
+    recorded_id BIGINT,
+    spend_log_id BIGINT,
+    subscription VARCHAR,
+    model_key VARCHAR,
+    code VARCHAR,
+    time TIMESTAMP,
+    missing_quantity DECIMAL(38, 20) NOT NULL,
+    surplus_quantity DECIMAL(38, 20) NOT NULL
+);
 CREATE TABLE finding_cause (finding_id BIGINT NOT NULL, cause VARCHAR NOT NULL, pattern VARCHAR NOT NULL);
 -- Stretches of time whose cause was established, of one subscription where it is named, and subscriptions that lose
 -- events of their own.

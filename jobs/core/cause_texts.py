@@ -134,6 +134,12 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
         "A provider that repeats response ids (some self-hosted servers) leaves one spend log for several calls. "
         "Have it make ids unique. Lago is right here.",
     ),
+    Cause.SPEND_LOGS_GONE: CauseText(
+        "Spend logs are gone",
+        "LiteLLM's daily tables count requests of a day, source and model that no spend log is left of",
+        "Lengthen LiteLLM's maximum_spend_logs_retention_period or unset disable_spend_logs, and run sooner. Lago is "
+        "right here.",
+    ),
     Cause.SENT_TWICE: CauseText(
         "One call was sent twice",
         "A second event of the same content follows the first within a minute, by call type",

@@ -157,6 +157,7 @@ class Cause(StrEnum):
     OTHER_MODEL_NAME = "other_model_name"
     RESTART = "restart"
     REPEATED_REQUEST_ID = "repeated_request_id"
+    SPEND_LOGS_GONE = "spend_logs_gone"
     SENT_TWICE = "sent_twice"
     EXCLUDED_SPEND_LOG = "excluded_spend_log"
     UNATTRIBUTED_SPEND_LOG = "unattributed_spend_log"

@@ -48,7 +48,7 @@ def _csv_line(cells: Iterable[str]) -> bytes:
 
 DISCREPANCY_COLUMNS = _columns(
     """
-    kind reason subscription model code part request_id transaction_id expected_time recorded_time
+    kind reason cause subscription model code part request_id transaction_id expected_time recorded_time
     expected_quantity recorded_quantity difference recorded_subscription call_type
     prompt_tokens completion_tokens total_tokens spend api_key detail next_step
     """
