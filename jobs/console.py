@@ -36,6 +36,11 @@ _MOST_ROWS = 10
 _MOST_CAUSES = 6
 
 
+def _console(stream: TextIO) -> Console:
+    """Return where to print: as wide as the terminal, or wide enough for every table where there is none."""
+    return Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+
+
 def _named(text: str) -> Text:
     """Return a stranger's text for a cell: visible, short, and never markup."""
     shown = visible(text)
@@ -108,7 +113,7 @@ def console_progress(stream: TextIO = sys.stderr) -> Iterator[Progress]:
 
 def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
     """Print the verdict with its reasons, the totals, and where most is wrong."""
-    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    console = _console(stream)
     console.print()
     console.print(f"Window  {run.window.start:%Y-%m-%d %H:%M} to {run.window.end:%Y-%m-%d %H:%M} UTC, run {run.run_id}")
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
@@ -135,7 +140,7 @@ def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
 
 def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
     """Print both runs, what the month's simulation lost against what was found, and what to look at."""
-    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    console = _console(stream)
     console.rule("1. One recorded hour of a real LiteLLM 1.109.1 proxy: 30 spend logs, 23 events")
     show_run(demo.recorded, stream)
     console.rule("2. A simulated month")
@@ -195,14 +200,14 @@ def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
     )
     lines = [f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)"]
     lines += [f"  ! {text}" for text in applied.troubles]
-    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    console = _console(stream)
     for line in lines:
         console.print(Text(visible(line)))
 
 
 def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:
     """Print what a plan holds per subscription, model, code and day, with its totals."""
-    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    console = _console(stream)
     header = plan.header
     console.print(Text(f"Plan    {header['sha256']}"))
     console.print(Text(f"Window  {header['window']['start']} to {header['window']['end']}"))
@@ -237,13 +242,13 @@ def show_runs(runs: tuple[RunRecord, ...], stream: TextIO = sys.stdout) -> None:
             "did not end" if ended is None else ended.outcome,
             counts,
         )
-    Console(file=stream, width=None if stream.isatty() else 180, highlight=False).print(table)
+    _console(stream).print(table)
 
 
 def show_run_detail(detail: RunDetail, events: Iterable[EventRecord], stream: TextIO = sys.stdout) -> None:
     """Print one run: its plans, how its events ended, and each event."""
     show_runs((detail.record,), stream)
-    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    console = _console(stream)
     for plan in detail.plans:
         console.print(Text(f"Plan   {plan.plan_hash}, {plan.intents:,} events written down, {visible(plan.path)}"))
     for check in detail.checks:
@@ -264,7 +269,7 @@ def show_run_detail(detail: RunDetail, events: Iterable[EventRecord], stream: Te
 
 def show_story(story: Story, stream: TextIO = sys.stdout) -> None:
     """Print one request's story, a line each."""
-    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    console = _console(stream)
     for line in story.lines:
         console.print(Text(visible(line)))
 
@@ -274,7 +279,7 @@ _STATUS_STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bol
 
 def show_diagnosis(diagnosis: Diagnosis, stream: TextIO = sys.stdout) -> None:
     """Print every check by its group: how it ended, what was found, and under it what to do."""
-    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    console = _console(stream)
     for group, findings in groupby(diagnosis.findings, key=lambda finding: finding.check.group):
         console.print(Text(f"\n{group}", "bold"))
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -298,7 +303,7 @@ _ENDED = {Status.PASS: "passed", Status.WARN: "warned", Status.FAIL: "failed", S
 
 def show_configuration(configuration: Configuration, stream: TextIO = sys.stdout) -> None:
     """Print every setting with its value and origin, and what is wrong."""
-    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    console = _console(stream)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("setting", "variable", "value", "origin"):
         table.add_column(heading, no_wrap=heading in ("setting", "variable"), overflow="fold")
