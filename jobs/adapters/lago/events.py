@@ -349,7 +349,11 @@ def _row(event: dict[str, Any], property_names: tuple[str, ...]) -> str:
     held = properties if isinstance(properties, dict) else {}
     values = text_array([value_text(held.get(name)) for name in property_names])
     texts = [*(value_text(event.get(column)) for column in EVENT_COLUMNS[:-1]), values]
-    return ",".join(["" if text is None else f'"{text.replace(_QUOTE, _QUOTES)}"' for text in texts]) + "\n"
+    return ",".join(["" if text is None else _quoted(text) for text in texts]) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return f'"{text.replace(_QUOTE, _QUOTES)}"' if _QUOTE in text else f'"{text}"'
 
 
 def _next_page(meta: dict[str, Any], number: int) -> int | None:
