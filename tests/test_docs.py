@@ -141,6 +141,14 @@ def test_files_that_documents_point_to_exist() -> None:
             assert (document.parent / target).exists(), f"{document.name} points to {target}"
 
 
+def test_paths_of_the_checkout_exist() -> None:
+    named = set(
+        re.findall(r"(?<![\w./-])((?:benchmarks|docs|jobs|k8s|locks|sql|tests)/[\w.-]*[\w/][\w./-]*[\w/])", README)
+    )
+    assert {path for path in named if not (CHECKOUT / path).exists()} == set()
+    assert "jobs/reconcile.py" in named
+
+
 def test_the_doctors_checks_are_those_of_the_product_in_order() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", section("Doctor"), re.MULTILINE)
     assert rows == [(check.id, check.asks) for check in CHECKS]
