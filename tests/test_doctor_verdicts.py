@@ -288,6 +288,11 @@ JUDGED: dict[str, Callable[[], Verdict]] = {
         preset("agent-sdk", ""),
         [SampledEvent("llm_input_tokens", "a", NOW, frozenset({"model", "value"}), frozenset({"value"}))],
     ),
+    "event shape 14": lambda: judge_shape(
+        "callback",
+        CALLBACK,
+        [SampledEvent("llm_tokens", "a", NOW, frozenset({"prompt_size"}), frozenset({"prompt_size"}))],
+    ),
     "event codes 1": lambda: judge_codes([], [TOKENS]),
     "event codes 2": lambda: judge_codes([EVENT, EVENT], [TOKENS]),
     "event codes 3": lambda: judge_codes([EVENT, OTHERS, OTHERS, replace(EVENT, code="third")], [TOKENS]),
@@ -325,6 +330,7 @@ JUDGED: dict[str, Callable[[], Verdict]] = {
     "clocks 3": lambda: judge_clocks({"PostgreSQL": timedelta(seconds=5.1), "Lago": None}),
     "clocks 4": lambda: judge_clocks({"PostgreSQL": timedelta(seconds=1), "Lago": timedelta(seconds=-60)}),
     "clocks 5": lambda: judge_clocks({"PostgreSQL": timedelta(seconds=1), "Lago": timedelta(seconds=-60.1)}),
+    "clocks 6": lambda: judge_clocks({"PostgreSQL": None, "Lago": None, "a replica": timedelta(0)}),
 }
 with (Path(__file__).parent / "data" / "doctor_verdicts.csv").open(encoding="utf-8", newline="") as file:
     EXPECTED = {

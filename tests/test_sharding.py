@@ -18,7 +18,7 @@ import pytest
 
 from jobs.adapters.workspace import Workspace
 from jobs.core.kinds import ChargeBy
-from jobs.core.shard import WHOLE, Shard, parse_shard, spend_log_shard
+from jobs.core.shard import WHOLE, Shard, SpendLogShard, parse_shard, spend_log_shard
 from jobs.core.shard_record import Agreement, ShardRecord, checked_shards, read_record
 from jobs.core.spend_log_values import DailyTable, SpendLogsBounds, SpendLogsSchema
 from jobs.core.window import Window
@@ -72,6 +72,13 @@ def test_a_mapping_file_decides_by_the_subscription_it_names() -> None:
         (own,) = (part.shard for part in parts if source in (part.own_sources or ()))
         assert own.has(subscription)
         assert all(source in part.other_sources for part in parts if part.shard != own)
+
+
+def test_a_shard_is_told_in_terms_of_litellms_database() -> None:
+    by_metadata = replace(RULES, charge_by=ChargeBy.METADATA, charge_by_path="tenant.id")
+    assert spend_log_shard(WHOLE, by_metadata) == SpendLogShard(WHOLE, ChargeBy.METADATA, ("tenant", "id"), None, ())
+    mapped = replace(RULES, mapping=())
+    assert spend_log_shard(WHOLE, mapped) == SpendLogShard(WHOLE, ChargeBy.END_USER_ID, (), (), ())
 
 
 def a_record(index: int = 0, count: int = 2, **changed: Any) -> ShardRecord:
