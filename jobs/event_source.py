@@ -16,10 +16,7 @@ from jobs.core.layout import Layout
 from jobs.core.shard import Shard
 from jobs.core.store_values import ClickHouseStore, Store, checked_organization_id
 from jobs.core.window import Window
-from jobs.postgres import Patience
-
-# A standby's clock of replay stands still for moments also where it is up to date.
-_STANDBY_MAY_LAG = timedelta(minutes=1)
+from jobs.postgres import STANDBY_MAY_LAG, Patience
 
 
 class Progress(Protocol):
@@ -89,7 +86,7 @@ def read_recorded_events(
         window=asked.window,
         property_names=layout.property_names,
         shard=asked.shard,
-        complete_until=min(asked.settled_at, now - _STANDBY_MAY_LAG),
+        complete_until=min(asked.settled_at, now - STANDBY_MAY_LAG),
         statement_timeout=asked.statement_timeout,
         patience=asked.patience,
         on_failed_attempt=lambda failed: progress.note(failed.text),

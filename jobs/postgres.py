@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import psycopg
@@ -31,6 +31,9 @@ from jobs.errors import SourceError
 from jobs.queries import query
 
 APPLICATION_NAME = "litellm-lago-reconcile"
+STANDBY_MAY_LAG = timedelta(minutes=1)
+"""A standby's clock of replay stands still for moments also where it is up to date."""
+_LOOKS_AT_STANDBY, _WAIT_FOR_STANDBY = 13, timedelta(seconds=5)
 # Big enough that the cost of handing a chunk on does not show, small enough to keep memory flat.
 CHUNK_BYTES = 16 * 1024 * 1024
 
@@ -143,6 +146,34 @@ def connect(
     except (psycopg.Error, UnicodeError) as error:
         tries = retrying.statistics.get("attempt_number", 1)
         raise _unreachable(settings, error, tries) from None
+
+
+def wait_for_standby(
+    connection: psycopg.Connection[TupleRow],
+    settings: DatabaseSettings,
+    complete_until: datetime,
+    sleep: Callable[[float], None],
+    note: Callable[[str], None],
+) -> None:
+    """Return once the server holds what was written by this instant; raise `SourceError` where it stays behind."""
+    for look in range(_LOOKS_AT_STANDBY):
+        with explained(settings), connection.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(query("probe_replay").encode())
+            found = cursor.fetchone() or {"on_standby": False}
+        connection.rollback()  # The snapshot must begin after this look, not with it.
+        replayed: datetime | None = found["replayed_until"]
+        if not found["on_standby"] or found["has_caught_up"] or (replayed is not None and replayed >= complete_until):
+            return
+        behind = "an unknown time" if replayed is None else f"{replayed.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if look == 0:
+            note(f"the standby at {settings.address} has replayed up to {behind}; waiting for it")
+        if look < _LOOKS_AT_STANDBY - 1:
+            sleep(_WAIT_FOR_STANDBY.total_seconds())
+    raise SourceError(
+        f"the standby at {settings.address} has replayed up to {behind}, and the window needs all that was written by "
+        f"{complete_until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        f"Wait until its replication has caught up, or let {settings.origin} name the primary",
+    )
 
 
 @contextmanager

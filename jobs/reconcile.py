@@ -36,6 +36,7 @@ from jobs.errors import SettingError
 from jobs.event_source import EventsAsked, read_recorded_events
 from jobs.matching import judge_left_over, load_references, match_within, naive, whole_days
 from jobs.planning import PlanRequest, PlanSummary, write_plan
+from jobs.postgres import STANDBY_MAY_LAG
 from jobs.report_page import PAGE_FILE, Findings, make_page
 
 # LiteLLM's own daily totals, where it keeps some by the value that attributes.
@@ -236,7 +237,7 @@ def matched_workspace(
         layout = lay_out(bound, settings.rules.charge_by_path, settings.rules.id_template)
         # Spend logs first: an event that arrives between the two readings is then seen, and not reported missing.
         progress.step("reading spend logs")
-        found = _read_spend_logs(workspace, settings, layout, progress)
+        found = _read_spend_logs(workspace, settings, layout, progress, now)
         progress.step("reading Lago's events")
         dead_letters = _read_events(workspace, settings, layout, client, catalogue.organization, progress, now)
         progress.step("matching")
@@ -254,13 +255,15 @@ def _refuse_future(window: Window, now: datetime) -> None:
 
 
 def _read_spend_logs(
-    workspace: Workspace, settings: ReconcileSettings, layout: Layout, progress: Progress
+    workspace: Workspace, settings: ReconcileSettings, layout: Layout, progress: Progress, now: datetime
 ) -> tuple[SpendLogsSchema, SpendLogsBounds, int | None]:
     with open_spend_logs(
         settings.database,
         statement_timeout=settings.statement_timeout,
         patience=settings.patience,
+        complete_until=min(settings.window.end + settings.rules.settlement_lag, now - STANDBY_MAY_LAG),
         on_failed_attempt=lambda failed: progress.note(failed.text),
+        note=progress.note,
     ) as spend_logs:
         spend_logs.require_zone(settings.clock)
         workspace.load(

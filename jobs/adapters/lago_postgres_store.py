@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -15,7 +15,16 @@ from jobs.core.database_settings import DatabaseSettings
 from jobs.core.shard import WHOLE, Shard
 from jobs.core.window import Window
 from jobs.errors import SourceError
-from jobs.postgres import FailedAttempt, Patience, connect, copy_rows, explained, quoted, read_only_snapshot
+from jobs.postgres import (
+    FailedAttempt,
+    Patience,
+    connect,
+    copy_rows,
+    explained,
+    quoted,
+    read_only_snapshot,
+    wait_for_standby,
+)
 from jobs.queries import query
 
 _COLUMNS = (
@@ -23,7 +32,6 @@ _COLUMNS = (
     "deleted_at",
 )
 _LOCK_TIMEOUT = timedelta(seconds=10)
-_LOOKS_AT_STANDBY, _WAIT_FOR_STANDBY = 13, timedelta(seconds=5)
 
 
 def read_stored_events(  # noqa: PLR0913 - every limit is named
@@ -59,38 +67,12 @@ def read_stored_events(  # noqa: PLR0913 - every limit is named
     }
     connection = connect(database, patience=patience, sleep=sleep, on_failed_attempt=on_failed_attempt)
     with closing(connection):
-        _wait_for_standby(connection, database, complete_until, sleep, note)
+        wait_for_standby(connection, database, complete_until, sleep, note)
         with read_only_snapshot(
             connection, database, statement_timeout=statement_timeout, lock_timeout=_LOCK_TIMEOUT
         ) as snapshot:
             _require_table(_row(connection, database, "probe_lago_events"), database)
             yield from copy_rows(snapshot, "read_lago_events", asked)
-
-
-def _wait_for_standby(
-    connection: psycopg.Connection[TupleRow],
-    database: DatabaseSettings,
-    complete_until: datetime,
-    sleep: Callable[[float], None],
-    note: Callable[[str], None],
-) -> None:
-    """Return once the server holds what was written by this instant; raise `SourceError` where it stays behind."""
-    for look in range(_LOOKS_AT_STANDBY):
-        found = _row(connection, database, "probe_replay")
-        connection.rollback()  # The snapshot must begin after this look, not with it.
-        replayed: datetime | None = found["replayed_until"]
-        if not found["on_standby"] or found["has_caught_up"] or (replayed is not None and replayed >= complete_until):
-            return
-        behind = "an unknown time" if replayed is None else f"{replayed.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        if look == 0:
-            note(f"the standby at {database.address} has replayed up to {behind}; waiting for it")
-        if look < _LOOKS_AT_STANDBY - 1:
-            sleep(_WAIT_FOR_STANDBY.total_seconds())
-    raise SourceError(
-        f"the standby at {database.address} has replayed up to {behind}, and the window needs all that was written by "
-        f"{complete_until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        f"Wait until its replication has caught up, or let {database.origin} name the primary",
-    )
 
 
 def _require_table(found: dict[str, Any], database: DatabaseSettings) -> None:

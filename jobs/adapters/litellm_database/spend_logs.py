@@ -27,6 +27,7 @@ from jobs.postgres import (
     explained,
     quoted,
     read_only_snapshot,
+    wait_for_standby,
 )
 from jobs.queries import query
 
@@ -135,23 +136,26 @@ def open_spend_logs(
     statement_timeout: timedelta,
     lock_timeout: timedelta = timedelta(seconds=10),
     patience: Patience | None = None,
+    complete_until: datetime | None = None,
     sleep: Callable[[float], None] = time.sleep,
     on_failed_attempt: Callable[[FailedAttempt], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[SpendLogs]:
     """Connect with patience, open one read-only snapshot and probe it once.
 
     Read what is needed and leave: while the snapshot is open, the server keeps the rows it sees, and may end
-    a transaction that idles. Raise `SourceError` if the database cannot be reached or lacks what must be
-    read.
+    a transaction that idles. With `complete_until` a standby is waited for, a minute at most, until it has
+    replayed what was written by then. Raise `SourceError` if it has not, or if the database cannot be reached or
+    lacks what must be read.
     """
     connection = connect(settings, patience=patience, sleep=sleep, on_failed_attempt=on_failed_attempt)
-    with (
-        closing(connection),
-        read_only_snapshot(
+    with closing(connection):
+        if complete_until is not None:
+            wait_for_standby(connection, settings, complete_until, sleep, note)
+        with read_only_snapshot(
             connection, settings, statement_timeout=statement_timeout, lock_timeout=lock_timeout
-        ) as snapshot,
-    ):
-        yield SpendLogs(snapshot, probed(snapshot))
+        ) as snapshot:
+            yield SpendLogs(snapshot, probed(snapshot))
 
 
 def probed(snapshot: Snapshot) -> SpendLogsSchema:
