@@ -63,6 +63,13 @@ _SHARD_OPTIONS: dict[str, tuple[str, str, str]] = {
 }
 
 
+_USAGE_OPTIONS: dict[str, tuple[str, str, str]] = {
+    "output": _OPTIONS["output"],
+    "charge-by": _OPTIONS["charge-by"],
+    "time-zone": ("report_time_zone", "ZONE", "Zone of the days and months, such as Asia/Seoul."),
+}
+
+
 def _window_options(command: Command) -> Command:
     config = click.Path(path_type=Path)
     for option in (
@@ -270,6 +277,42 @@ def _backfill(
     sys.exit(code)
 
 
+@cli.command()
+@click.option("--from", "start", metavar="DAY", help="First day: 2026-11-01.")
+@click.option("--to", "end", metavar="DAY", help="The day after the last one.")
+@click.option("--month", metavar="MONTH", help="One month, 2026-11; of the current one, the days that are over.")
+@click.option(
+    "--by", type=click.Choice(["day", "month"]), default="day", show_default=True, help="What to add up over."
+)
+@click.option("--compare", is_flag=True, help="Compare with the same days of an earlier month.")
+@click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Configuration file.")
+@_setting_options(_USAGE_OPTIONS)
+def usage(
+    start: str | None,
+    end: str | None,
+    month: str | None,
+    by: str,
+    compare: bool,
+    config_file: Path | None,
+    **options: str | None,
+) -> None:
+    """Report requests, tokens and spend per subscription, model and day or month; needs no Lago.
+
+    Without --from, --to and --month it is the last full month, in the time zone RECONCILE_REPORT_TIME_ZONE.
+    """
+    from jobs import usage as use_case
+    from jobs.console import console_progress, show_usage
+    from jobs.core.periods import PeriodLength
+    from jobs.settings import load_settings, usage_settings
+
+    now = datetime.now(UTC)
+    settings = load_settings(os.environ, config_file, _texts(options))
+    request = usage_settings(settings, start, end, month, now, by=PeriodLength(by), compare=compare)
+    with console_progress() as progress:
+        told = use_case.usage(request, progress, now=now, run_id=new_run_id(now))
+    show_usage(told)
+
+
 def _stop_on_signals() -> threading.Event:
     """Return an event that Ctrl-C and SIGTERM set, so that what is under way ends cleanly; a second signal kills."""
     stop = threading.Event()
@@ -434,7 +477,7 @@ def demo(output: str) -> None:
 
 
 def _texts(options: dict[str, str | None]) -> dict[str, str]:
-    known = {**_OPTIONS, **_SHARD_OPTIONS, **_BACKFILL_OPTIONS}
+    known = {**_OPTIONS, **_SHARD_OPTIONS, **_BACKFILL_OPTIONS, **_USAGE_OPTIONS}
     return {known[name.replace("_", "-")][0]: text for name, text in options.items() if text is not None}
 
 

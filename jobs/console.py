@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from jobs.configuration import Configuration
     from jobs.core.checks import Diagnosis
     from jobs.core.ledger_values import EventRecord, RunDetail, RunRecord
+    from jobs.core.usage_values import UsageSum
     from jobs.demo import Demo
     from jobs.explain import Story
     from jobs.planning import PlanDescription
+    from jobs.usage import Usage
 
 _LONGEST_NAME = 26
 _MOST_ROWS = 10
@@ -136,6 +138,38 @@ def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
     for exceeded in run.plan.exceeded:
         console.print(Text(f"  ! {visible(exceeded)}", "yellow"))
     console.print(Text(f"Report      {run.folder}/report.html"))
+
+
+def show_usage(told: Usage, stream: TextIO = sys.stdout) -> None:
+    """Print the totals, how they moved, and who used most."""
+    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    days = told.settings.days
+    console.print()
+    console.print(f"Usage   {days.first} to {days.after} (excluded), {days.zone}, run {told.run_id}")
+    for reason in told.reasons:
+        console.print(Text(f"  ! {visible(reason.text)}", "yellow"))
+        console.print(Text(f"    {visible(reason.next_step)}", "dim"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("subscription", no_wrap=True)
+    headings = ("requests", "prompt", "cached", "completion", "reasoning", "tokens", "spend (USD)")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in told.sums["subscription"][:_MOST_ROWS]:
+        table.add_row(_named(line.name or "(unattributed)"), *_usage_cells(line))
+    table.add_section()
+    table.add_row("TOTAL", *_usage_cells(told.total), style="bold")
+    console.print(table)
+    for name, moved in told.changes.items():
+        percent = "nothing before" if moved.percent is None else f"{moved.percent:+,f} %"
+        console.print(Text(f"Change      {name.replace('_', ' ')} {moved.absolute:+,f} ({percent})"))
+    console.print(_spend_log_line(told.dispositions))
+    console.print(Text(f"Report      {told.folder}"))
+
+
+def _usage_cells(line: UsageSum) -> tuple[str, ...]:
+    counts = (line.requests, line.prompt_tokens, line.cached_tokens)
+    more = (line.completion_tokens, line.reasoning_tokens, line.total_tokens)
+    return (*("·" if count is None else f"{count:,}" for count in (*counts, *more)), f"{line.spend:,.4f}")
 
 
 def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:

@@ -45,22 +45,16 @@ def load_references(
     workspace.insert("sent_before", sent_before)
     workspace.insert("meter_part", layout.part_rows)
     workspace.insert("metered_code", layout.code_rows)
+    load_accounting(workspace, rules)
     names = ModelNames(dict(rules.aliases))
-    workspace.map_rows(
-        "spend_log_models",
-        "spend_log_model",
-        lambda model, provider: (model, provider, sent := event_model(model, provider), names.key(sent)),
-    )
     workspace.map_rows("listed_event_models", "model_name", lambda model: (model, names.key(model)))
     workspace.map_rows(
         "daily_models",
         "daily_model",
         lambda model, provider: (model, provider, names.key(event_model(model or "", provider))),
     )
-    workspace.insert("attribution", rules.mapping or ())
     workspace.insert("allowed", rules.allowed or ())
     workspace.insert("next_step", NEXT_STEPS)
-    workspace.insert("not_inference", ((name,) for name in NOT_INFERENCE))
     workspace.insert(
         "subscription_row",
         (
@@ -81,21 +75,45 @@ def load_references(
     )
 
 
+def load_accounting(workspace: Workspace, rules: Rules) -> None:
+    """Bring into the workspace what tells who pays for a spend log, and the model it names; they have been loaded."""
+    names = ModelNames(dict(rules.aliases))
+    workspace.map_rows(
+        "spend_log_models",
+        "spend_log_model",
+        lambda model, provider: (model, provider, sent := event_model(model, provider), names.key(sent)),
+    )
+    workspace.insert("attribution", rules.mapping or ())
+    workspace.insert("not_inference", ((name,) for name in NOT_INFERENCE))
+
+
+def account(
+    workspace: Workspace, rules: Rules, window: Window, *, charge_by_place: int | None, bills_spend: bool
+) -> None:
+    """Decide who pays for each spend log, or why it takes no part: one rule for reconciling and for usage reports.
+
+    `charge_by_place` says where in `extras` the value stands that attributes, if it comes from the metadata;
+    `bills_spend` that a cost which cannot be billed excludes its spend log.
+    """
+    workspace.run(
+        "account_spend_logs",
+        charge_by=rules.charge_by.value,
+        charge_by_place=charge_by_place,
+        has_attribution_file=rules.mapping is not None,
+        bill_cache_hits=rules.bill_cache_hits,
+        bills_spend=bills_spend,
+        start=naive(window.start),
+        end=naive(window.end),
+    )
+
+
 def match_within(workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue, window: Window) -> None:
     """Account for every spend log, meter it, and pair what agrees within one subscription.
 
     Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart.
     """
     edges = {"start": naive(window.start), "end": naive(window.end)}
-    workspace.run(
-        "account_spend_logs",
-        charge_by=rules.charge_by.value,
-        charge_by_place=layout.charge_by_place,
-        has_attribution_file=rules.mapping is not None,
-        bill_cache_hits=rules.bill_cache_hits,
-        bills_spend=layout.bills_spend,
-        **edges,
-    )
+    account(workspace, rules, window, charge_by_place=layout.charge_by_place, bills_spend=layout.bills_spend)
     workspace.run("meter_spend_logs")
     workspace.run(
         "normalise_listed_events",

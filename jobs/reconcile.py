@@ -226,7 +226,7 @@ def matched_workspace(
     settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime
 ) -> Iterator[tuple[Workspace, Reading]]:
     """Read both sides, or the shard's part of them, match within each subscription, and yield workspace and reading."""
-    _refuse_future(settings.window, now)
+    refuse_future(settings.window, now)
     with (
         LagoClient(settings.lago) as client,
         Workspace(folder, memory_limit=settings.memory_limit, threads=settings.threads) as workspace,
@@ -246,7 +246,8 @@ def matched_workspace(
         yield workspace, Reading(catalogue, bound, layout, *found, dead_letters)
 
 
-def _refuse_future(window: Window, now: datetime) -> None:
+def refuse_future(window: Window, now: datetime) -> None:
+    """Raise `SettingError` where the window is not over yet."""
     if window.end > now:
         raise SettingError(
             f"the window ends {window.end.isoformat()}, which is in the future (it is {now.isoformat()})",
@@ -491,8 +492,4 @@ def _with_totals(workspace: Workspace) -> Iterator[Any]:
 
 def folder_name(window: Window, run_id: str) -> str:
     """Return the name of a run's folder."""
-    return f"{_compact(window.start)}-{_compact(window.end)}-{run_id}"
-
-
-def _compact(instant: datetime) -> str:
-    return instant.strftime("%Y%m%dT%H%M%SZ")
+    return f"{window.compact}-{run_id}"

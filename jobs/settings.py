@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from jobs.core.durations import parse_duration
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection, normalise_api_base
 from jobs.core.meters import MeterPart, check_parts, custom, preset
+from jobs.core.periods import DaySpan, PeriodLength, last_full_month, month_span
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE, parse_shard
 from jobs.core.spend_log_values import SourceClock
@@ -35,6 +36,7 @@ from jobs.core.window import Window, scheduled_time, scheduled_window
 from jobs.doctor import DoctorSettings
 from jobs.errors import SettingError
 from jobs.reconcile import ReconcileSettings
+from jobs.usage import UsageSettings
 
 T = TypeVar("T")
 
@@ -329,6 +331,20 @@ SETTINGS = (
         None,
         "Name of the Kubernetes Job; a CronJob's says when the run was due.",
     ),
+    Setting(
+        "report_time_zone",
+        "RECONCILE_REPORT_TIME_ZONE",
+        _zone,
+        "UTC",
+        "Zone of the days and months of `usage`.",
+    ),
+    Setting(
+        "token_parts",
+        "RECONCILE_TOKEN_PARTS",
+        _flag,
+        "true",
+        "Whether `usage` reads cached and reasoning tokens out of the metadata, which takes longer.",
+    ),
     Setting("ledger_url", "RECONCILE_LEDGER_URL", _text, None, "Ledger: sqlite:/// or postgresql://.", secret=True),
     Setting("verify_within", "RECONCILE_VERIFY_WITHIN", parse_duration, "90s", "How long to wait for Lago to show it."),
     Setting("slice_length", "RECONCILE_SLICE_LENGTH", _slice_length, "7d", "A longer backfill is worked in slices."),
@@ -530,7 +546,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
     """Return what a run is asked to do; `start` and `end` are the command line's texts, both or neither given."""
     return ReconcileSettings(
         window=_window(settings, start, end, now),
-        rules=_rules(settings),
+        rules=_rules(settings, settings.meter()),
         caps=Caps(
             events=settings.required("most_events"),
             quantity=settings.required("most_quantity"),
@@ -550,6 +566,63 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         shard=settings.optional("shard") or WHOLE,
         scratch=settings.optional("scratch"),
     )
+
+
+def usage_settings(
+    settings: Settings,
+    start: str | None,
+    end: str | None,
+    month: str | None,
+    now: datetime,
+    *,
+    by: PeriodLength,
+    compare: bool,
+) -> UsageSettings:
+    """Return what a usage report is asked to tell; no setting of Lago's is needed but whose id is the subscription.
+
+    `start` and `end` are the command line's texts, both or neither given, or `month` alone.
+    """
+    return UsageSettings(
+        days=_days(ZoneInfo(settings.required("report_time_zone")), start, end, month, now),
+        by=by,
+        compare=compare,
+        token_parts=settings.required("token_parts"),
+        rules=_rules(settings, parts=()),
+        memory_limit=settings.required("memory_limit"),
+        output=settings.required("output"),
+        database=_database(settings),
+        clock=_clock(settings),
+        statement_timeout=settings.required("database.statement_timeout"),
+        patience=Patience(attempts=settings.required("database.connect_attempts")),
+        threads=settings.optional("threads"),
+        scratch=settings.optional("scratch"),
+    )
+
+
+def _days(zone: ZoneInfo, start: str | None, end: str | None, month: str | None, now: datetime) -> DaySpan:
+    if month is not None and (start is not None or end is not None):
+        raise SettingError("--month names all days", "Give it without --from and --to")
+    if month is not None:
+        return month_span(_month(month), now, zone)
+    if start is None and end is None:
+        return last_full_month(now, zone)
+    if start is None or end is None:
+        raise SettingError("--from and --to are given together", "Give both, or neither for the last full month")
+    return DaySpan(_day("--from", start), _day("--to", end), zone)
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError as error:
+        raise SettingError(f"{text!r} cannot be used for {option}", "Write a day, as in 2026-11-01") from error
+
+
+def _month(text: str) -> date:
+    try:
+        return date.fromisoformat(f"{text.strip()}-01")
+    except ValueError as error:
+        raise SettingError(f"{text!r} cannot be used for --month", "Write a month, as in 2026-11") from error
 
 
 def ledger_url(settings: Settings) -> str:
@@ -586,7 +659,7 @@ def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
         database=tried("settings-database", _database),
         lago=tried("settings-lago", _lago, "lago.api_base", "lago.api_key"),
         store=tried("settings-lago", _store),
-        rules=tried("settings-rules", _rules),
+        rules=tried("settings-rules", _metered_rules),
         problems=problems,
         misspelled=settings.misspelled,
         database_host=settings.optional("database.host"),
@@ -603,7 +676,11 @@ def _clock(settings: Settings) -> SourceClock:
     return SourceClock(settings.required("source_time_zone"), settings.optional("source_utc_since"))
 
 
-def _rules(settings: Settings) -> Rules:
+def _metered_rules(settings: Settings) -> Rules:
+    return _rules(settings, settings.meter())
+
+
+def _rules(settings: Settings, parts: tuple[MeterPart, ...]) -> Rules:
     if settings.required("settlement_lag") < settings.required("late"):
         raise SettingError(
             "RECONCILE_SETTLEMENT_LAG is shorter than RECONCILE_LATE: events would be judged that are still on the way",
@@ -613,7 +690,7 @@ def _rules(settings: Settings) -> Rules:
     files = (settings.optional(f"{name}_file") for name in ("mapping", "allowed", "alias"))
     mapping_file, allowed_file, alias_file = files
     return Rules(
-        parts=settings.meter(),
+        parts=parts,
         charge_by=charge_by,
         charge_by_path=charge_by_path,
         tolerance=Tolerance(

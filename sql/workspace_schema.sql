@@ -183,3 +183,25 @@ CREATE TABLE cause_stretch (
     cause VARCHAR NOT NULL, began TIMESTAMP NOT NULL, ended TIMESTAMP NOT NULL, subscription VARCHAR
 );
 CREATE TABLE losing_sender (subscription VARCHAR NOT NULL);
+
+-- The days or months that a usage report adds up over, its own and those that they are compared with.
+CREATE TABLE reporting_period (
+    span VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    start_time TIMESTAMP NOT NULL,
+    end_time TIMESTAMP NOT NULL
+);
+
+-- The greatest whole number that stands at one of these JSON pointers in one of these texts, and never more than the
+-- whole that it is a part of. What is in a spend log's metadata is anybody's text.
+CREATE MACRO greatest_number(texts, pointers) AS
+    list_max(list_transform(
+        list_filter(
+            flatten(list_transform(
+                texts, lambda text: json_extract_string(CASE WHEN json_valid(text) THEN text END, pointers)
+            )),
+            lambda number: regexp_full_match(number, '[0-9]{1,15}')
+        ),
+        lambda number: CAST(number AS BIGINT)
+    ));
+CREATE MACRO part_of(whole, number) AS CASE WHEN number > whole THEN whole ELSE number END;

@@ -73,6 +73,15 @@ def test_every_column_is_explained_and_no_other(name: str, columns: reports.Colu
         assert set(columns.names) <= set(re.findall(r"`([a-z_]+)`", text))
 
 
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [("usage.csv", reports.USAGE_REPORT_COLUMNS), ("comparison.csv", reports.COMPARISON_COLUMNS)],
+)
+def test_every_column_of_a_usage_report_is_explained(name: str, columns: reports.Columns) -> None:
+    shown = first_cells(section("Report usage"), f"| column of `{name}` | meaning |")
+    assert set(shown) == set(columns.names)
+
+
 def test_outcomes_are_named() -> None:
     assert all(f"`{outcome}`" in README for outcome in Outcome)
 

@@ -102,6 +102,10 @@ class RunFolder:
         """Remove the scratch folder."""
         shutil.rmtree(self._scratch, ignore_errors=True)
 
+    def file(self, name: str) -> Path:
+        """Return where to write a file of this name."""
+        return self._aside / name
+
     def write_csv(self, name: str, columns: Columns, frames: Iterable[pd.DataFrame]) -> int:
         """Write frames of these columns, strangers' text made safe for a spreadsheet, and return the number of rows.
 

@@ -75,7 +75,7 @@ def reasons_against(
     `kinds` counts discrepancies by kind; `held` counts the held ones by reason. An event of no quantity bills nothing,
     so one that is held for that is no reason.
     """
-    found = [*_source_reasons(window, facts)]
+    found = [*source_reasons(window, facts)]
     for kind, count in kinds.items():
         billing = count - held.get(HoldReason.ZERO_QUANTITY, 0) if kind is Kind.HELD else count
         if billing:
@@ -85,7 +85,8 @@ def reasons_against(
     return tuple(found)
 
 
-def _source_reasons(window: Window, facts: SourceFacts) -> list[Reason]:
+def source_reasons(window: Window, facts: SourceFacts) -> tuple[Reason, ...]:
+    """Return every reason why the sources do not tell everything about the window."""
     checks = [
         (
             window.end > facts.settled_until,
@@ -151,7 +152,7 @@ def _source_reasons(window: Window, facts: SourceFacts) -> list[Reason]:
             "Look at daily.csv for what to charge by hand; the usual cause is a provider that repeats ids.",
         ),
     ]
-    return [Reason(code, text, step) for applies, code, text, step in checks if applies]
+    return tuple(Reason(code, text, step) for applies, code, text, step in checks if applies)
 
 
 def _step(kind: Kind, held: Mapping[HoldReason, int]) -> str:

@@ -71,6 +71,19 @@ OUTCOME_COLUMNS = _columns(
     """
 )
 USAGE_COLUMNS = _columns("subscription model day requests prompt_tokens completion_tokens total_tokens spend")
+USAGE_REPORT_COLUMNS = _columns(
+    """
+    subscription model period requests prompt_tokens cached_tokens completion_tokens reasoning_tokens total_tokens spend
+    """
+)
+COMPARISON_COLUMNS = _columns(
+    """
+    subscription model
+    requests previous_requests requests_change requests_change_percent
+    total_tokens previous_total_tokens total_tokens_change total_tokens_change_percent
+    spend previous_spend spend_change spend_change_percent
+    """
+)
 DAILY_COLUMNS = _columns(
     """
     day source model logged_requests daily_requests logged_prompt_tokens daily_prompt_tokens

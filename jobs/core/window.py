@@ -32,6 +32,11 @@ class Window:
                 "Give --from before --to",
             )
 
+    @property
+    def compact(self) -> str:
+        """Return both ends as they stand in the name of a run's folder."""
+        return f"{self.start:%Y%m%dT%H%M%SZ}-{self.end:%Y%m%dT%H%M%SZ}"
+
     def widened(self, before: timedelta, after: timedelta) -> Window:
         """Return the window that starts `before` earlier and ends `after` later."""
         return Window(self.start - before, self.end + after)

@@ -22,7 +22,7 @@ from jobs.core.text import visible
 def render(page: Page) -> Iterator[bytes]:
     """Yield the page's bytes: the same for the same page, everywhere."""
     style, script = _asset("report.css"), _asset("report.js")
-    template = _environment().get_template("report.html")
+    template = environment().get_template("report.html")
     chart = Markup(time_chart(page.times)) if page.times else None  # noqa: S704 - pygal escapes the labels, which are ours
     pieces = template.generate(
         page=page,
@@ -45,7 +45,8 @@ def _asset(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the engine of the package's templates."""
     return Environment(
         loader=PackageLoader("jobs.adapters.page", "templates"),
         autoescape=True,
