@@ -220,6 +220,9 @@ JUDGED: dict[str, Callable[[], Verdict]] = {
     "attribution 9": lambda: judge_attribution(
         replace(SAMPLE, with_source=999), replace(RULES, charge_by=ChargeBy.TEAM_ID, mapping=(("bob", "b"),))
     ),
+    "attribution 10": lambda: judge_attribution(
+        replace(SAMPLE, with_source=900, with_end_user=900, with_team=0, with_key=900, with_key_alias=0), RULES
+    ),
     "pinned end users 1": lambda: judge_pinning(SCHEMA, SAMPLE, ChargeBy.TEAM_ID),
     "pinned end users 2": lambda: judge_pinning(SCHEMA, SAMPLE, ChargeBy.END_USER_ID),
     "pinned end users 3": lambda: judge_pinning(without("litellm_call_id"), SAMPLE, ChargeBy.END_USER_ID),

@@ -104,7 +104,7 @@ SCHEMA = SpendLogsSchema(
     legacy_table_exists=False,
     legacy_table_readable=False,
     daily_tables=frozenset({DailyTable.TEAM}),
-    unreadable_daily_tables=frozenset(),
+    unreadable_daily_tables=frozenset({DailyTable.USER}),
     estimated_rows=None,
     server_version="18.0",
     on_standby=False,
@@ -119,8 +119,11 @@ def test_a_record_survives_its_file(changed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("document", [None, [], {}, {"format": "litellm-lago-shard/1"}, {"format": "x"}, "text"])
 def test_what_is_no_record_is_refused(document: object) -> None:
-    with pytest.raises(RefusedError, match="not what a shard leaves"):
+    with pytest.raises(RefusedError) as raised:
         read_record(document, "folder")
+    assert str(raised.value) == (
+        "folder is not what a shard leaves behind. Give the folders that `reconcile --shard` made"
+    )
 
 
 @pytest.mark.parametrize(

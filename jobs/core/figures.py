@@ -20,7 +20,7 @@ def share(part: int | str | Decimal, whole: int | str | Decimal) -> str:
         return "-"
     percent = 100 * part / whole
     if 0 < part < whole:
-        percent = min(max(percent, _CENT), 100 - _CENT)
+        percent = max(percent, _CENT)
     text = f"{percent.quantize(_CENT, ROUND_DOWN):f}"
     return f"{text.rstrip('0').rstrip('.')} %"
 
