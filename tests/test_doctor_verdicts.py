@@ -296,6 +296,19 @@ JUDGED: dict[str, Callable[[], Verdict]] = {
         CALLBACK,
         [SampledEvent("llm_tokens", "a", NOW, frozenset({"prompt_size"}), frozenset({"prompt_size"}))],
     ),
+    "event shape 15": lambda: judge_shape(
+        "callback",
+        CALLBACK,
+        [SampledEvent("llm_tokens", "a", NOW, frozenset("abcdefghi"), frozenset())],
+    ),
+    "event shape 16": lambda: judge_shape(
+        "agent-sdk",
+        preset("agent-sdk", ""),
+        [SampledEvent("llm_input_tokens", "a", NOW, frozenset({"tokens"}), frozenset({"tokens"}))],
+    ),
+    "event shape 17": lambda: judge_shape(
+        "callback", CALLBACK, [SampledEvent("other", "a", NOW, frozenset({"value"}), frozenset({"value"}))]
+    ),
     "event codes 1": lambda: judge_codes([], [TOKENS]),
     "event codes 2": lambda: judge_codes([EVENT, EVENT], [TOKENS]),
     "event codes 3": lambda: judge_codes([EVENT, OTHERS, OTHERS, replace(EVENT, code="third")], [TOKENS]),
@@ -323,6 +336,11 @@ JUDGED: dict[str, Callable[[], Verdict]] = {
     ),
     "subscriptions 7": lambda: judge_subscriptions(
         [("a", 2), ("b", 3), ("x", 9)], (("a", "alice"), ("b", "alice")), subscriptions(("alice", "active"))
+    ),
+    "subscriptions 8": lambda: judge_subscriptions(
+        [("a", 2), ("b", 3), ("bob", 5), ("carol", 1)],
+        (("a", "alice"), ("b", "alice"), ("bob", "bob"), ("carol", "carol")),
+        subscriptions(("alice", "active"), ("carol", "terminated")),
     ),
     "rate 1": lambda: judge_rate(None, 20.0),
     "rate 2": lambda: judge_rate(20.0, 20.0),

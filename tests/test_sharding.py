@@ -147,7 +147,25 @@ def test_shards_that_do_not_belong_together_are_refused(records: list[ShardRecor
 
 
 def test_shards_come_in_order() -> None:
-    assert checked_shards({"b": a_record(1), "a": a_record(0)}, a_record().agreement) == ["a", "b"]
+    assert checked_shards({"a": a_record(1), "b": a_record(0)}, a_record().agreement) == ["b", "a"]
+
+
+def test_a_merge_that_is_refused_says_which_folder_and_why() -> None:
+    other_window = a_record(1, window=Window(DAY, DAY + timedelta(days=2)))
+    together = "Run all shards of one run, and the merge, with the same version, window and settings"
+    cases = [
+        ({"a": other_window, "b": a_record(0)}, f"a was made over another window than b. {together}"),
+        ({"a": a_record(0, code_version="0.9")}, f"a was made by another version than what is set now. {together}"),
+        (
+            {"a": a_record(0, 13)},
+            "shard 1/13, 2/13, 3/13, 4/13, 5/13, 6/13, 7/13, 8/13, 9/13, 10/13 is not there. "
+            "Give each shard's folder once",
+        ),
+    ]
+    for records, message in cases:
+        with pytest.raises(RefusedError) as raised:
+            checked_shards(records, a_record().agreement)
+        assert str(raised.value) == message
 
 
 def test_misattribution_across_shards_is_found_and_folders_are_checked(
