@@ -277,14 +277,14 @@ def _read_spend_logs(
                 part=spend_log_shard(settings.shard, settings.rules),
             ),
         )
-        if settings.look_back and settings.rules.charge_by is ChargeBy.END_USER_ID:
+        # What is compared with all spend logs, one shard reads for all.
+        reads_for_all = settings.shard.index == 0
+        if reads_for_all and settings.look_back and settings.rules.charge_by is ChargeBy.END_USER_ID:
             known = spend_logs.read_known_end_users(settings.window, clock=settings.clock, look_back=settings.look_back)
             workspace.load("load_known_end_users", known)
         table = _DAILY_TABLES.get(settings.rules.charge_by)
         first_day, day_after = whole_days(settings.window)
-        # They are compared with all spend logs, so one shard reads them for all.
-        is_asked = settings.shard.index == 0 and first_day < day_after
-        if is_asked and table in spend_logs.schema.daily_tables:
+        if reads_for_all and first_day < day_after and table in spend_logs.schema.daily_tables:
             last_day = day_after - timedelta(days=1)
             workspace.load("load_daily_totals", spend_logs.read_daily(table, first_day.date(), last_day.date()))
         return (
