@@ -155,7 +155,10 @@ def test_a_merge_that_is_refused_says_which_folder_and_why() -> None:
     together = "Run all shards of one run, and the merge, with the same version, window and settings"
     cases = [
         ({"a": other_window, "b": a_record(0)}, f"a was made over another window than b. {together}"),
-        ({"a": a_record(0, code_version="0.9")}, f"a was made by another version than what is set now. {together}"),
+        (
+            {"a": a_record(0, code_version="0.9")},
+            f"a was made by another version of this job than what is set now. {together}",
+        ),
         (
             {"a": a_record(0, 13)},
             "shard 1/13, 2/13, 3/13, 4/13, 5/13, 6/13, 7/13, 8/13, 9/13, 10/13 is not there. "
