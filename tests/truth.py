@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -132,13 +132,14 @@ def main() -> None:
     asked = parser.parse_args()
     began = time.monotonic()
     verdicts: list[Verdict] = []
-    # Ctrl-C ends it early: the table then tells of the worlds that were played.
-    with suppress(KeyboardInterrupt):
-        verdicts.extend(played(range(asked.first, asked.first + asked.seeds)))
-    text = table(verdicts, f"make truth SEEDS={len(verdicts)}", time.monotonic() - began)
+    text = ""
+    for verdict in played(range(asked.first, asked.first + asked.seeds)):
+        verdicts.append(verdict)
+        text = table(verdicts, f"make truth SEEDS={len(verdicts)}", time.monotonic() - began)
+        # Written after each world, so that whoever stops it early has the table of those that were played.
+        if asked.output:
+            asked.output.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
-    if asked.output:
-        asked.output.write_text(text, encoding="utf-8")
     sys.exit(any(verdict.problems for verdict in verdicts))
 
 

@@ -112,7 +112,8 @@ class _Judge:
                 spare -= 1
         for call in whole:
             if call.fate not in LOST and not lost:
-                reached.append(call)
+                # Its own event was taken for that of an identical call whose event bills nothing.
+                reached.append(bare[0] if bare else call)
         counts["sent"].update(call.fate for call in reached)
         counts["due"].update(call.fate for call in due)
         counts["due_sent"].update(call.fate for call in due if call in reached)
