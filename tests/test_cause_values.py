@@ -153,7 +153,7 @@ def test_each_cause_is_told_with_all_its_evidence() -> None:
         [
             total(Cause.UNEXPLAINED, "missing", "a", 50),
             total(Cause.SILENCE, "missing", "b", 2, missing_quantity="1.50", subscriptions=2),
-            total(Cause.LATE_EVENT, "ambiguous", "a", 7, first_time=None, last_time=None),
+            total(Cause.LATE_EVENT, "ambiguous", "a", 9, first_time=None, last_time=None),
             total(Cause.SILENCE, "missing", "a", 3, missing_quantity="1E+2", tokens=5, last_time=NOON + 9 * MINUTE),
             total(Cause.SILENCE, "held", "b", 2, missing_quantity=2, surplus_quantity="4", first_time=NOON - MINUTE),
             total(Cause.RUSH, "missing", "a", 7),
