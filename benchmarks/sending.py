@@ -41,7 +41,16 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.sending import LARGEST_BATCH, SentBatch, send_events
 from jobs.adapters.lago_standin import LagoStandIn, Organization
 from jobs.core.lago_values import LagoConnection
-from jobs.core.plan import FORMAT, Outcome, PlannedEvent, checked_header, content_hash, event_line, read_event
+from jobs.core.plan import (
+    FORMAT,
+    Outcome,
+    PlannedEvent,
+    PlannedLine,
+    checked_header,
+    content_hash,
+    event_line,
+    planned_line,
+)
 from jobs.core.transaction_ids import transaction_id
 
 SEED = 20261123
@@ -167,12 +176,17 @@ def write_bodies(plan: Path, path: Path) -> None:
 
 
 def read_plan(path: Path) -> Iterator[PlannedEvent]:
-    """Yield a plan's events after checking its hash, as `backfill --apply` reads it."""
+    """Yield a plan's events."""
+    return (line.event for line in read_plan_lines(path))
+
+
+def read_plan_lines(path: Path) -> Iterator[PlannedLine]:
+    """Yield a plan's lines after checking its hash, as `backfill --apply` reads it."""
     with path.open("rb") as file:
         lines = _without_breaks(file)
         checked_header(next(lines), lines)
     with path.open("rb") as file:
-        yield from map(read_event, islice(_without_breaks(file), 1, None))
+        yield from map(planned_line, islice(_without_breaks(file), 1, None))
 
 
 def _without_breaks(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -190,7 +204,7 @@ def send_ours(target: Target) -> int:
         target.api_base, target.api_key, requests_per_second=UNLIMITED_PER_SECOND, concurrency=CONCURRENCY
     )
     with LagoClient(connection) as client:
-        events = islice(read_plan(target.folder / PLAN_FILE), target.events)
+        events = islice(read_plan_lines(target.folder / PLAN_FILE), target.events)
         send_events(client, events, on_batch=count, stop=threading.Event())
     return outcomes[Outcome.SENT]
 

@@ -34,7 +34,16 @@ from jobs.adapters.workspace import Workspace
 from jobs.core.caps import caps_exceeded
 from jobs.core.lago_values import Catalogue
 from jobs.core.ledger_values import AttemptMade, EventRecord, RunStarted
-from jobs.core.plan import Outcome, PlannedEvent, checked_header, event_line, plan_window, read_event
+from jobs.core.plan import (
+    Outcome,
+    PlannedEvent,
+    PlannedLine,
+    checked_header,
+    event_line,
+    plan_window,
+    planned_line,
+    read_event,
+)
 from jobs.core.reports import OUTCOME_COLUMNS, csv_lines
 from jobs.core.window import Window
 from jobs.errors import RefusedError
@@ -316,7 +325,7 @@ class _Slice:
         self.progress.step("sending")
         sent = _Sent(self, total)
         send_events(
-            client, _events(path), on_batch=sent.take, stop=self.hooks.stop, step=self.hooks.step, computed=computed
+            client, _lines(path), on_batch=sent.take, stop=self.hooks.stop, step=self.hooks.step, computed=computed
         )
         self.progress.step("verifying")
         self.hooks.step("verify: begin")
@@ -421,8 +430,9 @@ class _Sent:
         for outcome in batch.outcomes:
             self.outcomes[outcome.outcome] += 1
             if outcome.outcome is Outcome.SENT:
-                key = (outcome.event.subscription, outcome.event.code)
-                self.quantity[key] = self.quantity.get(key, Decimal(0)) + Decimal(outcome.event.quantity)
+                event = outcome.event
+                key = (event.subscription, event.code)
+                self.quantity[key] = self.quantity.get(key, Decimal(0)) + Decimal(event.quantity)
         owner.progress.count(sum(self.outcomes.values()), self.total)
 
 
@@ -449,9 +459,12 @@ def _header(path: Path) -> dict[str, Any]:
     return checked_header(next(lines, b""), lines)
 
 
+def _lines(path: Path) -> Iterator[PlannedLine]:
+    return map(planned_line, islice(read_lines(path), 1, None))
+
+
 def _events(path: Path) -> Iterator[PlannedEvent]:
-    for line in islice(read_lines(path), 1, None):
-        yield read_event(line)
+    return map(read_event, islice(read_lines(path), 1, None))
 
 
 def _refuse_stale(client: LagoClient, events: list[PlannedEvent], computed: Mapping[str, str]) -> None:

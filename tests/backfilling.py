@@ -295,4 +295,4 @@ def planned_ids(result: Backfill) -> Iterator[str]:
     import orjson  # noqa: PLC0415
 
     for line in (result.run.folder / "plan.jsonl").read_bytes().splitlines()[1:]:
-        yield orjson.loads(line)["transaction_id"]
+        yield orjson.loads(line)["payload"]["transaction_id"]

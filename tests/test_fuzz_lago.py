@@ -217,7 +217,9 @@ def use(lago: Lago, base: str, answers: Mapping[str, Scripted], folder: Path) ->
                 lago.play({**answers, name: answer})
                 batches: list[SentBatch] = []
                 with suppress(LagoError):
-                    send_events(client, events, on_batch=batches.append, stop=threading.Event())
+                    send_events(
+                        client, (event.line for event in events), on_batch=batches.append, stop=threading.Event()
+                    )
                 assert lago.requests <= MOST_REQUESTS, "sending does not end"
 
 

@@ -185,7 +185,7 @@ def test_a_lone_surrogate_is_shown_as_an_escape(hostile: Hostile) -> None:
 def test_json_gives_back_what_came_and_nothing_else(hostile: Hostile) -> None:
     header, *events = (json.loads(line) for line in hostile.file("plan.jsonl").splitlines())
     assert header["events"] == len(events)
-    planned = {event["request_id"]: event["subscription"] for event in events}
+    planned = {event["request_id"]: event["payload"]["external_subscription_id"] for event in events}
     texts = {call.request_id: call.subscription for call in hostile.lost}
     assert planned.items() <= texts.items()
     assert json.loads(hostile.file("run.json"))["causes"]

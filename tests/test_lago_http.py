@@ -257,7 +257,7 @@ _EVENT = b'{"event":{"transaction_id":"t","code":"c","external_subscription_id":
 def test_blind_sending_is_repeated_while_lago_surely_did_not_act(organization: Organization) -> None:
     organization.set_faults(Fault(name="rate_limited", times=2))
     with talking_to(organization.api_base, organization.api_key, sleep=lambda _seconds: None) as client:
-        reply = client.request("POST", "events", content=_EVENT, retry=surely_not_done)
+        reply = client.post_events("events", _EVENT, retry=surely_not_done)
     assert reply.payload["event"]["transaction_id"] == "t"
     assert len(organization.requests()) == 3
 
@@ -269,7 +269,7 @@ def test_blind_sending_is_not_repeated_where_lago_may_have_acted(organization: O
         talking_to(organization.api_base, organization.api_key) as client,
         pytest.raises(LagoUnansweredError) as caught,
     ):
-        client.request("POST", "events", content=_EVENT, retry=surely_not_done)
+        client.post_events("events", _EVENT, retry=surely_not_done)
     assert caught.value.may_have_acted
     assert len(organization.requests()) == 1
 

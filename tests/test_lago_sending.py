@@ -13,6 +13,7 @@ from decimal import Decimal
 from itertools import count
 
 import httpx
+import orjson
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from jobs.adapters.lago.sending import STEPS, SentBatch, send_events
 from jobs.adapters.lago_standin import Fault, LagoStandIn, Organization
 from jobs.core.lago_answers import as_text, holds, read_batch_refusal, read_single_refusal
 from jobs.core.lago_values import LagoConnection
-from jobs.core.plan import EventOutcome, Outcome, PlannedEvent
+from jobs.core.plan import EventOutcome, Outcome, PlannedEvent, PlannedLine
 from jobs.core.transaction_ids import transaction_id
 from jobs.errors import LagoError
 
@@ -88,6 +89,10 @@ def planned(number: int, *, subscription: str | None = None, code: str = CODE, s
     return events
 
 
+def lines(number: int) -> list[PlannedLine]:
+    return [event.line for event in planned(number)]
+
+
 def connection(organization: Organization, **changes: object) -> LagoConnection:
     usual: dict[str, object] = {
         "api_base": organization.api_base,
@@ -114,7 +119,9 @@ class Sent:
     @property
     def outcomes(self) -> dict[tuple[str, str], EventOutcome]:
         told = [outcome for batch in self.batches for outcome in batch.outcomes]
-        by_event = {(outcome.event.subscription, outcome.event.transaction_id): outcome for outcome in told}
+        payloads = [orjson.loads(outcome.planned.payload) for outcome in told]
+        keys = ((payload["external_subscription_id"], payload["transaction_id"]) for payload in payloads)
+        by_event = dict(zip(keys, told, strict=True))
         assert len(by_event) == len(told), "an event has two outcomes"
         return by_event
 
@@ -147,7 +154,7 @@ def send(
     with LagoClient(connection(organization, **changes), sleep=impatient) as client:
         send_events(
             client,
-            events,
+            (event.line for event in events),
             on_batch=take,
             stop=stop or threading.Event(),
             step=sent.steps.append,
@@ -209,7 +216,7 @@ def test_the_same_bytes_leave_on_every_attempt(standin: LagoStandIn) -> None:
         client._http.event_hooks["request"].append(
             lambda request: bodies.append(request.read()) if request.method == "POST" else None
         )
-        send_events(client, planned(2), on_batch=lambda batch: None, stop=threading.Event(), batch_size=2)
+        send_events(client, lines(2), on_batch=lambda batch: None, stop=threading.Event(), batch_size=2)
     first, second = planned(2)
     assert bodies[0] == bodies[1]
     assert (
@@ -394,7 +401,7 @@ def test_throttling_is_waited_out_as_long_as_lago_asks(standin: LagoStandIn) -> 
     events = planned(10)
     with LagoClient(connection(organization, concurrency=1), sleep=waits.append) as client:
         batches: list[SentBatch] = []
-        send_events(client, events, on_batch=batches.append, stop=threading.Event())
+        send_events(client, (event.line for event in events), on_batch=batches.append, stop=threading.Event())
     assert sum(wait > 6 for wait in waits) == 2
     assert [(len(batch.attempts), batch.outcomes[0].outcome) for batch in batches] == [(1, Outcome.SENT)]
     assert_billed_once(organization, events)
@@ -780,7 +787,7 @@ def test_an_answer_that_is_not_lagos_proves_nothing(standin: LagoStandIn, answer
     batches: list[SentBatch] = []
     with LagoClient(connection(organization, attempts=2), sleep=impatient) as client:
         client._http._transport = _Proxy(client._http._transport, "POST", answer)
-        send_events(client, planned(3), on_batch=batches.append, stop=threading.Event())
+        send_events(client, lines(3), on_batch=batches.append, stop=threading.Event())
     assert {outcome.outcome for batch in batches for outcome in batch.outcomes} == {Outcome.UNKNOWN}
 
 

@@ -30,7 +30,7 @@ from jobs.core.ledger_values import (
     RunStarted,
     VerificationEntry,
 )
-from jobs.core.plan import EventOutcome, Outcome, PlannedEvent
+from jobs.core.plan import EventOutcome, Outcome, PlannedEvent, PlannedLine
 from jobs.core.window import Window
 from jobs.errors import LedgerError, ReconcileError, RefusedError, SettingError
 
@@ -108,10 +108,13 @@ def test_a_run_is_told_as_it_was_recorded(ledger: Ledger) -> None:
     begin(ledger, "r1", planned(1), planned(2), planned(3))
     ledger.record_outcomes(
         "r1",
-        [EventOutcome(planned(1), Outcome.UNKNOWN, "timeout"), EventOutcome(planned(2), Outcome.REJECTED, "no code")],
+        [
+            EventOutcome(planned(1).line, Outcome.UNKNOWN, "timeout"),
+            EventOutcome(planned(2).line, Outcome.REJECTED, "no code"),
+        ],
         NOON,
     )
-    ledger.record_outcomes("r1", [EventOutcome(planned(1), Outcome.SENT, "")], NOON)
+    ledger.record_outcomes("r1", [EventOutcome(planned(1).line, Outcome.SENT, "")], NOON)
     ledger.record_verifications("r1", iter([("llr1-00000001", False, "not there yet")]), NOON)
     ledger.record_verifications("r1", iter([("llr1-00000001", True, ""), ("llr1-00000002", False, "gone")]), NOON)
     ledger.record_run_check("r1", "current_usage of sub_1", True, "moved by 45", NOON)
@@ -153,11 +156,11 @@ def test_story_of_a_request(ledger: Ledger) -> None:
     outputs = planned(1, transaction_id="llr1-out", part="output")
     begin(ledger, "r1", planned(1), outputs, planned(2))
     lost = AttemptMade("r1", 1, ("llr1-00000001", "llr1-00000002"), None, "timeout", NOON + timedelta(seconds=1))
-    ledger.record_attempt(lost, [EventOutcome(planned(1), Outcome.UNKNOWN, "timeout")])
+    ledger.record_attempt(lost, [EventOutcome(planned(1).line, Outcome.UNKNOWN, "timeout")])
     ledger.begin_run(started("r2"))
     ledger.record_plan("plan-1", "r2", HEADER, "again")
     ledger.record_attempt(AttemptMade("r2", 1, ("llr1-00000001",), 200, "", NOON + timedelta(seconds=3)))
-    ledger.record_outcomes("r2", [EventOutcome(planned(1), Outcome.SENT, "")], NOON + timedelta(seconds=3))
+    ledger.record_outcomes("r2", [EventOutcome(planned(1).line, Outcome.SENT, "")], NOON + timedelta(seconds=3))
     ledger.record_verifications("r2", [("llr1-00000001", True, "")], NOON + timedelta(seconds=4))
 
     story = ledger.story("chatcmpl-1")
@@ -182,7 +185,7 @@ def test_nothing_is_settled_that_was_not_written_down(ledger: Ledger) -> None:
     """An attempt, outcome or verification of an event that is no intent of the run is refused whole."""
     begin(ledger, "r1", planned(1))
     ledger.begin_run(started("r2"))
-    stranger = EventOutcome(planned(2), Outcome.SENT, "")
+    stranger = EventOutcome(planned(2).line, Outcome.SENT, "")
     for run_id in ("r1", "r2"):
         with pytest.raises(LedgerError, match="no intent of the run"):
             ledger.record_attempt(AttemptMade(run_id, 1, ("llr1-00000002",), 200, "", NOON))
@@ -223,8 +226,8 @@ def test_events_that_can_never_be_sent(ledger: Ledger) -> None:
     """Only a refusal for a deleted event of the same id is for good, and each id is told once."""
     begin(ledger, "r1", planned(1), planned(2), planned(3))
     reasons = ((planned(1), "soft_deleted: 422"), (planned(2), "no code"), (planned(1), "soft_deleted: again"))
-    ledger.record_outcomes("r1", [EventOutcome(one, Outcome.REJECTED, reason) for one, reason in reasons], NOON)
-    ledger.record_outcomes("r1", [EventOutcome(planned(3), Outcome.UNKNOWN, "soft_deleted")], NOON)
+    ledger.record_outcomes("r1", [EventOutcome(one.line, Outcome.REJECTED, reason) for one, reason in reasons], NOON)
+    ledger.record_outcomes("r1", [EventOutcome(planned(3).line, Outcome.UNKNOWN, "soft_deleted")], NOON)
     assert list(ledger.refused_for_good()) == ["llr1-00000001"]
 
 
@@ -232,7 +235,7 @@ def test_an_event_may_stand_in_several_plans(ledger: Ledger) -> None:
     """An event that one run did not get to send is planned again by the next, and the story names both."""
     begin(ledger, "r1", planned(1), planned(2))
     begin(ledger, "r2", planned(2), planned(3), plan_hash="plan-2")
-    ledger.record_outcomes("r2", [EventOutcome(planned(2), Outcome.SENT, "")], NOON)
+    ledger.record_outcomes("r2", [EventOutcome(planned(2).line, Outcome.SENT, "")], NOON)
     story = ledger.event("llr1-00000002")
     assert [entry.plan_hash for entry in story if isinstance(entry, IntentEntry)] == ["plan-1", "plan-2"]
     assert [record.outcome for record in ledger.run_events("r1")] == [None, None]
@@ -261,9 +264,10 @@ def test_hostile_text_is_kept(ledger: Ledger, hostile: str) -> None:
         properties=((hostile, hostile), ("b", "1"), ("a", "2")),
         model=hostile,
     )
+    unsent = PlannedLine(b"", b"", odd.transaction_id)
     begin(ledger, f"r{hostile}", odd, planned(2), plan_hash=f"p{hostile}")
     ledger.record_attempt(AttemptMade(f"r{hostile}", 1, (f"t{hostile}",), 500, hostile, NOON))
-    ledger.record_outcomes(f"r{hostile}", [EventOutcome(odd, Outcome.REJECTED, hostile)], NOON)
+    ledger.record_outcomes(f"r{hostile}", [EventOutcome(unsent, Outcome.REJECTED, hostile)], NOON)
     ledger.record_verifications(f"r{hostile}", [(f"t{hostile}", False, hostile)], NOON)
     ledger.end_run(f"r{hostile}", NOON, hostile, {hostile: 1})
     story = ledger.story(hostile)
@@ -288,7 +292,7 @@ def test_rows_can_only_be_added(ledger: Ledger, url: str) -> None:
     """Triggers refuse every change and removal, whoever asks for it."""
     begin(ledger, "r1", planned(1))
     ledger.record_attempt(AttemptMade("r1", 1, ("llr1-00000001",), 200, "", NOON))
-    ledger.record_outcomes("r1", [EventOutcome(planned(1), Outcome.SENT, "")], NOON)
+    ledger.record_outcomes("r1", [EventOutcome(planned(1).line, Outcome.SENT, "")], NOON)
     ledger.record_verifications("r1", [("llr1-00000001", True, "")], NOON)
     ledger.record_run_check("r1", "current_usage", True, "", NOON)
     ledger.end_run("r1", NOON, "applied", {})
@@ -370,7 +374,7 @@ def test_threads_share_a_ledger(ledger: Ledger) -> None:
         for batch in range(first, 40, 8):
             some = events[batch * 10 : batch * 10 + 10]
             ids = tuple(sent.transaction_id for sent in some)
-            settled = [EventOutcome(sent, Outcome.SENT, "") for sent in some]
+            settled = [EventOutcome(sent.line, Outcome.SENT, "") for sent in some]
             ledger.record_attempt(AttemptMade("r1", batch, ids, 200, "", NOON), settled)
 
     threads = [threading.Thread(target=send, args=(first,)) for first in range(8)]
@@ -424,7 +428,7 @@ def test_ledger_of_version_1_is_brought_forward(tmp_path: Path) -> None:
         kinds = [type(entry) for entry in ledger.story("chatcmpl-1")]
         assert kinds == [IntentEntry, OutcomeEntry, VerificationEntry]
         attempt = AttemptMade("20261123-first", 2, ("llr1-00000002",), 200, "", later)
-        ledger.record_attempt(attempt, [EventOutcome(planned(2), Outcome.SENT, "")])
+        ledger.record_attempt(attempt, [EventOutcome(planned(2).line, Outcome.SENT, "")])
         assert AttemptEntry in {type(entry) for entry in ledger.story("chatcmpl-2")}
         ledger.record_run_check("20261123-first", "current_usage", True, "", later)
     assert _schema(old) == _schema(new)
@@ -558,7 +562,7 @@ def test_broken_connection_is_told_and_mended(database: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
             "AND pid <> pg_backend_pid()",
         )
-        ledger.record_outcomes("r1", [EventOutcome(planned(1), Outcome.SENT, "")], NOON)
+        ledger.record_outcomes("r1", [EventOutcome(planned(1).line, Outcome.SENT, "")], NOON)
         detail = ledger.run("r1")
         assert detail is not None
         assert detail.outcomes == {Outcome.SENT: 1}

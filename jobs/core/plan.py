@@ -1,7 +1,8 @@
 """The plan: what would be sent, as a value that can be written down, read back, and refused.
 
-A plan file is JSON Lines: one header, then one event a line with the exact bytes that go to Lago. The header's SHA-256
-covers everything else, so an edited plan is recognised, and the same inputs give the same bytes everywhere.
+A plan file is JSON Lines: one header, then one event a line, at its end `payload` with the exact bytes that go to Lago.
+The header's SHA-256 covers everything else, so an edited plan is recognised, and the same inputs give the same bytes
+everywhere.
 """
 
 from __future__ import annotations
@@ -9,20 +10,23 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from jobs.core.window import Window
 from jobs.errors import RefusedError, SettingError
 
-FORMAT = "litellm-lago-plan/1"
+FORMAT = "litellm-lago-plan/2"
 
 _EDITED = "Make a new plan; a plan is never edited"
+# A quotation mark inside a JSON text has a backslash before it, so these cannot begin inside one.
+_PAYLOAD = b',"payload":'
+_ID_BEGINS = b'{"transaction_id":"'
 # Digits are counted, because a number that is longer would only cost time and memory.
 _TIMESTAMP = re.compile(r"-?[0-9]{1,11}\.[0-9]{3}")
 _DECIMAL = re.compile(r"-?[0-9]{1,38}(\.[0-9]{1,38})?")
@@ -74,41 +78,105 @@ class PlannedEvent:
         }
 
     @property
+    def line(self) -> PlannedLine:
+        """Return the event as it stands in a plan."""
+        return planned_line(event_line(self))
+
+    @property
     def time(self) -> datetime:
         """Return the timestamp as an aware time."""
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(Decimal(self.timestamp) * 1000))
 
 
-@dataclass(frozen=True, slots=True)
-class EventOutcome:
+class PlannedLine(NamedTuple):
+    """An event's line of a plan file, taken apart no further than sending needs: a plan can hold millions."""
+
+    line: bytes
+    """The whole line, without its line break."""
+    payload: bytes
+    """Its part that goes to Lago as it is."""
+    transaction_id: str
+    """The event's identity in Lago."""
+
+    @property
+    def event(self) -> PlannedEvent:
+        """Return the event; raise `RefusedError` where the line is none."""
+        return read_event(self.line)
+
+
+class EventOutcome(NamedTuple):
     """What became of one planned event after one attempt to send it."""
 
-    event: PlannedEvent
+    planned: PlannedLine
+    """Its line of the plan."""
     outcome: Outcome
     """How it ended."""
     reason: str
     """Lago's reason, or what is not known; empty where there is nothing to say."""
 
+    @property
+    def event(self) -> PlannedEvent:
+        """Return the event."""
+        return self.planned.event
+
+    @property
+    def transaction_id(self) -> str:
+        """Return the event's identity in Lago."""
+        return self.planned.transaction_id
+
 
 def event_line(event: PlannedEvent) -> bytes:
     """Return the event's line of the plan file, without its line break."""
-    return orjson.dumps({**asdict(event), "properties": dict(event.properties)})
+    return orjson.dumps(
+        {
+            "part": event.part,
+            "request_id": event.request_id,
+            "quantity": event.quantity,
+            "model": event.model,
+            "spend": event.spend,
+            "payload": event.payload,
+        }
+    )
+
+
+def planned_line(line: bytes) -> PlannedLine:
+    """Take a plan's line apart; raise `RefusedError` where it is no event's."""
+    _, _, payload = line.partition(_PAYLOAD)
+    identity = payload[len(_ID_BEGINS) : payload.find(b'"', len(_ID_BEGINS))]
+    # An id of ours holds nothing that JSON escapes.
+    usual = payload.startswith(_ID_BEGINS) and b"\\" not in identity
+    return PlannedLine(line, payload[:-1], identity.decode() if usual else read_event(line).transaction_id)
 
 
 def read_event(line: bytes) -> PlannedEvent:
-    """Return the event of a plan's line; raise `RefusedError` where it is not one."""
+    """Return the event of a plan's line; raise `RefusedError` where it is not one, to the byte."""
     try:
         fields = orjson.loads(line)
-        event = PlannedEvent(**{**fields, "properties": tuple(fields["properties"].items())})
+        payload = fields["payload"]
+        event = PlannedEvent(
+            payload["transaction_id"],
+            payload["external_subscription_id"],
+            payload["code"],
+            fields["part"],
+            fields["request_id"],
+            payload["timestamp"],
+            tuple(payload["properties"].items()),
+            fields["quantity"],
+            fields["model"],
+            fields["spend"],
+        )
         _require_event(event)
+        # What is sent is a part of the line, so the line must be what the event would be written as.
+        if event_line(event) != line:
+            raise ValueError("it is written otherwise than plans are")
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise RefusedError(f"the plan holds a line that is no event: {error}", _EDITED) from error
     return event
 
 
 def _require_event(event: PlannedEvent) -> None:
-    fields = [item for item in asdict(event).items() if item[0] != "properties"]
-    wrong = next((name for name, value in (*fields, *event.properties) if not isinstance(value, str)), None)
+    texts = ((name, getattr(event, name)) for name in PlannedEvent.__slots__ if name != "properties")
+    wrong = next((name for name, value in (*texts, *event.properties) if not isinstance(value, str)), None)
     if wrong is not None:
         raise TypeError(f"{wrong} is not a text")
     if not _TIMESTAMP.fullmatch(event.timestamp):

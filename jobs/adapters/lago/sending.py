@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import orjson
-
 from jobs.adapters.lago.failures import (
     CHECK_BASE,
     Failure,
@@ -27,7 +25,7 @@ from jobs.adapters.lago.failures import (
 from jobs.adapters.lago.http import LagoClient, Reply
 from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.core.lago_answers import as_text, read_batch_refusal, read_single_refusal
-from jobs.core.plan import EventOutcome, Outcome, PlannedEvent
+from jobs.core.plan import EventOutcome, Outcome, PlannedLine
 from jobs.errors import LagoError
 
 LARGEST_BATCH = 100
@@ -71,7 +69,7 @@ class SentBatch:
 
 def send_events(
     client: LagoClient,
-    events: Iterable[PlannedEvent],
+    events: Iterable[PlannedLine],
     *,
     on_batch: Callable[[SentBatch], None],
     stop: threading.Event,
@@ -116,7 +114,7 @@ class _Sender:
         self._hopeless = 0
         self._error: LagoError | None = None
 
-    def send(self, events: Iterator[PlannedEvent]) -> None:
+    def send(self, events: Iterator[PlannedLine]) -> None:
         threads = self.client.connection.concurrency
         batches = enumerate(self._batches(events), start=1)
         running: dict[Future[_Batch], None] = {}
@@ -148,8 +146,8 @@ class _Sender:
         """Make the batches to come no larger than this; from any thread."""
         self._batch_size = max(1, min(self._batch_size, size))
 
-    def _batches(self, events: Iterator[PlannedEvent]) -> Iterator[list[PlannedEvent]]:
-        batch: list[PlannedEvent] = []
+    def _batches(self, events: Iterator[PlannedLine]) -> Iterator[list[PlannedLine]]:
+        batch: list[PlannedLine] = []
         ids: set[str] = set()
         for event in events:
             # Lago mixes up events of one batch that share an id, even under two subscriptions.
@@ -201,7 +199,7 @@ class _Chunk:
 class _Batch:
     """One batch on its way to its outcomes, in one thread."""
 
-    def __init__(self, sender: _Sender, number: int, events: list[PlannedEvent]) -> None:
+    def __init__(self, sender: _Sender, number: int, events: list[PlannedLine]) -> None:
         self._sender = sender
         self._client = sender.client
         self._number = number
@@ -249,17 +247,15 @@ class _Batch:
         """Make one request; a throttled or unconnected one is repeated by the client, anything else is told."""
         payloads = [self._events[position].payload for position in chunk.positions]
         alone = len(payloads) == 1
-        body = orjson.dumps({"event": payloads[0]} if alone else {"events": payloads})
+        body = b'{"event":%b}' % payloads[0] if alone else b'{"events":[%b]}' % b",".join(payloads)
         status: int | None = None
         failure = ""
         self._sender.step("send: request")
         try:
-            reply = self._client.request(
-                "POST",
+            reply = self._client.post_events(
                 "events" if alone else "events/batch",
-                content=body,
+                body,
                 retry=lambda problem: surely_not_done(problem) and not self._sender.over(),
-                accept=frozenset({422}),
             )
             if not _is_about(reply, len(payloads)):
                 what = f"HTTP {reply.status} with a body that is not Lago's answer to events"
@@ -348,7 +344,7 @@ class _Batch:
             self._back_off(chunk.failures)
 
     def _look_up(self, positions: Sequence[int], *, by_id: bool) -> Iterable[tuple[int, Sighting]]:
-        events = [self._events[position] for position in positions]
+        events = [self._events[position].event for position in positions]
         retry = self._retries(_RETRIES_OF_A_LOOK_UP)
         sightings = look_up(self._client, events, by_id=by_id, computed=self._sender.computed, retry=retry)
         return zip(positions, sightings, strict=True)

@@ -154,7 +154,7 @@ class Ledger:
             attempt_key = connection.execute(
                 insert(tables.attempts).returning(tables.attempts.c.sequence), row
             ).scalar_one()
-            settled = (outcome.event.transaction_id for outcome in outcomes)
+            settled = (outcome.transaction_id for outcome in outcomes)
             keys = _intent_keys(connection, attempt.run_id, (*attempt.transaction_ids, *settled))
             # An event that stands in a request twice was carried by it all the same.
             carried = [{"intent": keys[id_], "attempt": attempt_key} for id_ in dict.fromkeys(attempt.transaction_ids)]
@@ -164,7 +164,7 @@ class Ledger:
     def record_outcomes(self, run_id: str, outcomes: Sequence[EventOutcome], at: datetime) -> None:
         """Record what became of events; the last outcome of an event in a run is the one that holds."""
         with self._writing() as connection:
-            keys = _intent_keys(connection, run_id, (outcome.event.transaction_id for outcome in outcomes))
+            keys = _intent_keys(connection, run_id, (outcome.transaction_id for outcome in outcomes))
             _insert(connection, tables.outcomes, _outcome_rows(run_id, outcomes, keys, at))
 
     def record_verifications(self, run_id: str, verifications: Iterable[tuple[str, bool, str]], at: datetime) -> None:
@@ -289,7 +289,7 @@ def _outcome_rows(
     return [
         {
             "run_id": run_id,
-            "intent": keys[outcome.event.transaction_id],
+            "intent": keys[outcome.transaction_id],
             "outcome": outcome.outcome.value,
             "reason": outcome.reason,
             "recorded_at": at,
