@@ -114,16 +114,20 @@ def match_within(workspace: Workspace, rules: Rules, layout: Layout, catalogue: 
     """
     edges = {"start": naive(window.start), "end": naive(window.end)}
     account(workspace, rules, window, charge_by_place=layout.charge_by_place, bills_spend=layout.bills_spend)
-    workspace.run("meter_spend_logs")
+    workspace.run("meter_spend_logs", counts_spend=layout.counts_spend, compares_texts=layout.compares_texts)
     workspace.run(
         "normalise_listed_events",
         collapses_duplicates=catalogue.organization.event_store == "clickhouse",
         **edges,
     )
-    workspace.run("add_top_ups")
-    workspace.run("reduce_topped_up")
-    workspace.run("pair_by_transaction_id", with_template=rules.id_template is not None)
-    _match(workspace, STAGES_WITHIN, rules, window)
+    (own,) = workspace.rows("has_own_events")
+    if own["has_own_events"]:
+        workspace.run("add_top_ups")
+        workspace.run("reduce_topped_up")
+    if own["has_own_events"] or rules.id_template is not None:
+        workspace.run("pair_by_transaction_id")
+    stages = {name: query for name, query in STAGES_WITHIN.items() if own["has_own_events"] or name != "topped_up"}
+    _match(workspace, stages, rules, window)
 
 
 def judge_left_over(
@@ -133,6 +137,7 @@ def judge_left_over(
 
     `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
     """
+    workspace.run("keep_unpaired")
     _match(workspace, STAGES_BEYOND, rules, window)
     read = rules.read_window(window)
     workspace.run(
@@ -152,7 +157,13 @@ def judge_left_over(
     workspace.run("judge_recorded_events")
     workspace.run("summarise")
     first_day, day_after = whole_days(window)
-    workspace.run("compare_daily_totals", first_day=naive(first_day), day_after=naive(day_after))
+    (daily,) = workspace.rows("has_daily_totals")
+    workspace.run(
+        "compare_daily_totals",
+        first_day=naive(first_day),
+        day_after=naive(day_after),
+        compares=daily["has_daily_totals"],
+    )
 
 
 def judge(

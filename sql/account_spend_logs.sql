@@ -38,18 +38,20 @@ attributed AS (
 ),
 -- A partitioned table can hold a request id twice, and an event's id is made of it: of those that would be billed to one
 -- payer, the earliest counts.
+repeated AS (
+    SELECT
+        spend_log_id,
+        row_number() OVER (PARTITION BY request_id, payer ORDER BY start_time, end_time, spend_log_id) AS place
+    FROM attributed
+    WHERE reason IS NULL
+        AND request_id IN (SELECT request_id FROM spend_log GROUP BY request_id HAVING count(*) > 1)
+),
 reasoned AS (
     SELECT
-        *,
-        coalesce(
-            reason,
-            CASE
-                WHEN row_number() OVER (
-                    PARTITION BY request_id, payer, reason IS NULL ORDER BY start_time, end_time, spend_log_id
-                ) > 1 THEN 'duplicate_request_id'
-            END
-        ) AS exclusion
+        attributed.*,
+        coalesce(attributed.reason, CASE WHEN repeated.place > 1 THEN 'duplicate_request_id' END) AS exclusion
     FROM attributed
+    LEFT JOIN repeated ON repeated.spend_log_id = attributed.spend_log_id
 )
 SELECT
     spend_log_id,

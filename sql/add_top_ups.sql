@@ -22,6 +22,5 @@ JOIN recorded_event AS recorded
     ON recorded.transaction_id
         = transaction_id(expected.subscription, expected.code, concat(expected.part, '/top-up'), expected.request_id)
     AND recorded.subscription = expected.subscription AND recorded.code = expected.code
-WHERE EXISTS (SELECT 1 FROM recorded_event WHERE starts_with(transaction_id, 'litellm-lago:1:'))
-    AND recorded.dimensions = expected.dimensions AND recorded.quantity > 0 AND recorded.quantity <= expected.quantity
+WHERE recorded.dimensions = expected.dimensions AND recorded.quantity > 0 AND recorded.quantity <= expected.quantity
 QUALIFY row_number() OVER (PARTITION BY expected.id ORDER BY recorded.time, recorded.id) = 1

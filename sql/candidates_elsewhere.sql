@@ -2,10 +2,10 @@
 -- was used, equality says nothing. Runs on DuckDB.
 INSERT INTO candidate
 SELECT true, id, NULL, code, dimensions, quantities, epoch_us(time), concat(request_id, chr(31), part, chr(31), subscription)
-FROM expected_event
-WHERE quantity <> 0 AND topped_up IS NULL AND id NOT IN (SELECT expected_id FROM pair)
+FROM unpaired_expected
+WHERE quantity <> 0 AND topped_up IS NULL
 UNION ALL
 SELECT false, id, NULL, code, dimensions, quantities, epoch_us(time),
     concat(transaction_id, chr(31), subscription)
-FROM recorded_event
-WHERE time IS NOT NULL AND id NOT IN (SELECT recorded_id FROM pair)
+FROM unpaired_recorded
+WHERE time IS NOT NULL

@@ -1,7 +1,7 @@
 -- LiteLLM's daily totals are a second, independent count: where they hold more than the spend logs, spend logs were
 -- lost (a repeated request id keeps one row of many); where they hold less, a restart lost counts. Days are UTC days of
--- the call's start, and failed calls count, as they do there. Without any daily total there is nothing to compare: an
--- older LiteLLM has no such table. Runs on DuckDB.
+-- the call's start, and failed calls count, as they do there. Without any daily total there is nothing to compare. Runs on
+-- DuckDB.
 CREATE TABLE daily_difference AS
 WITH logged AS (
     SELECT
@@ -16,6 +16,7 @@ WITH logged AS (
     JOIN spend_log_model AS names
         ON names.model = spend_log.model AND names.provider IS NOT DISTINCT FROM spend_log.provider
     WHERE spend_log.start_time >= $first_day AND spend_log.start_time < $day_after AND account.source IS NOT NULL
+        AND $compares
     GROUP BY ALL
 ),
 totalled AS (
@@ -45,8 +46,5 @@ SELECT
     coalesce(totalled.completion_tokens, 0) AS daily_completion_tokens
 FROM logged
 FULL JOIN totalled USING (day, source, model_key)
-WHERE EXISTS (SELECT 1 FROM daily_total)
-    AND (
-        logged_requests <> daily_requests OR logged_prompt_tokens <> daily_prompt_tokens
-        OR logged_completion_tokens <> daily_completion_tokens
-    )
+WHERE logged_requests <> daily_requests OR logged_prompt_tokens <> daily_prompt_tokens
+    OR logged_completion_tokens <> daily_completion_tokens

@@ -13,15 +13,15 @@ WITH undecided AS (
                 AND allowed.key_or_team IN (spend_log.api_key, spend_log.team_id)
         ) AS is_allowed,
         CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
-    FROM expected_event AS expected
+    FROM unpaired_expected AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
-    WHERE expected.in_window AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage <> 'near')
+    WHERE expected.in_window AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage = 'elsewhere')
 ),
 left_over AS (
     SELECT *, CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
-    FROM recorded_event
+    FROM unpaired_recorded
     -- Next to the edge of what was read, the call that an event belongs to may not have been read.
-    WHERE id NOT IN (SELECT recorded_id FROM pair)
+    WHERE id NOT IN (SELECT recorded_id FROM pair WHERE stage IN ('elsewhere', 'near'))
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
 ),
 -- A second event of a matched content is explained: it is a duplicate.
@@ -30,8 +30,9 @@ unexplained AS (
     FROM left_over
     ANTI JOIN (
         SELECT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
-        FROM pair
-        JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
+        FROM recorded_event AS recorded
+        SEMI JOIN left_over USING (subscription, code, dimensions, quantities)
+        JOIN pair ON pair.recorded_id = recorded.id
         WHERE pair.stage IN ('id', 'topped_up', 'content')
     ) AS matched
         ON matched.subscription = left_over.subscription AND matched.code = left_over.code
@@ -42,7 +43,7 @@ doubtful AS (
     FROM undecided
     JOIN left_over ON left_over.subscription = undecided.subscription AND left_over.code = undecided.code
         AND left_over.quantities = undecided.quantities AND left_over.other_dimensions = undecided.other_dimensions
-    WHERE undecided.quantity <> 0 AND undecided.id NOT IN (SELECT expected_id FROM pair)
+    WHERE undecided.quantity <> 0 AND undecided.id NOT IN (SELECT expected_id FROM pair WHERE stage = 'near')
     UNION
     SELECT DISTINCT undecided.id
     FROM undecided
@@ -50,7 +51,7 @@ doubtful AS (
         AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
     WHERE undecided.quantity <> 0 AND unexplained.quantity <> 0
-        AND undecided.id NOT IN (SELECT expected_id FROM pair)
+        AND undecided.id NOT IN (SELECT expected_id FROM pair WHERE stage = 'near')
 ),
 complementary AS (
     SELECT DISTINCT undecided.id

@@ -2,16 +2,23 @@
 CREATE TABLE judged_recorded AS
 WITH matched_content AS (
     SELECT DISTINCT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
-    FROM pair
-    JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
+    FROM recorded_event AS recorded
+    SEMI JOIN unpaired_recorded USING (subscription, code, dimensions, quantities)
+    JOIN pair ON pair.recorded_id = recorded.id
     WHERE pair.stage IN ('id', 'topped_up', 'content')
-        AND EXISTS (SELECT 1 FROM recorded_event WHERE id NOT IN (SELECT recorded_id FROM pair))
+),
+-- Only a near pair's two quantities have to be compared.
+near AS (
+    SELECT pair.recorded_id, expected.quantity
+    FROM pair
+    JOIN unpaired_expected AS expected ON expected.id = pair.expected_id
+    WHERE pair.stage = 'near'
 )
 SELECT
     recorded.id,
     CASE
         WHEN pair.stage IN ('id', 'topped_up', 'content') THEN 'matched'
-        WHEN pair.stage = 'near' AND recorded.quantity = expected.quantity THEN 'matched'
+        WHEN pair.stage = 'near' AND recorded.quantity = near.quantity THEN 'matched'
         WHEN pair.stage = 'elsewhere' THEN 'misattributed'
         WHEN pair.stage IN ('near', 'id_differs') THEN 'mismatched'
         WHEN matched_content.code IS NOT NULL THEN 'duplicated'
@@ -19,7 +26,7 @@ SELECT
     END AS kind
 FROM recorded_event AS recorded
 LEFT JOIN pair ON pair.recorded_id = recorded.id
-LEFT JOIN expected_event AS expected ON expected.id = pair.expected_id
+LEFT JOIN near ON near.recorded_id = recorded.id
 LEFT JOIN matched_content ON pair.recorded_id IS NULL
     AND matched_content.subscription = recorded.subscription AND matched_content.code = recorded.code
     AND matched_content.dimensions = recorded.dimensions AND matched_content.quantities = recorded.quantities

@@ -1,5 +1,6 @@
 -- Makes the events that the attributed spend logs should have produced, one per meter part. A part picks its numbers
--- and texts by their place in one list per spend log, so that one query serves every meter. Runs on DuckDB.
+-- and texts by their place in one list per spend log, so that one query serves every meter; what no part picks is left NULL,
+-- as it costs more than all the rest. Runs on DuckDB.
 CREATE TABLE expected_event AS
 WITH sourced AS (
     SELECT
@@ -15,23 +16,27 @@ WITH sourced AS (
                 CAST(prompt_tokens AS VARCHAR),
                 CAST(completion_tokens AS VARCHAR),
                 CAST(total_tokens AS VARCHAR),
-                rounded_cost(spend_amount(spend))
+                CASE WHEN $counts_spend THEN rounded_cost(spend_amount(spend)) END
             ],
-            list_transform(coalesce(extras, []), lambda text: plain_number(lago_number(text)))
+            list_transform(coalesce(extras, []), lambda text: plain_property(text))
         ) AS numbers,
         list_concat(
             [
                 CAST(prompt_tokens AS DECIMAL(38, 20)),
                 CAST(completion_tokens AS DECIMAL(38, 20)),
                 CAST(total_tokens AS DECIMAL(38, 20)),
-                spend_amount(spend)
+                CASE WHEN $counts_spend THEN spend_amount(spend) END
             ],
             list_transform(coalesce(extras, []), lambda text: lago_number(text))
         ) AS billable,
         list_concat(
-            [
-                names.model_key, model_group, spend_log.provider, call_type, user_id, team_id, organization_id, end_user, api_key
-            ],
+            CASE
+                WHEN $compares_texts THEN [
+                    names.model_key, model_group, spend_log.provider, call_type, user_id, team_id, organization_id, end_user,
+                    api_key
+                ]
+                ELSE [NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL]
+            END,
             coalesce(extras, [])
         ) AS texts
     FROM spend_log
@@ -42,6 +47,7 @@ WITH sourced AS (
 ),
 metered AS (
     SELECT
+        sourced.spend_log_id * (SELECT count(*) FROM meter_part) + part.rowid + 1 AS id,
         sourced.spend_log_id,
         sourced.request_id,
         sourced.subscription,
@@ -73,7 +79,6 @@ metered AS (
     CROSS JOIN meter_part AS part
 )
 SELECT
-    row_number() OVER () AS id,
     * EXCLUDE (skip_zero),
     CAST(NULL AS DECIMAL(38, 20)) AS topped_up
 FROM metered

@@ -3,7 +3,7 @@
 -- PostgreSQL organisations that key is unique except where the subscription is null. Runs on DuckDB.
 CREATE TABLE recorded_event AS
 WITH billed AS (
-    SELECT *
+    SELECT rowid + 1 AS id, *
     FROM listed_event
     QUALIFY NOT $collapses_duplicates OR row_number() OVER (
         PARTITION BY code, subscription, transaction_id, timestamp
@@ -15,7 +15,7 @@ timed AS (
     FROM billed
 )
 SELECT
-    row_number() OVER () AS id,
+    timed.id,
     timed.transaction_id,
     nullif(timed.subscription, '') AS subscription,
     timed.code,
@@ -33,7 +33,7 @@ SELECT
             lambda item: coalesce(
                 CASE
                     WHEN item[2] THEN rounded_cost(lago_number(item[1]))
-                    ELSE plain_number(lago_number(item[1]))
+                    ELSE plain_property(item[1])
                 END,
                 '0'
             )

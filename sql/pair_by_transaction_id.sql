@@ -13,9 +13,6 @@ WITH identified AS (
             replace(replace(id_template, '{part}', part), '{request_id}', request_id)
         ]) AS transaction_id
     FROM expected_event
-    WHERE $with_template OR EXISTS (
-        SELECT 1 FROM recorded_event WHERE starts_with(transaction_id, 'litellm-lago:1:')
-    )
 )
 SELECT
     identified.id,

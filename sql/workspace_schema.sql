@@ -94,18 +94,6 @@ CREATE TABLE pair (
     stage VARCHAR NOT NULL
 );
 
--- What remains undecided for the stage at hand; the four texts are the stage's idea of "equal content".
-CREATE TABLE candidate (
-    is_expected BOOLEAN NOT NULL,
-    id BIGINT NOT NULL,
-    subscription VARCHAR,
-    code VARCHAR NOT NULL,
-    dimensions VARCHAR,
-    quantities VARCHAR,
-    time_us BIGINT NOT NULL,
-    tie VARCHAR
-);
-
 -- Lago bills a property's text only if it is a plain decimal (facts: its numeric gate); beyond a million million the
 -- figure is no token count and no sum of such figures would fit, so it is left out and counted as unreadable.
 CREATE MACRO lago_number(text) AS
@@ -116,6 +104,13 @@ CREATE MACRO lago_number(text) AS
 -- Equal numbers must be equal texts: no leading or trailing zeros.
 CREATE MACRO plain_number(number) AS
     CASE WHEN number = 0 THEN '0' ELSE rtrim(rtrim(CAST(number AS VARCHAR), '0'), '.') END;
+
+-- The same of a property's text. Nearly all are whole numbers as they should be, which need no decimal to be sure of.
+CREATE MACRO plain_property(text) AS
+    CASE
+        WHEN CAST(TRY_CAST(text AS BIGINT) AS VARCHAR) = text AND abs(TRY_CAST(text AS BIGINT)) < 1000000000000 THEN text
+        ELSE plain_number(lago_number(text))
+    END;
 
 -- The two sides round a cost differently in its last digits.
 CREATE MACRO rounded_cost(number) AS

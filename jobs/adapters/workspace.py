@@ -6,6 +6,7 @@ Everything set-based happens here, from the files under `sql/`, within a memory 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -84,11 +85,16 @@ class Workspace:
             yield frame
 
     def load(self, name: str, chunks: Iterable[bytes], **parameters: object) -> None:
-        """Load chunks of CSV by the query of this name, each chunk whole rows; the file is gone afterwards."""
+        """Load chunks of CSV by the query of this name, each chunk whole rows; the file is gone afterwards.
+
+        The next chunk is read while one is loaded. All of them are one transaction, which spares writing them twice.
+        """
         path = self._folder / f"{name}.csv"
-        for chunk in chunks:
+        self._database.begin()
+        for chunk in _read_ahead(chunks):
             path.write_bytes(chunk)
             self.run(name, path=str(path), **parameters)
+        self._database.commit()
         path.unlink(missing_ok=True)
 
     @contextmanager
@@ -128,6 +134,9 @@ class Workspace:
         reach = {"early_us": tolerance.early_us, "late_us": tolerance.late_us}
         edges = {"read_start_us": read_start_us, "read_end_us": read_end_us}
         for stage, candidates in stages.items():
+            if stage == "content":
+                self.run("find_contents")
+                self.run("pair_single_events", **reach)
             self.run("clear_candidates")
             self.run(candidates)
             self.run("find_islands", **reach)
@@ -152,6 +161,19 @@ class Workspace:
 
 def _literal(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
+
+
+def _read_ahead(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    iterator = iter(chunks)
+    reader = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    try:
+        following = reader.submit(next, iterator, None)
+        while (chunk := following.result()) is not None:
+            following = reader.submit(next, iterator, None)
+            yield chunk
+    finally:
+        # Not waiting: after an error or Ctrl-C the source may be in a long back-off, which closing it ends.
+        reader.shutdown(wait=False, cancel_futures=True)
 
 
 def _batched(rows: Iterable[Sequence[object]]) -> Iterator[list[Sequence[object]]]:

@@ -28,6 +28,10 @@ class Layout:
     """Where in `extras` the value stands that attributes a spend log, if it comes from its metadata."""
     bills_spend: bool
     """Some metric bills what the request cost."""
+    counts_spend: bool
+    """Some meter part counts what the request cost, billed or not."""
+    compares_texts: bool
+    """Some meter part has a dimension that is one of the spend log's columns, besides the model."""
 
 
 def lay_out(bound: Sequence[BoundPart], charge_by_path: str | None, id_template: str | None) -> Layout:
@@ -45,6 +49,8 @@ def lay_out(bound: Sequence[BoundPart], charge_by_path: str | None, id_template:
         code_rows=tuple({item.part.code: _code_row(item, names) for item in reversed(bound)}.values()),
         charge_by_place=None if charge_by_path is None else extras.index(charge_by_path) + 1,
         bills_spend=any(_billed_source(item) == "spend" for item in bound),
+        counts_spend=any(source == "spend" for item in bound for _, source in _quantities(item)),
+        compares_texts=any(source in TEXT_SOURCES for item in bound for _, source in _other_dimensions(item)),
     )
 
 

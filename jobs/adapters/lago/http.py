@@ -254,7 +254,11 @@ def check_access(client: LagoClient) -> None:
 
 
 def _reply(
-    response: httpx.Response, path: str, accept: frozenset[int], key: str, read: Callable[[bytes], dict[str, Any] | None]
+    response: httpx.Response,
+    path: str,
+    accept: frozenset[int],
+    key: str,
+    read: Callable[[bytes], dict[str, Any] | None],
 ) -> Reply:
     status, content = response.status_code, response.content
     if not response.is_success and _may_hide(key):
