@@ -13,7 +13,7 @@ help:
 	@echo "make test    run the tests; ARGS='-k name' is passed on to pytest"
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make policy  scan the Dockerfile and the manifests in k8s/ for what a cluster's policy would refuse"
-	@echo "make bench   measure how fast a plan is sent, beside lago-python-client and others; about five minutes"
+	@echo "make bench   measure reconciling and sending beside what else could do it; ROWS=1000000 for the reported size"
 	@echo "make truth   play simulated worlds and tell what was found of each class of loss; SEEDS=1000"
 	@echo "make fuzz    run the fuzzers longer, with new examples; EXAMPLES=1000 each"
 	@echo "make audit   look the locked packages up in PyPI's list of known vulnerabilities"
@@ -44,7 +44,8 @@ build/policy.installed: locks/policy.txt
 	build/policy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/policy.txt
 	touch $@
 
-bench: .venv/demo.installed
+bench: .venv/bench.installed
+	$(BIN)/python -m benchmarks.reconciling run --rows $(or $(ROWS),100000)
 	$(BIN)/python -m benchmarks.sending run
 
 truth: .venv/dev.installed
@@ -80,6 +81,12 @@ mutate: .venv/mutate.installed
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch .venv/demo.installed $@
 
+# Only `make bench` needs these.
+.venv/bench.installed: locks/bench.txt | .venv/demo.installed
+	$(PYTHON) -m venv .venv/bench
+	.venv/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/bench.txt
+	touch $@
+
 # Only `make mutate` needs these.
 .venv/mutate.installed: locks/mutate.txt | .venv/dev.installed
 	$(INSTALL) --require-hashes -r locks/mutate.txt
@@ -94,6 +101,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra clickhouse -c locks/dev.txt -o locks/run.txt
 	$(COMPILE) --group pyproject.toml:build -c locks/dev.txt -o locks/build.txt
 	$(COMPILE) --group pyproject.toml:policy -o locks/policy.txt
+	$(COMPILE) --group pyproject.toml:bench -o locks/bench.txt
 	$(COMPILE) --group pyproject.toml:mutate -c locks/dev.txt -o locks/mutate.txt
 	rm -rf build/lock
 

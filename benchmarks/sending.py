@@ -8,10 +8,7 @@ a process of its own, on a fresh organization, in turn, so that what else the ma
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,6 +32,7 @@ from aiohttp import web
 from lago_python_client.client import Client
 from lago_python_client.models.event import BatchEvent, Event
 
+from benchmarks.measuring import MEGABYTE, machine, peak_bytes
 from jobs import __version__
 from jobs.adapters.embedded_postgres import EmbeddedPostgres
 from jobs.adapters.lago.http import LagoClient
@@ -62,7 +60,6 @@ CONCURRENCY = 4
 UNLIMITED_PER_SECOND = 1_000_000.0
 PLAN_FILE = "plan.jsonl"
 BODIES_FILE = "bodies.jsonl"
-MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,23 +296,12 @@ def contend(name: str, api_base: str, folder: Path) -> None:
     started, cpu_started = time.perf_counter(), time.process_time()
     sent = contender.send(target)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-    click.echo(orjson.dumps(asdict(Measurement(sent, seconds, cpu_seconds, _peak_bytes()))))
+    click.echo(orjson.dumps(asdict(Measurement(sent, seconds, cpu_seconds, peak_bytes()))))
 
 
 def _plan_folder(folder: Path, contender: Contender) -> Path:
     """Return where this contender's plan lies: ours gets plans of two sizes, all others begin the large one."""
     return folder / ("short" if contender is OURS_SHORT else "whole")
-
-
-def _peak_bytes() -> int:
-    """Return this process's highest resident memory."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not `ru_maxrss`: on Linux it begins with the memory of the process that started this one.
-        peak = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @main.command()
@@ -375,7 +361,7 @@ def run(rounds: int) -> None:
                     click.echo(f"round {number} of {rounds}: {contender.name}", err=True)
                     measured["stand-in", contender.name].append(_on_standin(standin, contender, folder))
                     measured["null", contender.name].append(_measure(contender, null_base, "none", folder))
-    click.echo(_machine())
+    click.echo(machine())
     for server, title in (("stand-in", "Stand-in for Lago on PostgreSQL"), ("null", "Null server")):
         click.echo(f"\n### {title}, median of {rounds}\n")
         click.echo(_table({name: runs for (where, name), runs in measured.items() if where == server}))
@@ -436,14 +422,6 @@ def _null_server() -> Iterator[str]:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}"
         finally:
             process.stdin.close()
-
-
-def _machine() -> str:
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, load averages at the end {load}"
-    )
 
 
 def _table(measured: dict[str, list[Measurement]]) -> str:

@@ -1,0 +1,270 @@
+"""`make bench`: how long it takes to tell what two million-row tables disagree about, beside what else could.
+
+LiteLLM's and Lago's tables lie in one embedded PostgreSQL, filled set-wise with the same traffic for everyone. Every
+contender runs in a process of its own, in turn, and round after round.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+import psycopg
+
+from benchmarks.measuring import MEGABYTE, machine, peak_bytes
+from jobs.adapters.embedded_postgres import EmbeddedPostgres
+from jobs.adapters.lago_standin import LagoStandIn
+from jobs.adapters.litellm_schema import apply_migrations
+
+SEED = 20261124
+CODE = "llm_tokens"
+SUBSCRIPTIONS = 500
+NOW = datetime(2026, 12, 10, tzinfo=UTC)
+HERE = Path(__file__).parent
+OTHERS = HERE.parent / ".venv" / "bench" / "bin" / "python"
+"""Has the packages that others.py needs, in the versions that they need."""
+
+# What the matching needs of either table, as it lies there.
+SPEND_LOGS_TO_NOWHERE = b"""
+    COPY (
+        SELECT request_id, "startTime", "endTime", call_type, api_key, "user", team_id, organization_id, end_user,
+            model, model_group, custom_llm_provider, prompt_tokens, completion_tokens, total_tokens, spend, cache_hit,
+            status
+        FROM "LiteLLM_SpendLogs"
+    ) TO STDOUT
+"""
+EVENTS_TO_NOWHERE = b"""
+    COPY (SELECT transaction_id, external_subscription_id, code, "timestamp", properties FROM events) TO STDOUT
+"""
+FLOOR_JOIN = """
+    SELECT count(*) FROM "LiteLLM_SpendLogs"
+    JOIN events ON external_subscription_id = end_user AND "timestamp" = "endTime"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the two sides are."""
+
+    database_url: str
+    """LiteLLM's and Lago's tables."""
+    api_base: str
+    """The Lago stand-in, for the catalogue."""
+    api_key: str
+    """The organization's key."""
+    organization_id: str
+    """The organization's id in Lago."""
+    memory_limit: str
+    """Of the matching."""
+    page_size: int = 1000
+    """Events per page where the API is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One contender's run."""
+
+    seconds: float
+    """Wall-clock seconds of the whole process, its start and imports included."""
+    cpu_seconds: float
+    """Processor seconds of the process, without PostgreSQL's."""
+    peak_bytes: int
+    """Highest resident memory of the process; it starts no others."""
+    found: dict[str, int]
+    """What it found."""
+
+
+def run_ours(target: Target) -> dict[str, int]:
+    """Reconcile the month from Lago's store, to finished reports."""
+    return _reconcile(target, {"RECONCILE_EVENTS_FROM": "postgres", "RECONCILE_LAGO_STORE_URL": target.database_url})
+
+
+def run_ours_by_api(target: Target) -> dict[str, int]:
+    """Reconcile the month with events from Lago's API."""
+    return _reconcile(target, {})
+
+
+def _reconcile(target: Target, environment: Mapping[str, str]) -> dict[str, int]:
+    from jobs.reconcile import reconcile  # noqa: PLC0415 - what a run imports belongs to what it costs
+    from jobs.settings import load_settings, reconcile_settings  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="bench-runs-") as output:
+        settings = load_settings(
+            {
+                "DATABASE_URL": target.database_url,
+                "LAGO_API_BASE": target.api_base,
+                "LAGO_API_KEY": target.api_key,
+                "LAGO_API_EVENT_CODE": CODE,
+                "RECONCILE_LAGO_ORGANIZATION_ID": target.organization_id,
+                "RECONCILE_LAGO_RATE": "10000",
+                "RECONCILE_MEMORY_LIMIT": target.memory_limit,
+                "RECONCILE_OUTPUT": output,
+                **environment,
+            },
+            None,
+        )
+        request = reconcile_settings(settings, "2026-11-01", "2026-12-01", NOW)
+        run = reconcile(request, _Silence(), now=NOW, run_id="bench")
+        return {kind.value: count for kind, count in run.kinds.items() if count}
+
+
+class _Silence:
+    def step(self, name: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def count(self, done: int, total: int | None) -> None: ...
+
+
+def run_floor(target: Target) -> dict[str, int]:
+    """Copy the columns of both tables to nowhere, and let PostgreSQL join them by hash."""
+    with psycopg.connect(target.database_url) as connection:
+        connection.execute("SET work_mem = '1GB'")
+        connection.execute("SET enable_mergejoin = off")
+        connection.execute("SET enable_nestloop = off")
+        octets = 0
+        for statement in (SPEND_LOGS_TO_NOWHERE, EVENTS_TO_NOWHERE):
+            with connection.cursor().copy(statement) as rows:
+                octets += sum(len(row) for row in rows)
+        (joined,) = connection.execute(FLOOR_JOIN).fetchone() or (0,)
+    return {"bytes": octets, "joined": joined}
+
+
+CONTENDERS: dict[str, Callable[[Target], dict[str, int]]] = {
+    "ours": run_ours,
+    "floor": run_floor,
+    "ours-api": run_ours_by_api,
+}
+TITLES = {
+    "ours": "ours, both from PostgreSQL, to finished reports",
+    "floor": "(a) the floor: `COPY` to nowhere and a bare hash join",
+    "pandas": "(b) pandas: `read_sql` and merge",
+    "datacompy": "(c) datacompy",
+    "reladiff": "(d) reladiff, on shared ids",
+    "ours-api": "ours, events from the stand-in's API",
+}
+
+
+@click.group()
+def main() -> None:
+    """Measure how fast two tables are reconciled."""
+
+
+@main.command()
+@click.argument("name", type=click.Choice(list(CONTENDERS)))
+def contend(name: str) -> None:
+    """Run one contender on the target that standard input gives as JSON, and print what it found and needed."""
+    target = Target(**orjson.loads(sys.stdin.buffer.read()))
+    found = CONTENDERS[name](target)
+    click.echo(orjson.dumps(asdict(Measurement(0, time.process_time(), peak_bytes(), found))))
+
+
+@main.command()
+@click.option("--rows", default=100_000, show_default=True, help="spend logs of the month; as many events")
+@click.option("--rounds", default=5, show_default=True, help="how often each contender runs; the table shows medians")
+@click.option("--shape", default="usual", type=click.Choice(["usual", "repeated", "island"]), show_default=True)
+@click.option("--memory-limit", default="500MB", show_default=True, help="of the matching")
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(CONTENDERS)), help="these contenders; all but ours-api else"
+)
+def run(rows: int, rounds: int, shape: str, memory_limit: str, only: tuple[str, ...]) -> None:
+    """Make the data, run every contender in turn, and print a table."""
+    names = only or tuple(name for name in TITLES if name != "ours-api")
+    measured: defaultdict[str, list[Measurement]] = defaultdict(list)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        EmbeddedPostgres.start(Path(folder)) as postgres,
+        LagoStandIn.start(postgres.url) as standin,
+    ):
+        target = make_data(postgres.url, standin, rows, shape, memory_limit)
+        for number in range(1, rounds + 1):
+            for name in names:
+                click.echo(f"round {number} of {rounds}: {name}", err=True)
+                measured[name].append(_measure(name, target))
+    click.echo(f"{machine()}\n\n### {rows:,} spend logs and their events, {shape}, median of {rounds}\n")
+    click.echo(_table(measured))
+
+
+def make_data(
+    database_url: str, standin: LagoStandIn, rows: int, shape: str = "usual", memory_limit: str = "500MB"
+) -> Target:
+    """Fill LiteLLM's and Lago's tables with the same traffic, less what Lago never got."""
+    organization = standin.create_organization(f"bench {shape} {rows}")
+    organization.add_metric(CODE, field_name="total_tokens")
+    organization.add_plan("tokens", charges=[(CODE, {})])
+    organization.add_customer("customer")
+    start, began = datetime(2026, 11, 1, tzinfo=UTC), time.perf_counter()
+    for number in range(SUBSCRIPTIONS if shape == "usual" else 1):
+        organization.add_subscription(
+            f"sub_{number:03d}", customer="customer", plan="tokens", started_at=start, current_period_started_at=start
+        )
+    parameters = {"rows": rows, "seed": SEED, "shape": shape, "organization_id": organization.id}
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        apply_migrations(connection)
+        cursor = psycopg.ClientCursor(connection)
+        _drop_indexes(connection)
+        for name in ("make_traffic", "make_spend_logs", "make_events", "make_shared_ids"):
+            cursor.execute((HERE / f"{name}.sql").read_bytes(), parameters)
+        connection.execute("DROP TABLE traffic")
+        connection.execute('CREATE INDEX ON "LiteLLM_SpendLogs" ("startTime")')
+        connection.execute('CREATE INDEX ON events (organization_id, "timestamp" DESC) WHERE deleted_at IS NULL')
+        connection.execute("VACUUM ANALYZE")
+    click.echo(f"{shape}: {rows:,} spend logs and their events made in {time.perf_counter() - began:.0f} s", err=True)
+    return Target(database_url, standin.api_base, organization.api_key, organization.id, memory_limit)
+
+
+def _drop_indexes(connection: psycopg.Connection[Any]) -> None:
+    """Drop what only slows the filling down: no contender reads a month by an index."""
+    found = connection.execute(
+        "SELECT format('DROP INDEX %I.%I', schemaname, indexname) FROM pg_indexes"
+        " WHERE tablename IN ('LiteLLM_SpendLogs', 'events') AND indexname NOT LIKE '%pkey'"
+    ).fetchall()
+    for (statement,) in found:
+        connection.execute(statement)
+
+
+def _measure(name: str, target: Target) -> Measurement:
+    began = time.perf_counter()
+    done = subprocess.run(_command(name), input=orjson.dumps(asdict(target)), stdout=subprocess.PIPE, check=True)
+    seconds = time.perf_counter() - began
+    return Measurement(**{**orjson.loads(done.stdout), "seconds": seconds})
+
+
+def _command(name: str) -> list[str]:
+    if name in CONTENDERS:
+        return [sys.executable, "-m", "benchmarks.reconciling", "contend", name]
+    return [str(OTHERS), "-m", "benchmarks.others", name]
+
+
+def _table(measured: Mapping[str, list[Measurement]]) -> str:
+    ours = statistics.median(run.seconds for run in measured.get("ours", ())) if "ours" in measured else None
+    lines = [
+        "| contender | seconds (lowest to highest) | to ours | CPU s | peak memory | found | command |",
+        "| --- | ---: | ---: | ---: | ---: | --- | --- |",
+    ]
+    for name, runs in measured.items():
+        seconds = statistics.median(run.seconds for run in runs)
+        spread = f"{min(run.seconds for run in runs):.1f} to {max(run.seconds for run in runs):.1f}"
+        lines.append(
+            f"| {TITLES[name]} | {seconds:.1f} ({spread}) | {seconds / ours if ours else 1:.2f}"
+            f" | {statistics.median(run.cpu_seconds for run in runs):.1f}"
+            f" | {statistics.median(run.peak_bytes for run in runs) / MEGABYTE:,.0f} MB"
+            f" | {', '.join(f'{key} {count:,}' for key, count in runs[0].found.items())}"
+            f" | `python {' '.join(_command(name)[1:])}` |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
