@@ -1,7 +1,8 @@
 """`make bench`: how fast a plan is sent, beside what else could send it.
 
-Two servers answer. The stand-in for Lago stores events in PostgreSQL and shares the machine's cores, so it limits the
-fast contenders; the null server answers at once, and shows what the senders themselves cost. Every contender runs in
+Three servers answer. The stand-in for Lago stores events in PostgreSQL and shares the machine's cores, so it limits the
+fast contenders; with a wait before each answer it is like a Lago that runs elsewhere; the null server answers at once,
+and shows what the senders themselves cost. Every contender runs in
 a process of its own, on a fresh organization, in turn, so that what else the machine does meets all of them alike.
 """
 
@@ -37,7 +38,7 @@ from jobs import __version__
 from jobs.adapters.embedded_postgres import EmbeddedPostgres
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.sending import LARGEST_BATCH, SentBatch, send_events
-from jobs.adapters.lago_standin import LagoStandIn, Organization
+from jobs.adapters.lago_standin import Fault, LagoStandIn, Organization
 from jobs.core.lago_values import LagoConnection
 from jobs.core.plan import (
     FORMAT,
@@ -56,8 +57,14 @@ CODE = "llm_tokens"
 MONTH_START = datetime(2026, 11, 1, tzinfo=UTC)
 MONTH_END = datetime(2026, 12, 1, tzinfo=UTC)
 SUBSCRIPTIONS = 200
-CONCURRENCY = 4
+CONCURRENCY = {"stand-in": 4, "latency": 16, "null": 4}
+LATENCY_SECONDS = 0.03
 UNLIMITED_PER_SECOND = 1_000_000.0
+TITLES = {
+    "stand-in": "Stand-in for Lago on PostgreSQL, 4 requests at one time",
+    "latency": "The same with 30 ms before each answer, 16 requests at one time",
+    "null": "Null server, 4 requests at one time",
+}
 PLAN_FILE = "plan.jsonl"
 BODIES_FILE = "bodies.jsonl"
 
@@ -74,6 +81,8 @@ class Target:
     """Where the plan and the ready-made bodies lie."""
     events: int
     """How many events to send, from the plan's first on."""
+    concurrency: int
+    """Requests at one time of the contenders that make more than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +207,7 @@ def send_ours(target: Target) -> int:
         outcomes.update(outcome.outcome for outcome in batch.outcomes)
 
     connection = LagoConnection(
-        target.api_base, target.api_key, requests_per_second=UNLIMITED_PER_SECOND, concurrency=CONCURRENCY
+        target.api_base, target.api_key, requests_per_second=UNLIMITED_PER_SECOND, concurrency=target.concurrency
     )
     with LagoClient(connection) as client:
         events = islice(read_plan_lines(target.folder / PLAN_FILE), target.events)
@@ -210,7 +219,7 @@ def send_bare(target: Target) -> int:
     """Post ready-made bodies with one kept client at the same concurrency; nothing is built, checked or remembered."""
     url = f"{target.api_base}/api/v1/events/batch"
     turn = threading.Lock()
-    limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
+    limits = httpx.Limits(max_connections=target.concurrency, max_keepalive_connections=target.concurrency)
     sent: list[int] = []
 
     def work(client: httpx.Client, bodies: Iterator[bytes]) -> None:
@@ -224,7 +233,7 @@ def send_bare(target: Target) -> int:
 
     with (target.folder / BODIES_FILE).open("rb") as file, httpx.Client(limits=limits, timeout=30) as client:
         bodies = islice(_without_breaks(file), target.events // LARGEST_BATCH)
-        threads = [threading.Thread(target=work, args=(client, bodies)) for _ in range(CONCURRENCY)]
+        threads = [threading.Thread(target=work, args=(client, bodies)) for _ in range(target.concurrency)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -289,10 +298,13 @@ def main() -> None:
 @click.argument("name", type=click.Choice([contender.name for contender in CONTENDERS]))
 @click.option("--api-base", required=True)
 @click.option("--folder", type=click.Path(path_type=Path), required=True)
-def contend(name: str, api_base: str, folder: Path) -> None:
+@click.option("--concurrency", default=4)
+def contend(name: str, api_base: str, folder: Path, concurrency: int) -> None:
     """Run one contender, the API key on standard input, and print its measurement as JSON."""
     contender = next(contender for contender in CONTENDERS if contender.name == name)
-    target = Target(api_base, sys.stdin.readline().strip(), _plan_folder(folder, contender), contender.events)
+    target = Target(
+        api_base, sys.stdin.readline().strip(), _plan_folder(folder, contender), contender.events, concurrency
+    )
     started, cpu_started = time.perf_counter(), time.process_time()
     sent = contender.send(target)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
@@ -359,15 +371,16 @@ def run(rounds: int) -> None:
             for number in range(1, rounds + 1):
                 for contender in CONTENDERS:
                     click.echo(f"round {number} of {rounds}: {contender.name}", err=True)
-                    measured["stand-in", contender.name].append(_on_standin(standin, contender, folder))
-                    measured["null", contender.name].append(_measure(contender, null_base, "none", folder))
+                    for server in ("stand-in", "latency"):
+                        measured[server, contender.name].append(_on_standin(standin, contender, folder, server))
+                    measured["null", contender.name].append(_measure(contender, null_base, "none", folder, "null"))
     click.echo(machine())
-    for server, title in (("stand-in", "Stand-in for Lago on PostgreSQL"), ("null", "Null server")):
+    for server, title in TITLES.items():
         click.echo(f"\n### {title}, median of {rounds}\n")
         click.echo(_table({name: runs for (where, name), runs in measured.items() if where == server}))
 
 
-def _on_standin(standin: LagoStandIn, contender: Contender, folder: Path) -> Measurement:
+def _on_standin(standin: LagoStandIn, contender: Contender, folder: Path, server: str) -> Measurement:
     organization = standin.create_organization(f"bench {contender.name}")
     organization.add_metric(CODE, field_name="total_tokens")
     organization.add_plan("tokens", charges=[(CODE, {"pay_in_advance": False})])
@@ -376,7 +389,9 @@ def _on_standin(standin: LagoStandIn, contender: Contender, folder: Path) -> Mea
         organization.add_subscription(
             f"sub_{number:03d}", customer="customer", plan="tokens", started_at=MONTH_START - timedelta(days=90)
         )
-    measurement = _measure(contender, standin.api_base, organization.api_key, folder)
+    if server == "latency":
+        organization.set_faults(Fault("slow", delay_seconds=LATENCY_SECONDS))
+    measurement = _measure(contender, standin.api_base, organization.api_key, folder, server)
     _check_billed(organization, _plan_folder(folder, contender) / PLAN_FILE, contender.events)
     return measurement
 
@@ -394,9 +409,12 @@ def _check_billed(organization: Organization, plan: Path, events: int) -> None:
             raise click.ClickException(f"{subscription} is billed {billed}, not {count[subscription]} events")
 
 
-def _measure(contender: Contender, api_base: str, api_key: str, folder: Path) -> Measurement:
+def _measure(contender: Contender, api_base: str, api_key: str, folder: Path, server: str) -> Measurement:
     done = subprocess.run(
-        [*_command(contender.name), "--api-base", api_base, "--folder", str(folder)],
+        [
+            *_command(contender.name),
+            *("--api-base", api_base, "--folder", str(folder), "--concurrency", str(CONCURRENCY[server])),
+        ],
         input=api_key.encode() + b"\n",
         stdout=subprocess.PIPE,
         check=True,
