@@ -28,12 +28,14 @@ from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.adapters.lago.sending import SentBatch, send_events
 from jobs.adapters.lago.usage import read_current_usage
 from jobs.adapters.ledger import Ledger, RunLock
+from jobs.adapters.metrics import metrics_text
 from jobs.adapters.page import render
 from jobs.adapters.run_folder import replace_file
 from jobs.adapters.workspace import Workspace
 from jobs.core.caps import caps_exceeded
 from jobs.core.lago_values import Catalogue
 from jobs.core.ledger_values import AttemptMade, EventRecord, RunStarted
+from jobs.core.metrics import Measured, findings_gauges
 from jobs.core.plan import (
     Outcome,
     PlannedEvent,
@@ -48,7 +50,7 @@ from jobs.core.reports import OUTCOME_COLUMNS, csv_lines
 from jobs.core.window import Window
 from jobs.errors import RefusedError
 from jobs.planning import PLAN_FILE, read_lines
-from jobs.reconcile import Progress, ReconcileSettings, Run, reconcile
+from jobs.reconcile import METRICS_FILE, Progress, ReconcileSettings, Run, reconcile
 from jobs.report_page import PAGE_FILE, applied_backfill
 
 _LOOKED_UP_AT_ONCE = 500
@@ -110,6 +112,13 @@ class Backfill:
     run: Run
     applied: Applied | None
     """None where the plan was only made, or was empty."""
+
+    @property
+    def measured(self) -> Measured:
+        """Return what metrics tell of it."""
+        if self.applied is None:
+            return self.run.measured
+        return replace(self.run.measured, outcomes=self.applied.outcomes, verified=self.applied.verified)
 
     @property
     def discrepancies_remain(self) -> bool:
@@ -243,7 +252,9 @@ class _Slice:
                 "LiteLLM's spend logs end in the future, so their times are not what the settings say",
                 "Set RECONCILE_SOURCE_TIME_ZONE to the zone that LiteLLM's containers ran in, or correct their clock",
             )
-        return Backfill(run, self._apply(run, plan))
+        done = Backfill(run, self._apply(run, plan))
+        replace_file(run.folder / METRICS_FILE, [metrics_text(findings_gauges(done.measured))])
+        return done
 
     def _still_missing(self, client: LagoClient, plan: Path, run: Run, computed: Mapping[str, str]) -> Path:
         """Return a file with the plan's events that are still missing; those already in Lago as planned are done."""

@@ -8,17 +8,21 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs import __version__
 from jobs.errors import ReconcileError, StoppedError
+
+if TYPE_CHECKING:
+    from jobs.announcing import Announcement
 
 AGREEMENT, FAILED, SETTING_WRONG, DISCREPANCIES_REMAIN = 0, 1, 2, 3
 
@@ -96,13 +100,13 @@ def _setting_options(options: dict[str, tuple[str, str, str]]) -> Callable[[Comm
 
 
 def _leaving_its_verdict(command: Command) -> Command:
-    """Let an error and SIGTERM end as a verdict too, where `RECONCILE_TERMINATION_LOG` says."""
+    """Let an error and SIGTERM end as a verdict too, where `RECONCILE_TERMINATION_LOG` says, and announce any end."""
 
     @functools.wraps(command)
     def wrapped(*, config_file: Path | None, **options: Any) -> None:
         try:
-            with _ending_at_sigterm():
-                command(config_file=config_file, **options)
+            with _announcing(command.__name__, config_file) as announcement, _ending_at_sigterm():
+                command(config_file=config_file, announcement=announcement, **options)
         except ReconcileError as error:
             from jobs.verdict import error_line
 
@@ -110,6 +114,22 @@ def _leaving_its_verdict(command: Command) -> Command:
             raise
 
     return wrapped
+
+
+def _announcing(command: str, config_file: Path | None) -> AbstractContextManager[Announcement]:
+    """Tell those whom the settings name how the command ends, even where other settings are wrong."""
+    from jobs.announcing import announcing
+    from jobs.core.text import visible
+    from jobs.settings import publication, survey_settings
+
+    metrics = publication(survey_settings(os.environ, config_file))
+    return announcing(
+        command,
+        [metrics.publish] if metrics else [],
+        lambda text: click.echo(visible(text), err=True),
+        now=lambda: datetime.now(UTC),
+        monotonic=time.monotonic,
+    )
 
 
 def _leave_verdict(config_file: Path | None, line: str) -> None:
@@ -126,13 +146,21 @@ def _leave_verdict(config_file: Path | None, line: str) -> None:
 @_setting_options({**_OPTIONS, **_SHARD_OPTIONS, **_BACKFILL_OPTIONS})
 @click.option("--apply", is_flag=True, help="Send what the plan holds; without it nothing is written to Lago.")
 @_leaving_its_verdict
-def reconcile(start: str | None, end: str | None, config_file: Path | None, apply: bool, **options: str | None) -> None:
+def reconcile(
+    start: str | None,
+    end: str | None,
+    config_file: Path | None,
+    announcement: Announcement,
+    apply: bool,
+    **options: str | None,
+) -> None:
     """Judge a window and write the discrepancy report; with --apply, send what is missing in the same go.
 
     Without --from and --to the window is the last settled days (RECONCILE_WINDOW_LENGTH), ending on a full hour.
     """
     if apply:
-        _backfill(start, end, config_file, options, command="reconcile --apply", apply=True)
+        announcement.command = "reconcile --apply"
+        _backfill(start, end, config_file, options, announcement, apply=True)
     # Imported here, so that --help does not wait for pandas and DuckDB.
     from jobs import reconcile as use_case
     from jobs.backfill import Backfill
@@ -149,13 +177,15 @@ def reconcile(start: str | None, end: str | None, config_file: Path | None, appl
         for note in settings.notes:
             progress.note(note)
         if request.shard != WHOLE:
+            announcement.command = f"reconcile --shard {request.shard.index}/{request.shard.count}"
             folder = reconcile_shard(request, progress, now=now, run_id=new_run_id(now))
             click.echo(f"Shard       {folder}")
             sys.exit(AGREEMENT)
         run = use_case.reconcile(request, progress, now=now, run_id=new_run_id(now))
+    announcement.worked.append(Backfill(run, None))
     show_run(run)
     code = DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT
-    _leave_verdict(config_file, verdict_line(code, [Backfill(run, None)]))
+    _leave_verdict(config_file, verdict_line(code, announcement.worked))
     sys.exit(code)
 
 
@@ -164,7 +194,9 @@ def reconcile(start: str | None, end: str | None, config_file: Path | None, appl
 @click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Configuration file.")
 @_setting_options({**_OPTIONS, **_BACKFILL_OPTIONS})
 @_leaving_its_verdict
-def merge(folders: tuple[Path, ...], config_file: Path | None, **options: str | None) -> None:
+def merge(
+    folders: tuple[Path, ...], config_file: Path | None, announcement: Announcement, **options: str | None
+) -> None:
     """Judge what the shards in FOLDERS left, and write the report of the whole run.
 
     Each folder is one that `reconcile --shard` made; the settings must be those of the shards.
@@ -182,9 +214,10 @@ def merge(folders: tuple[Path, ...], config_file: Path | None, **options: str | 
             progress.note(note)
         request = reconcile_settings(settings, None, None, now)
         run = use_case(request, folders, progress, run_id=new_run_id(now))
+    announcement.worked.append(Backfill(run, None))
     show_run(run)
     code = DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT
-    _leave_verdict(config_file, verdict_line(code, [Backfill(run, None)]))
+    _leave_verdict(config_file, verdict_line(code, announcement.worked))
     sys.exit(code)
 
 
@@ -204,6 +237,7 @@ def backfill(  # noqa: PLR0913, PLR0917 - one parameter per option
     start: str | None,
     end: str | None,
     config_file: Path | None,
+    announcement: Announcement,
     subscriptions: tuple[str, ...],
     models: tuple[str, ...],
     codes: tuple[str, ...],
@@ -220,12 +254,14 @@ def backfill(  # noqa: PLR0913, PLR0917 - one parameter per option
         from jobs.console import show_plan
         from jobs.planning import describe_plan
 
+        announcement.silent = True
         show_plan(describe_plan(show))
         sys.exit(AGREEMENT)
     if plan is not None and (subscriptions or models or codes):
         raise click.UsageError("--plan is sent as it is: leave out --subscription, --model and --code")
     only = {"subscriptions": subscriptions, "models": models, "codes": codes}
-    _backfill(start, end, config_file, options, command="backfill", apply=apply, plan=plan, only=only)
+    announcement.command = "backfill --apply" if apply else "backfill"
+    _backfill(start, end, config_file, options, announcement, apply=apply, plan=plan, only=only)
 
 
 def _backfill(
@@ -233,8 +269,8 @@ def _backfill(
     end: str | None,
     config_file: Path | None,
     options: dict[str, str | None],
+    announcement: Announcement,
     *,
-    command: str,
     apply: bool,
     plan: Path | None = None,
     only: dict[str, tuple[str, ...]] | None = None,
@@ -251,7 +287,7 @@ def _backfill(
     settings = load_settings(os.environ, config_file, _texts(options))
     request = replace(reconcile_settings(settings, start, end, now), only=PlanFilter(**(only or {})))
     hooks = Hooks(now=lambda: datetime.now(UTC), stop=_stop_on_signals())
-    code, done = AGREEMENT, []
+    code, done = AGREEMENT, announcement.worked
     with console_progress() as progress:
         for note in settings.notes:
             progress.note(note)
@@ -260,7 +296,7 @@ def _backfill(
             progress,
             hooks,
             run_id=new_run_id(now),
-            command=command,
+            command=announcement.command,
             plan=plan,
         )
         for result in worked:

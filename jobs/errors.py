@@ -51,6 +51,10 @@ class StoppedError(ReconcileError):
         super().__init__("the run was stopped by SIGTERM", "Run the same command again")
 
 
+class NotToldError(ReconcileError):
+    """Somebody who wants to know how a command ended could not be told; the command ends as it did."""
+
+
 class RefusedError(ReconcileError):
     """A plan or run was refused: stale, edited, over a cap, or another run holds the lock."""
 

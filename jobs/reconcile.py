@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.adapters.lago.catalogue import read_catalogue
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.litellm_database import Patience, open_spend_logs
+from jobs.adapters.metrics import metrics_text
 from jobs.adapters.page import render
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
@@ -25,6 +27,7 @@ from jobs.core.lago_values import Catalogue, LagoConnection, Organization
 from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.layout import Layout, lay_out
 from jobs.core.meters import BoundPart, bind
+from jobs.core.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.page import Page
 from jobs.core.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.rules import Rules
@@ -39,6 +42,7 @@ from jobs.planning import PlanRequest, PlanSummary, write_plan
 from jobs.postgres import STANDBY_MAY_LAG
 from jobs.report_page import PAGE_FILE, Findings, make_page
 
+METRICS_FILE = "metrics.txt"
 # LiteLLM's own daily totals, where it keeps some by the value that attributes.
 _DAILY_TABLES = {
     ChargeBy.END_USER_ID: DailyTable.END_USER,
@@ -87,6 +91,8 @@ class ReconcileSettings:
     """Which subscriptions this process works on."""
     scratch: Path | None = None
     """The folder for working files, where they shall not lie in the output folder."""
+    metrics_subscriptions: int = 20
+    """Subscriptions that metrics tell one by one, of each code."""
 
 
 class Progress(Protocol):
@@ -131,6 +137,8 @@ class Run:
     """What could be sent."""
     page: Page
     """What `report.html` says."""
+    measured: Measured
+    """What `metrics.txt` says."""
     ends_in_the_future: bool
     """The source's clock or time zone cannot be right, so nothing may be sent."""
 
@@ -368,6 +376,14 @@ def _conclude(
         causes=causes,
         plan=plan,
     )
+    measured = Measured(
+        window=settings.window,
+        certified=not found.reasons,
+        kinds=kinds,
+        held=held,
+        totals=_subscription_totals(workspace, settings.metrics_subscriptions),
+        planned=plan.events,
+    )
     return Run(
         run_id=run_id,
         window=settings.window,
@@ -383,8 +399,26 @@ def _conclude(
         first_seen=first_seen,
         plan=plan,
         page=make_page(workspace, found),
+        measured=measured,
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
     )
+
+
+def _subscription_totals(workspace: Workspace, most: int) -> tuple[SubscriptionTotal, ...]:
+    rows = workspace.rows("subscription_totals", most=most)
+    totals = (
+        SubscriptionTotal(
+            row["subscription"],
+            row["code"],
+            expected=Decimal(row["expected_quantity"]),
+            recorded=Decimal(row["recorded_quantity"]),
+            missing=Decimal(row["missing_quantity"]),
+            surplus=Decimal(row["surplus_quantity"]),
+            at_stake=Decimal(row["at_stake"]),
+        )
+        for row in rows
+    )
+    return bounded(totals, most)
 
 
 def _warnings(rules: Rules, reading: Reading, shared_keys: int, events_without_quantity: int) -> Iterator[str]:
@@ -439,6 +473,7 @@ def _report(
         "daily.csv": folder.write_csv("daily.csv", DAILY_COLUMNS, workspace.frames("daily_differences")),
     }
     folder.write_lines(PAGE_FILE, render(run.page))
+    folder.write_lines(METRICS_FILE, [metrics_text(findings_gauges(run.measured))])
     folder.write_json(
         "run.json",
         {

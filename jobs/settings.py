@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs.adapters.litellm_database import Patience
@@ -35,6 +36,7 @@ from jobs.core.store_values import PostgresStore, Store, clickhouse_store, parse
 from jobs.core.window import Window, scheduled_time, scheduled_window
 from jobs.doctor import DoctorSettings
 from jobs.errors import SettingError
+from jobs.publishing import Publication
 from jobs.reconcile import ReconcileSettings
 from jobs.usage import UsageSettings
 
@@ -166,6 +168,18 @@ def _events_from(text: str) -> str:
     if text not in {"api", "postgres", "clickhouse"}:
         raise ValueError("write api, postgres or clickhouse")
     return text
+
+
+def _gateway(text: str) -> str:
+    wrong = "write an address such as http://pushgateway:9091"
+    try:
+        parts = urlsplit(text.strip())
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise ValueError(wrong) from error
+    if not usable or parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\x7f]", text.strip()):
+        raise ValueError(wrong)
+    return text.strip()
 
 
 def _template(text: str) -> str:
@@ -399,6 +413,28 @@ SETTINGS = (
         None,
         "File that the verdict is written to in one line, for Kubernetes.",
     ),
+    Setting(
+        "metrics_folder",
+        "RECONCILE_METRICS_FOLDER",
+        _path,
+        None,
+        "Folder of a textfile collector that metrics are written to.",
+    ),
+    Setting(
+        "pushgateway_url",
+        "RECONCILE_PUSHGATEWAY_URL",
+        _gateway,
+        None,
+        "Pushgateway that metrics are pushed to, with its user and password where it asks for them.",
+        secret=True,
+    ),
+    Setting(
+        "metrics_subscriptions",
+        "RECONCILE_METRICS_SUBSCRIPTIONS",
+        _count,
+        "20",
+        "Subscriptions of each code that metrics tell one by one; the rest is `other`.",
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -542,6 +578,14 @@ def termination_log(environment: Mapping[str, str], config_file: Path | None) ->
     return Path(text) if text else None
 
 
+def publication(settings: Settings) -> Publication | None:
+    """Return where metrics go, if they do."""
+    folder, pushgateway = settings.optional("metrics_folder"), settings.optional("pushgateway_url")
+    if folder is None and pushgateway is None:
+        return None
+    return Publication(folder, pushgateway, settings.required("metrics_subscriptions"))
+
+
 def reconcile_settings(settings: Settings, start: str | None, end: str | None, now: datetime) -> ReconcileSettings:
     """Return what a run is asked to do; `start` and `end` are the command line's texts, both or neither given."""
     return ReconcileSettings(
@@ -565,6 +609,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         threads=settings.optional("threads"),
         shard=settings.optional("shard") or WHOLE,
         scratch=settings.optional("scratch"),
+        metrics_subscriptions=settings.required("metrics_subscriptions"),
     )
 
 

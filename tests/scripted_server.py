@@ -22,13 +22,27 @@ class Scripted:
     """All headers but Content-Length."""
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request with a body."""
+
+    method: str
+    """HTTP method."""
+    path: str
+    """Path with its query."""
+    headers: Mapping[str, str]
+    """All headers."""
+    body: bytes
+    """The whole body."""
+
+
 Script = Callable[[str, Mapping[str, str]], Scripted]
 """Gives the answer to a path with its query parameters (the last of each name)."""
 
 
 @contextmanager
-def scripted_server(script: Script) -> Iterator[str]:
-    """Serve on a free loopback port; give the base URL."""
+def scripted_server(script: Script, received: list[Received] | None = None) -> Iterator[str]:
+    """Serve on a free loopback port; give the base URL. Requests with a body are kept in `received`."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -45,8 +59,13 @@ def scripted_server(script: Script) -> Iterator[str]:
             self.wfile.write(answer.body)
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            if received is not None:
+                received.append(Received(self.command, self.path, dict(self.headers), body))
             self.do_GET()
+
+        def do_PUT(self) -> None:
+            self.do_POST()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
             pass

@@ -112,6 +112,7 @@ def test_discrepancies_end_with_3_and_a_folder(environment: dict[str, str], tmp_
         "usage.csv",
         "daily.csv",
         "plan.jsonl",
+        "metrics.txt",
         "report.html",
         "run.json",
     }

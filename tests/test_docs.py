@@ -11,6 +11,7 @@ from jobs import cli
 from jobs.core import reports
 from jobs.core.checks import CHECKS
 from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
+from jobs.core.metrics import GAUGES
 from jobs.core.plan import Outcome
 from jobs.errors import LagoError, RefusedError, SettingError
 from jobs.settings import SETTINGS
@@ -80,6 +81,11 @@ def test_every_column_is_explained_and_no_other(name: str, columns: reports.Colu
 def test_every_column_of_a_usage_report_is_explained(name: str, columns: reports.Columns) -> None:
     shown = first_cells(section("Report usage"), f"| column of `{name}` | meaning |")
     assert set(shown) == set(columns.names)
+
+
+def test_metrics_are_those_of_the_product_in_order() -> None:
+    rows = re.findall(r"^\| `litellm_lago_([a-z_]+)` \| .* \| (.+) \|$", section("Metrics"), re.MULTILINE)
+    assert rows == list(GAUGES.items())
 
 
 def test_outcomes_are_named() -> None:
