@@ -381,7 +381,7 @@ def _conclude(
         certified=not found.reasons,
         kinds=kinds,
         held=held,
-        totals=_subscription_totals(workspace, settings.metrics_subscriptions),
+        totals=subscription_totals(workspace, settings.metrics_subscriptions),
         planned=plan.events,
     )
     return Run(
@@ -404,7 +404,8 @@ def _conclude(
     )
 
 
-def _subscription_totals(workspace: Workspace, most: int) -> tuple[SubscriptionTotal, ...]:
+def subscription_totals(workspace: Workspace, most: int) -> tuple[SubscriptionTotal, ...]:
+    """Return the quantities of at most so many subscriptions of each code, and of all others together."""
     rows = workspace.rows("subscription_totals", most=most)
     totals = (
         SubscriptionTotal(

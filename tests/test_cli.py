@@ -14,12 +14,14 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.adapters.lago_standin import Fault
 from jobs.adapters.run_folder import RunFolder
 from jobs.cli import cli
 
 from .scenario import SCENARIOS, Scenario
+from .scripted_server import Received, Scripted, scripted_server
 
 if TYPE_CHECKING:
     from jobs.adapters.lago_standin import LagoStandIn, Organization
@@ -157,6 +159,73 @@ def test_the_verdict_is_left_in_one_line(environment: dict[str, str], tmp_path: 
     assert run(environment, "backfill", *_WINDOW, "--apply")[0] == 0
     assert "exit code 0. " in log.read_text()
     assert ". 1 events planned, 1 sent, 1 verified. " in log.read_text()
+
+
+def metrics(texts: Mapping[str, str]) -> dict[tuple[str, ...], float]:
+    """Return all samples by name, command and other labels in order of their names, as Prometheus reads them."""
+    found = {}
+    for text in texts.values():
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = sorted(sample.labels.items(), key=lambda pair: (pair[0] != "command", pair[0]))
+                found[sample.name.removeprefix("litellm_lago_"), *(value for _, value in labels)] = sample.value
+    return found
+
+
+def test_metrics_of_a_success_outlive_a_failure(
+    environment: dict[str, str], organization: Organization, tmp_path: Path
+) -> None:
+    folder, received = tmp_path / "metrics", list[Received]()
+    folder.mkdir()
+    pushed: dict[str, str] = {}
+
+    def published(code: int, *arguments: str, **changed: str) -> dict[tuple[str, ...], float]:
+        assert run(environment | changed, *arguments)[0] == code
+        for request in received:
+            assert request.method == "PUT"
+            pushed[request.path.rpartition("/")[2]] = request.body.decode()
+        received.clear()
+        files = {path.stem.removeprefix("litellm-lago-"): path.read_text() for path in folder.iterdir()}
+        assert files.keys() == pushed.keys()
+        assert environment["LAGO_API_KEY"] not in str((files, pushed))
+        assert metrics(files) == metrics(pushed)
+        return metrics(files)
+
+    with scripted_server(lambda path, query: Scripted(b""), received) as url:
+        environment["RECONCILE_PUSHGATEWAY_URL"] = url.replace("http://", f"http://prometheus:{_SECRET}@")
+        environment["RECONCILE_METRICS_FOLDER"] = str(folder)
+        first = published(3, "reconcile", *_WINDOW)
+        assert first["missing_quantity", "reconcile", "llm_tokens", "alice"] == 140
+        assert (first["discrepancies", "reconcile", "missing"], first["certified", "reconcile"]) == (1, 0)
+        assert (first["last_run_exit_code", "reconcile"], first["planned_events", "reconcile"]) == (3, 1)
+        (ran,) = (tmp_path / "runs").iterdir()
+        own = metrics({"": (ran / "metrics.txt").read_text()})
+        assert {(name, "reconcile", *labels): value for (name, *labels), value in own.items()} == {
+            key: value for key, value in first.items() if not key[0].startswith("last_")
+        }
+        failed = published(1, "reconcile", *_WINDOW, LAGO_API_KEY=_SECRET)
+        assert failed.pop(("last_run_exit_code", "reconcile")) == 1
+        assert failed["last_run_timestamp_seconds", "reconcile"] > first["last_run_timestamp_seconds", "reconcile"]
+        assert published(2, "reconcile", *_WINDOW, RECONCILE_LATE="x")["last_run_exit_code", "reconcile"] == 2
+        assert {key: value for key, value in failed.items() if not key[0].startswith("last_run")} == {
+            key: value for key, value in first.items() if not key[0].startswith("last_run")
+        }
+        applied = published(0, "backfill", *_WINDOW, "--apply")
+        assert applied["outcome_events", "backfill --apply", "sent"] == 1
+        assert applied["verified_events", "backfill --apply"] == 1
+        assert (
+            applied["last_success_timestamp_seconds", "reconcile"]
+            == first["last_success_timestamp_seconds", "reconcile"]
+        )
+
+
+def test_metrics_that_cannot_be_published_change_no_exit_code(environment: dict[str, str], tmp_path: Path) -> None:
+    environment["RECONCILE_METRICS_FOLDER"] = str(tmp_path / "nowhere")
+    environment["RECONCILE_PUSHGATEWAY_URL"] = f"http://prometheus:{_SECRET}@127.0.0.1:1"
+    code, _, errors = run(environment, "reconcile", *_WINDOW)
+    assert code == 3
+    assert f"cannot write metrics to '{tmp_path}/nowhere'" in errors
+    assert "the Pushgateway http://127.0.0.1:1 did not take the metrics" in errors
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from http.client import HTTPException
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
 from prometheus_client import CollectorRegistry, push_to_gateway
@@ -48,6 +49,8 @@ def push(url: str, group: str, gauges: Iterable[Gauge], patience: timedelta) -> 
             handler=handler,
         )
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise NotToldError(
             f"the Pushgateway {address} did not take the metrics: {error}", "See RECONCILE_PUSHGATEWAY_URL"
         ) from error
