@@ -120,12 +120,13 @@ def _announcing(command: str, config_file: Path | None) -> AbstractContextManage
     """Tell those whom the settings name how the command ends, even where other settings are wrong."""
     from jobs.announcing import announcing
     from jobs.core.text import visible
-    from jobs.settings import publication, survey_settings
+    from jobs.settings import notification, publication, survey_settings
 
-    metrics = publication(survey_settings(os.environ, config_file))
+    settings = survey_settings(os.environ, config_file)
+    metrics, chat = publication(settings), notification(settings)
     return announcing(
         command,
-        [metrics.publish] if metrics else [],
+        [*([metrics.publish] if metrics else []), *([chat.notify] if chat else [])],
         lambda text: click.echo(visible(text), err=True),
         now=lambda: datetime.now(UTC),
         monotonic=time.monotonic,

@@ -28,6 +28,7 @@ from jobs.core.durations import parse_duration
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection, normalise_api_base
 from jobs.core.meters import MeterPart, check_parts, custom, preset
+from jobs.core.notification import NotifyOn
 from jobs.core.periods import DaySpan, PeriodLength, last_full_month, month_span
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE, parse_shard
@@ -36,6 +37,7 @@ from jobs.core.store_values import PostgresStore, Store, clickhouse_store, parse
 from jobs.core.window import Window, scheduled_time, scheduled_window
 from jobs.doctor import DoctorSettings
 from jobs.errors import SettingError
+from jobs.notifying import Notification
 from jobs.publishing import Publication
 from jobs.reconcile import ReconcileSettings
 from jobs.usage import UsageSettings
@@ -180,6 +182,24 @@ def _gateway(text: str) -> str:
     if not usable or parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\x7f]", text.strip()):
         raise ValueError(wrong)
     return text.strip()
+
+
+def _webhook(text: str) -> str:
+    wrong = "write the whole address, as in https://chat.example/hooks/…"
+    try:
+        parts = urlsplit(text.strip())
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise ValueError(wrong) from error
+    if not usable or not re.fullmatch(r"[!-~]+", text.strip()):
+        raise ValueError(wrong)
+    return text.strip()
+
+
+def _notify_on(text: str) -> NotifyOn:
+    if text not in set(NotifyOn):
+        raise ValueError(f"write {', '.join(NotifyOn)}")
+    return NotifyOn(text)
 
 
 def _template(text: str) -> str:
@@ -435,6 +455,21 @@ SETTINGS = (
         "20",
         "Subscriptions of each code that metrics tell one by one; the rest is `other`.",
     ),
+    Setting(
+        "webhook_url",
+        "RECONCILE_WEBHOOK_URL",
+        _webhook,
+        None,
+        "Webhook of Slack or its kin that is told how a command ended.",
+        secret=True,
+    ),
+    Setting(
+        "webhook_on",
+        "RECONCILE_WEBHOOK_ON",
+        _notify_on,
+        "discrepancies",
+        "What it is told: `discrepancies` and failures, only a `failure`, or `always`.",
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -584,6 +619,12 @@ def publication(settings: Settings) -> Publication | None:
     if folder is None and pushgateway is None:
         return None
     return Publication(folder, pushgateway, settings.required("metrics_subscriptions"))
+
+
+def notification(settings: Settings) -> Notification | None:
+    """Return who is told how a command ends, if anybody is."""
+    url = settings.optional("webhook_url")
+    return None if url is None else Notification(url, settings.required("webhook_on"))
 
 
 def reconcile_settings(settings: Settings, start: str | None, end: str | None, now: datetime) -> ReconcileSettings:

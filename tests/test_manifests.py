@@ -38,9 +38,9 @@ _FROM_OUTSIDE = {
     ("ConfigMap", "litellm-lago-settings"): set[str](),
     ("ConfigMap", "litellm-lago-files"): set[str](),
     ("Secret", "psql-secret"): {"username", "password"},
-    ("Secret", "lago-secret"): {"api-key", "ledger-url", "store-url"},
+    ("Secret", "lago-secret"): {"api-key", "ledger-url", "store-url", "webhook-url"},
 }
-_OPTIONAL = {"litellm-lago-settings", "litellm-lago-files", "ledger-url", "store-url"}
+_OPTIONAL = {"litellm-lago-settings", "litellm-lago-files", "ledger-url", "store-url", "webhook-url"}
 # What LiteLLM's deployment has in its ConfigMap, as the manifest says.
 _CONFIG_MAP = {
     "DATABASE_HOST": "postgresql.database:5432",

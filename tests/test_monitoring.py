@@ -16,28 +16,15 @@ import yaml
 from cronsim import CronSim
 
 from jobs.cli import cli
+from jobs.core.metrics import GAUGES, Measured, findings_gauges, last_run_gauges, of_command, success_gauge
+from jobs.core.window import Window
 
 _FOLDER = Path(__file__).parent.parent / "k8s"
 _README = (_FOLDER.parent / "README.md").read_text(encoding="utf-8")
-_METRICS: dict[str, frozenset[str]] = {
-    "window_start_seconds": frozenset(),
-    "window_end_seconds": frozenset(),
-    "certified": frozenset(),
-    "discrepancies": frozenset({"kind"}),
-    "held": frozenset({"reason"}),
-    "expected_quantity": frozenset({"subscription", "code"}),
-    "recorded_quantity": frozenset({"subscription", "code"}),
-    "missing_quantity": frozenset({"subscription", "code"}),
-    "surplus_quantity": frozenset({"subscription", "code"}),
-    "planned_events": frozenset(),
-    "outcome_events": frozenset({"outcome"}),
-    "verified_events": frozenset(),
-    "last_success_timestamp_seconds": frozenset(),
-    "last_run_timestamp_seconds": frozenset(),
-    "last_run_exit_code": frozenset(),
-    "last_run_duration_seconds": frozenset(),
-}
-METRICS = {f"litellm_lago_{name}": labels | {"command"} for name, labels in _METRICS.items()}
+_NOW = datetime(2026, 3, 1, tzinfo=UTC)
+_MEASURED = Measured(Window(_NOW, _NOW + timedelta(days=1)), True, {}, {}, (), 0, outcomes={}, verified=0)
+_GAUGES = (*findings_gauges(_MEASURED), success_gauge(_NOW), *last_run_gauges(_NOW, 0, timedelta(0)))
+METRICS = {gauge.name: frozenset(gauge.labels) for gauge in of_command(_GAUGES, "reconcile")}
 DOCUMENT = yaml.safe_load((_FOLDER / "alerts.yaml").read_text(encoding="utf-8"))
 RULES: dict[str, dict[str, Any]] = {
     rule["alert"]: rule for group in DOCUMENT["spec"]["groups"] for rule in group["rules"]
@@ -80,7 +67,7 @@ def targets() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def gap() -> timedelta:
     """Return the time between two firings of the CronJob."""
-    firings = CronSim(CRON_JOB["schedule"], datetime(2026, 3, 1, tzinfo=UTC))
+    firings = CronSim(CRON_JOB["schedule"], _NOW)
     first, second = next(firings), next(firings)
     return second - first
 
@@ -90,6 +77,10 @@ def longest() -> timedelta:
     return timedelta(
         seconds=CRON_JOB["startingDeadlineSeconds"] + CRON_JOB["jobTemplate"]["spec"]["activeDeadlineSeconds"]
     )
+
+
+def test_every_gauge_is_among_them() -> None:
+    assert METRICS.keys() == {f"litellm_lago_{name}" for name in GAUGES}
 
 
 def test_a_name_that_is_not_published_is_found() -> None:
