@@ -219,6 +219,20 @@ def test_metrics_of_a_success_outlive_a_failure(
         )
 
 
+def test_an_apply_that_is_not_complete_is_told_and_is_no_success(
+    environment: dict[str, str], organization: Organization, tmp_path: Path
+) -> None:
+    organization.set_faults(Fault("server_error", endpoint="batch"), Fault("server_error", endpoint="create"))
+    environment |= {"RECONCILE_LAGO_ATTEMPTS": "1", "RECONCILE_VERIFY_WITHIN": "1s"}
+    environment["RECONCILE_METRICS_FOLDER"] = str(tmp_path)
+    assert run(environment, "reconcile", *_WINDOW, "--apply")[0] == 1
+    found = metrics({path.name: path.read_text() for path in tmp_path.glob("*.prom")})
+    assert found["outcome_events", "reconcile --apply", "unknown"] == 1
+    assert found["verified_events", "reconcile --apply"] == 0
+    assert found["last_run_exit_code", "reconcile --apply"] == 1
+    assert ("last_success_timestamp_seconds", "reconcile --apply") not in found
+
+
 def test_metrics_that_cannot_be_published_change_no_exit_code(environment: dict[str, str], tmp_path: Path) -> None:
     environment["RECONCILE_METRICS_FOLDER"] = str(tmp_path / "nowhere")
     environment["RECONCILE_PUSHGATEWAY_URL"] = f"http://prometheus:{_SECRET}@127.0.0.1:1"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import openpyxl
 import psycopg
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from jobs import console
 from jobs.adapters.ledger import Ledger
@@ -23,6 +24,7 @@ from jobs.adapters.page import render
 from jobs.adapters.simulated_gateway import load_spend_logs
 from jobs.backfill import Backfill
 from jobs.core.kinds import Kind
+from jobs.core.metrics import GAUGES
 from jobs.core.page import ReasonLine
 from jobs.core.text import visible
 from jobs.core.window import Window
@@ -191,6 +193,18 @@ def test_json_gives_back_what_came_and_nothing_else(hostile: Hostile) -> None:
     assert json.loads(hostile.file("run.json"))["causes"]
     for name in ("plan.jsonl", "run.json"):
         assert not re.search(rb"[\x00-\x09\x0b-\x1f]", hostile.file(name))
+
+
+def test_metrics_stay_the_lines_that_they_are(hostile: Hostile) -> None:
+    text = hostile.file("metrics.txt").decode()
+    assert [character for character in _unsafe(text) if character != "\n"] == []
+    families = list(text_string_to_metric_families(text))
+    assert all(family.name.removeprefix("litellm_lago_") in GAUGES for family in families)
+    (expected,) = (family for family in families if family.name == "litellm_lago_expected_quantity")
+    named = {sample.labels["subscription"] for sample in expected.samples}
+    assert len(named) == 21
+    texts = {visible(call.subscription)[:200] for call in hostile.lost}
+    assert len(named & texts) > 10, "as they came, but for what is not seen"
 
 
 class _Terminal(io.StringIO):
