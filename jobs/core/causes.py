@@ -6,6 +6,7 @@ A cause is a statement with its evidence. What fits no pattern is counted as une
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -161,14 +162,16 @@ def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     One sender alone is compared with nobody.
     """
     found = []
+    telling = [row for row in rows if _count(row["expected"]) >= _TELLING_CALLS]
+    shares = sorted(_share(row["lost"], row["expected"]) for row in telling)
     for row in rows:
         lost = _count(row["lost"])
         if lost < FEWEST_OF_A_SENDER or 2 * _count(row["while_others_arrived"]) < lost:
             continue
-        others = [other for other in rows if other is not row and _count(other["expected"]) >= _TELLING_CALLS]
-        share = _share(lost, row["expected"])
-        calm = sum(_TIMES_THE_SHARE * _share(other["lost"], other["expected"]) <= share for other in others)
-        if others and 2 * calm >= len(others):
+        others = len(shares) - (_count(row["expected"]) >= _TELLING_CALLS)
+        # Whoever loses something is never so calm as to be among these itself.
+        calm = bisect_right(shares, _share(lost, row["expected"]) / _TIMES_THE_SHARE)
+        if others and 2 * calm >= others:
             found.append(str(row["subscription"]))
     return tuple(found)
 
