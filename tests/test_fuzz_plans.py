@@ -164,3 +164,8 @@ def test_a_damaged_file_is_refused_or_read(tmp_path: Path, position: int, octets
     assert content is not None
     damaged = content[:position] + octets + (b"" if cut else content[position + len(octets) :])
     try_plan(tmp_path / "plan", damaged)
+
+
+def test_an_id_that_is_no_text_is_refused() -> None:
+    with pytest.raises(RefusedError, match="holds a line that is no event"):
+        planned_line(b'{"part":"","payload":{"transaction_id":"\xff"}}')

@@ -143,8 +143,8 @@ def planned_line(line: bytes) -> PlannedLine:
     """Take a plan's line apart; raise `RefusedError` where it is no event's."""
     _, _, payload = line.partition(_PAYLOAD)
     identity = payload[len(_ID_BEGINS) : payload.find(b'"', len(_ID_BEGINS))]
-    # An id of ours holds nothing that JSON escapes.
-    usual = payload.startswith(_ID_BEGINS) and b"\\" not in identity
+    # An id of ours is ASCII and holds nothing that JSON escapes.
+    usual = payload.startswith(_ID_BEGINS) and identity.isascii() and b"\\" not in identity
     return PlannedLine(line, payload[:-1], identity.decode() if usual else read_event(line).transaction_id)
 
 
