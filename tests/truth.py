@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ import psycopg
 
 from jobs.adapters.embedded_postgres import EmbeddedPostgres
 from jobs.adapters.lago_standin import LagoStandIn
+from jobs.errors import ReconcileError
 
 from .databases import build_era, create_database
 from .truth_drive import Drive, impatient
@@ -68,7 +70,7 @@ def stage(server_url: str, eras: tuple[str, ...] = ERAS) -> Iterator[Stage]:
         yield made
 
 
-def table(verdicts: list[Verdict], command: str, seconds: float) -> str:
+def table(verdicts: list[Verdict], commit: str, command: str, seconds: float) -> str:
     """Return what was found, as Markdown."""
     total = {name: Counter[Fate]() for name in ("calls", "sent", "due", "due_sent")}
     for verdict in verdicts:
@@ -82,7 +84,8 @@ def table(verdicts: list[Verdict], command: str, seconds: float) -> str:
     lines = [
         "# Truth test",
         "",
-        f"`{command}`: {len(verdicts):,} simulated worlds, {sum(calls.values()):,} calls, {seconds:,.0f} seconds.",
+        f"`{command}`: {len(verdicts):,} simulated worlds, {sum(calls.values()):,} calls, {seconds:,.0f} seconds, "
+        f"by the code of commit {commit}.",
         "",
         *_ABOUT,
         "",
@@ -116,11 +119,40 @@ def played(seeds: Iterable[int]) -> Iterator[Verdict]:
         with stage(server.url) as scene:
             for seed in seeds:
                 with TemporaryDirectory(dir=scratch) as folder:
-                    verdict = scene.play(seed, Path(folder))
+                    try:
+                        verdict = scene.play(seed, Path(folder))
+                    except ReconcileError as error:
+                        verdict = Verdict(problems=(f"a run that nothing disturbed failed: {error}",))
                 for problem in verdict.problems:
                     sys.stderr.write(f"seed {seed}: {problem}\n")
                     sys.stderr.flush()
                 yield verdict
+
+
+def _play_into(seeds: range, verdicts: multiprocessing.Queue[Verdict | None]) -> None:
+    """Play these worlds, and put None behind the last verdict, also where one could not be played."""
+    try:
+        for verdict in played(seeds):
+            verdicts.put(verdict)
+    finally:
+        verdicts.put(None)
+
+
+def played_by(processes: int, seeds: range) -> Iterator[Verdict]:
+    """Play the worlds in so many processes, each with databases and a stand-in of its own, in the order they end."""
+    context = multiprocessing.get_context("spawn")
+    verdicts: multiprocessing.Queue[Verdict | None] = context.Queue()
+    playing = [
+        context.Process(target=_play_into, args=(seeds[number::processes], verdicts)) for number in range(processes)
+    ]
+    for process in playing:
+        process.start()
+    for _ in playing:
+        yield from iter(verdicts.get, None)
+    for process in playing:
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(f"a process that played worlds ended with {process.exitcode}")
 
 
 def main() -> None:
@@ -128,14 +160,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", type=int)
     parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--commit", default="unknown")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     began = time.monotonic()
     verdicts: list[Verdict] = []
     text = ""
-    for verdict in played(range(asked.first, asked.first + asked.seeds)):
+    for verdict in played_by(asked.processes, range(asked.first, asked.first + asked.seeds)):
         verdicts.append(verdict)
-        text = table(verdicts, f"make truth SEEDS={len(verdicts)}", time.monotonic() - began)
+        text = table(verdicts, asked.commit, f"make truth SEEDS={len(verdicts)}", time.monotonic() - began)
         # Written after each world, so that whoever stops it early has the table of those that were played.
         if asked.output:
             asked.output.write_text(text, encoding="utf-8")
