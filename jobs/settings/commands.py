@@ -1,0 +1,268 @@
+"""What each command gets of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from jobs.adapters.litellm_database import Patience
+from jobs.backfill import BackfillSettings
+from jobs.core.assignment import Tolerance
+from jobs.core.caps import Caps
+from jobs.core.database_settings import DatabaseSettings, database_settings, store_settings
+from jobs.core.lago_values import LagoConnection, normalise_api_base
+from jobs.core.meters import MeterPart
+from jobs.core.periods import DaySpan, PeriodLength, last_full_month, month_span
+from jobs.core.rules import Rules
+from jobs.core.shard import WHOLE
+from jobs.core.spend_log_values import SourceClock
+from jobs.core.store_values import PostgresStore, Store, clickhouse_store
+from jobs.core.window import Window, scheduled_time, scheduled_window
+from jobs.doctor import DoctorSettings
+from jobs.errors import SettingError
+from jobs.notifying import Notification
+from jobs.publishing import Publication
+from jobs.reconcile import ReconcileSettings
+from jobs.settings.pairs import read_pairs
+from jobs.settings.sources import Settings, not_set
+from jobs.settings.texts import as_sentence, parse_instant
+from jobs.usage import UsageSettings
+
+T = TypeVar("T")
+
+
+def publication(settings: Settings) -> Publication | None:
+    """Return where metrics go, if they do."""
+    folder, pushgateway = settings.optional("metrics_folder"), settings.optional("pushgateway_url")
+    if folder is None and pushgateway is None:
+        return None
+    return Publication(folder, pushgateway, settings.required("metrics_subscriptions"))
+
+
+def notification(settings: Settings) -> Notification | None:
+    """Return who is told how a command ends, if anybody is."""
+    url = settings.optional("webhook_url")
+    return None if url is None else Notification(url, settings.required("webhook_on"))
+
+
+def reconcile_settings(settings: Settings, start: str | None, end: str | None, now: datetime) -> ReconcileSettings:
+    """Return what a run is asked to do; `start` and `end` are the command line's texts, both or neither given."""
+    return ReconcileSettings(
+        window=_window(settings, start, end, now),
+        rules=_rules(settings, settings.meter()),
+        caps=Caps(
+            events=settings.required("most_events"),
+            quantity=settings.required("most_quantity"),
+            share=settings.required("most_share"),
+            share_from_events=settings.required("most_share_from"),
+        ),
+        memory_limit=settings.required("memory_limit"),
+        output=settings.required("output"),
+        database=_database(settings),
+        clock=_clock(settings),
+        statement_timeout=settings.required("database.statement_timeout"),
+        patience=Patience(attempts=settings.required("database.connect_attempts")),
+        lago=_lago(settings),
+        store=_store(settings),
+        look_back=settings.required("look_back"),
+        threads=settings.optional("threads"),
+        shard=settings.optional("shard") or WHOLE,
+        scratch=settings.optional("scratch"),
+        metrics_subscriptions=settings.required("metrics_subscriptions"),
+    )
+
+
+def usage_settings(
+    settings: Settings,
+    start: str | None,
+    end: str | None,
+    month: str | None,
+    now: datetime,
+    *,
+    by: PeriodLength,
+    compare: bool,
+) -> UsageSettings:
+    """Return what a usage report is asked to tell; no setting of Lago's is needed but whose id is the subscription.
+
+    `start` and `end` are the command line's texts, both or neither given, or `month` alone.
+    """
+    return UsageSettings(
+        days=_days(ZoneInfo(settings.required("report_time_zone")), start, end, month, now),
+        by=by,
+        compare=compare,
+        token_parts=settings.required("token_parts"),
+        rules=_rules(settings, parts=()),
+        memory_limit=settings.required("memory_limit"),
+        output=settings.required("output"),
+        database=_database(settings),
+        clock=_clock(settings),
+        statement_timeout=settings.required("database.statement_timeout"),
+        patience=Patience(attempts=settings.required("database.connect_attempts")),
+        threads=settings.optional("threads"),
+        scratch=settings.optional("scratch"),
+    )
+
+
+def _days(zone: ZoneInfo, start: str | None, end: str | None, month: str | None, now: datetime) -> DaySpan:
+    if month is not None and (start is not None or end is not None):
+        raise SettingError("--month names all days", "Give it without --from and --to")
+    if month is not None:
+        return month_span(_month(month), now, zone)
+    if start is None and end is None:
+        return last_full_month(now, zone)
+    if start is None or end is None:
+        raise SettingError("--from and --to are given together", "Give both, or neither for the last full month")
+    return DaySpan(_day("--from", start), _day("--to", end), zone)
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError as error:
+        raise SettingError(f"{text!r} cannot be used for {option}", "Write a day, as in 2026-11-01") from error
+
+
+def _month(text: str) -> date:
+    try:
+        return date.fromisoformat(f"{text.strip()}-01")
+    except ValueError as error:
+        raise SettingError(f"{text!r} cannot be used for --month", "Write a month, as in 2026-11") from error
+
+
+def ledger_url(settings: Settings) -> str:
+    """Return where the ledger is: as set, or a file in the output folder."""
+    found: str | None = settings.optional("ledger_url")
+    return found or f"sqlite:///{settings.required('output') / 'ledger.sqlite'}"
+
+
+def backfill_settings(settings: Settings, request: ReconcileSettings, *, apply: bool) -> BackfillSettings:
+    """Return what a backfill is asked to do; `request` is the reconcile run that it begins with."""
+    return BackfillSettings(
+        reconcile=request,
+        ledger_url=ledger_url(settings),
+        verify_within=settings.required("verify_within"),
+        slice_length=settings.required("slice_length"),
+        apply=apply,
+    )
+
+
+def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
+    """Return what the doctor looks at; what cannot be used is told there and not raised."""
+    problems: dict[str, tuple[SettingError, ...]] = {"settings-values": settings.problems}
+
+    def tried(check: str, make: Callable[[Settings], T], *needed: str) -> T | None:
+        missing = [not_set(name) for name in needed if settings.optional(name) is None]
+        problems[check] = (*problems.get(check, ()), *missing)
+        try:
+            return None if missing else make(settings)
+        except SettingError as error:
+            problems[check] += (error,)
+            return None
+
+    return DoctorSettings(
+        database=tried("settings-database", _database),
+        lago=tried("settings-lago", _lago, "lago.api_base", "lago.api_key"),
+        store=tried("settings-lago", _store),
+        rules=tried("settings-rules", _metered_rules),
+        problems=problems,
+        misspelled=settings.misspelled,
+        database_host=settings.optional("database.host"),
+        clock=_clock(settings),
+        meter=settings.required("meter"),
+        window=_window(settings, None, None, now),
+        ledger_url=ledger_url(settings),
+        output=settings.required("output"),
+        scratch=settings.optional("scratch"),
+    )
+
+
+def _clock(settings: Settings) -> SourceClock:
+    return SourceClock(settings.required("source_time_zone"), settings.optional("source_utc_since"))
+
+
+def _metered_rules(settings: Settings) -> Rules:
+    return _rules(settings, settings.meter())
+
+
+def _rules(settings: Settings, parts: tuple[MeterPart, ...]) -> Rules:
+    if settings.required("settlement_lag") < settings.required("late"):
+        raise SettingError(
+            "RECONCILE_SETTLEMENT_LAG is shorter than RECONCILE_LATE: events would be judged that are still on the way",
+            "Make it longer, best two hours",
+        )
+    charge_by, charge_by_path = settings.required("lago.charge_by")
+    files = (settings.optional(f"{name}_file") for name in ("mapping", "allowed", "alias"))
+    mapping_file, allowed_file, alias_file = files
+    return Rules(
+        parts=parts,
+        charge_by=charge_by,
+        charge_by_path=charge_by_path,
+        tolerance=Tolerance(
+            settings.required("early") // timedelta(microseconds=1),
+            settings.required("late") // timedelta(microseconds=1),
+        ),
+        settlement_lag=settings.required("settlement_lag"),
+        longest_call=settings.required("longest_call"),
+        doubt_within=settings.required("doubt_within"),
+        mapping=_pairs(mapping_file, ("source", "subscription")) if mapping_file else None,
+        allowed=_pairs(allowed_file, ("key_or_team", "subscription"), repeats=True) if allowed_file else None,
+        aliases=_pairs(alias_file, ("alias", "model")) if alias_file else (),
+        bill_cache_hits=settings.required("bill_cache_hits"),
+        id_template=settings.optional("id_template"),
+        top_up=settings.required("top_up"),
+        send_closed_periods=settings.required("send_closed_periods"),
+        allow_pay_in_advance=settings.required("allow_pay_in_advance"),
+    )
+
+
+def _pairs(path: Path, columns: tuple[str, str], *, repeats: bool = False) -> tuple[tuple[str, str], ...]:
+    return tuple(read_pairs(path, columns, repeats=repeats))
+
+
+def _window(settings: Settings, start: str | None, end: str | None, now: datetime) -> Window:
+    if start is None and end is None:
+        at = settings.optional("scheduled_at") or scheduled_time(settings.optional("job_name") or "", now) or now
+        return scheduled_window(at, settings.required("settlement_lag"), settings.required("window_length"))
+    if start is None or end is None:
+        raise SettingError("--from and --to are given together", "Give both, or neither for the last settled days")
+    edges = []
+    for option, text in (("--from", start), ("--to", end)):
+        try:
+            edges.append(parse_instant(text))
+        except ValueError as error:
+            raise SettingError(f"{text!r} cannot be used for {option}", as_sentence(error)) from error
+    return Window(*edges)
+
+
+def _database(settings: Settings) -> DatabaseSettings:
+    return database_settings(
+        **{
+            part: settings.optional(f"database.{part}")
+            for part in ("host", "name", "username", "password", "url", "schema")
+        }
+    )
+
+
+def _lago(settings: Settings) -> LagoConnection:
+    ca_file = settings.optional("lago.ca_file")
+    return LagoConnection(
+        api_base=normalise_api_base(settings.required("lago.api_base")),
+        api_key=settings.required("lago.api_key"),
+        requests_per_second=settings.required("lago.requests_per_second"),
+        concurrency=settings.required("lago.concurrency"),
+        page_size=settings.required("lago.page_size"),
+        attempts=settings.required("lago.attempts"),
+        timeout_seconds=settings.required("lago.timeout").total_seconds(),
+        ca_file=None if ca_file is None else str(ca_file),
+    )
+
+
+def _store(settings: Settings) -> Store | None:
+    if settings.required("lago.events_from") == "api":
+        return None
+    if settings.required("lago.events_from") == "clickhouse":
+        return clickhouse_store(settings.required("lago.store_url"), settings.optional("lago.organization_id"))
+    return PostgresStore(store_settings(settings.required("lago.store_url")), settings.optional("lago.organization_id"))
