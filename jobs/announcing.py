@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from jobs.backfill import Backfill
+from jobs.backfill_values import Backfill
 from jobs.errors import NotToldError, ReconcileError
 
 

@@ -164,7 +164,7 @@ def reconcile(
         _backfill(start, end, config_file, options, announcement, apply=True)
     # Imported here, so that --help does not wait for pandas and DuckDB.
     from jobs import reconcile as use_case
-    from jobs.backfill import Backfill
+    from jobs.backfill_values import Backfill
     from jobs.console import console_progress, show_run
     from jobs.core.shard import WHOLE
     from jobs.settings import load_settings, reconcile_settings
@@ -202,7 +202,7 @@ def merge(
 
     Each folder is one that `reconcile --shard` made; the settings must be those of the shards.
     """
-    from jobs.backfill import Backfill
+    from jobs.backfill_values import Backfill
     from jobs.console import console_progress, show_run
     from jobs.settings import load_settings, reconcile_settings
     from jobs.sharding import merge as use_case
@@ -253,7 +253,7 @@ def backfill(  # noqa: PLR0913, PLR0917 - one parameter per option
     """
     if show is not None:
         from jobs.console import show_plan
-        from jobs.planning import describe_plan
+        from jobs.plan_files import describe_plan
 
         announcement.silent = True
         show_plan(describe_plan(show))
@@ -278,7 +278,8 @@ def _backfill(
 ) -> None:
     from dataclasses import replace
 
-    from jobs.backfill import Hooks, backfill
+    from jobs.backfill import backfill
+    from jobs.backfill_values import Hooks
     from jobs.console import console_progress, show_backfill
     from jobs.core.caps import PlanFilter
     from jobs.settings import backfill_settings, load_settings, reconcile_settings

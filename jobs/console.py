@@ -23,14 +23,14 @@ from jobs.core.text import visible
 from jobs.reconcile import Progress, Run
 
 if TYPE_CHECKING:
-    from jobs.backfill import Backfill
+    from jobs.backfill_values import Backfill
     from jobs.configuration import Configuration
     from jobs.core.checks import Diagnosis
     from jobs.core.ledger_values import EventRecord, RunDetail, RunRecord
     from jobs.core.usage_values import UsageSum
     from jobs.demo import Demo
     from jobs.explain import Story
-    from jobs.planning import PlanDescription
+    from jobs.plan_files import PlanDescription
     from jobs.usage import Usage
 
 _LONGEST_NAME = 26

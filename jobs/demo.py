@@ -24,7 +24,8 @@ from jobs.adapters.lago_standin import LagoStandIn, Organization
 from jobs.adapters.litellm_database import Patience
 from jobs.adapters.litellm_schema import apply_migrations
 from jobs.adapters.simulated_gateway import load_daily_end_user_spend, load_spend_logs
-from jobs.backfill import Backfill, BackfillSettings, Hooks, backfill
+from jobs.backfill import backfill
+from jobs.backfill_values import Backfill, BackfillSettings, Hooks
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
 from jobs.core.database_settings import DatabaseSettings, database_settings

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from itertools import chain, islice
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -19,12 +18,11 @@ from jobs.core.lago_values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.meters import LITERAL, METADATA, TOP_UP, BoundPart, Properties
 from jobs.core.model_names import ModelNames
-from jobs.core.plan import FORMAT, PlannedEvent, checked_header, content_hash, event_line, read_event
+from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line
 from jobs.core.rules import Rules
 from jobs.core.window import Window
 from jobs.errors import LawBrokenError
-
-PLAN_FILE = "plan.jsonl"
+from jobs.plan_files import PLAN_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +37,6 @@ class PlanSummary:
     """Per subscription and code."""
     exceeded: tuple[str, ...]
     """The caps it exceeds, one sentence each; it may be applied only if there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlanGroup:
-    """One subscription's planned events of one model, code and UTC day."""
-
-    subscription: str
-    model: str
-    code: str
-    day: str
-    events: int = 0
-    quantity: Decimal = Decimal(0)
-    """What Lago would bill."""
-    spend: Decimal = Decimal(0)
-    """What the requests cost in USD, where known; a request with several events counts with each."""
-
-    def with_event(self, event: PlannedEvent) -> PlanGroup:
-        """Return the group with one event more."""
-        return replace(
-            self,
-            events=self.events + 1,
-            quantity=self.quantity + Decimal(event.quantity),
-            spend=self.spend + Decimal(event.spend or 0),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PlanDescription:
-    """A plan file, for a person."""
-
-    header: Mapping[str, Any]
-    groups: tuple[PlanGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,22 +161,3 @@ def _value(source: str, row: Mapping[str, Any], layout: Layout) -> object:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def describe_plan(path: Path) -> PlanDescription:
-    """Return what a plan file holds; raise `RefusedError` where it was edited or is none."""
-    lines = read_lines(path)
-    header = checked_header(next(lines, b""), lines)
-    groups: dict[tuple[str, str, str, str], PlanGroup] = {}
-    for line in islice(read_lines(path), 1, None):
-        event = read_event(line)
-        key = (event.subscription, event.model, event.code, f"{event.time:%Y-%m-%d}")
-        groups[key] = groups.get(key, PlanGroup(*key)).with_event(event)
-    return PlanDescription(header, tuple(groups[key] for key in sorted(groups)))
-
-
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Yield a plan file's lines without their line breaks."""
-    with path.open("rb") as file:
-        for line in file:
-            yield line.removesuffix(b"\n")

@@ -30,7 +30,8 @@ from jobs.core.page import (
 )
 from jobs.core.window import Window
 from jobs.matching import naive
-from jobs.planning import PLAN_FILE, PlanSummary
+from jobs.plan_files import PLAN_FILE
+from jobs.planning import PlanSummary
 
 PAGE_FILE = "report.html"
 

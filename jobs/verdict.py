@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.backfill import Backfill
+from jobs.backfill_values import Backfill
 from jobs.core.plan import Outcome
 from jobs.core.text import visible
 

@@ -17,7 +17,8 @@ import psycopg
 
 from jobs.adapters.litellm_database import Patience
 from jobs.adapters.simulated_gateway import load_spend_logs
-from jobs.backfill import Backfill, BackfillSettings, Hooks, backfill
+from jobs.backfill import backfill
+from jobs.backfill_values import Backfill, BackfillSettings, Hooks
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
 from jobs.core.database_settings import database_settings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest  # noqa: F401 - what a child's main module imports, so that it need not
 
-from jobs import backfill, cli, console, explain, settings  # noqa: F401 - what every command needs
+from jobs import backfill, backfill_values, cli, console, explain, settings  # noqa: F401 - what every command needs
 
 _CHILDREN = get_context("forkserver")
 _CHILDREN.set_forkserver_preload(["tests.command_runner", "tests.crash_runner"])
@@ -55,11 +55,11 @@ def _work(environment: dict[str, str], arguments: list[str], streams: tuple[Path
     sys.argv = ["litellm-lago", *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if breaks_at is not None:
-        plain = backfill.Hooks
+        plain = backfill_values.Hooks
 
         def broken(name: str) -> None:
             if name == breaks_at:
                 raise RuntimeError(f"broken at {name}")
 
-        backfill.Hooks = lambda **given: plain(**given, step=broken)  # type: ignore[assignment,misc]
+        backfill_values.Hooks = lambda **given: plain(**given, step=broken)  # type: ignore[assignment,misc]
     cli.main()

@@ -22,7 +22,7 @@ from sqlalchemy import Engine, event
 
 from jobs.adapters.lago import sending
 from jobs.adapters.ledger import ledger
-from jobs.backfill import BackfillSettings
+from jobs.backfill_values import BackfillSettings
 from jobs.errors import ReconcileError
 
 from .backfilling import run

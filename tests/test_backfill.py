@@ -24,13 +24,14 @@ import pytest
 from jobs.adapters.lago_standin import Fault
 from jobs.adapters.ledger import Ledger
 from jobs.adapters.simulated_gateway import load_spend_logs
-from jobs.backfill import BackfillSettings, Hooks, backfill
+from jobs.backfill import backfill
+from jobs.backfill_values import BackfillSettings, Hooks
 from jobs.core.caps import PlanFilter
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.plan import Outcome
 from jobs.core.window import Window
 from jobs.errors import RefusedError
-from jobs.planning import describe_plan
+from jobs.plan_files import describe_plan
 from jobs.recording import load_recording
 
 from .backfilling import (

@@ -15,7 +15,8 @@ import pytest
 
 from jobs.adapters.ledger import Ledger
 from jobs.adapters.litellm_database import open_spend_logs
-from jobs.backfill import Hooks, backfill
+from jobs.backfill import backfill
+from jobs.backfill_values import Hooks
 from jobs.core.database_settings import database_settings
 from jobs.errors import SourceError
 from jobs.postgres import Patience

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from jobs.adapters.lago import http, sending
 from jobs.adapters.lago_standin import Fault
-from jobs.backfill import Backfill, BackfillSettings
+from jobs.backfill_values import Backfill, BackfillSettings
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.plan import Outcome
 from jobs.errors import LagoError, RefusedError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jobs.console import show_plan
 from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line, plan_window, planned_line, read_event
 from jobs.errors import RefusedError
-from jobs.planning import describe_plan
+from jobs.plan_files import describe_plan
 
 from .fuzzing import fuzzed, texts, values
 

@@ -20,7 +20,7 @@ from psycopg import sql
 
 from jobs.core.plan import read_event
 from jobs.core.text import spreadsheet_safe
-from jobs.planning import describe_plan
+from jobs.plan_files import describe_plan
 from jobs.reconcile import Run, reconcile
 from jobs.settings import load_settings, reconcile_settings
 

@@ -22,14 +22,14 @@ from jobs import console
 from jobs.adapters.ledger import Ledger
 from jobs.adapters.page import render
 from jobs.adapters.simulated_gateway import load_spend_logs
-from jobs.backfill import Backfill
+from jobs.backfill_values import Backfill
 from jobs.core.kinds import Kind
 from jobs.core.metrics import GAUGES
 from jobs.core.page import ReasonLine
 from jobs.core.text import visible
 from jobs.core.window import Window
 from jobs.explain import explain
-from jobs.planning import describe_plan
+from jobs.plan_files import describe_plan
 from jobs.simulation import SPEND_LOG_COLUMNS
 
 from .backfilling import NOW, START, Call, Notes, new_organization, run_one, settings_for

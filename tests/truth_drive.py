@@ -17,7 +17,8 @@ from psycopg import sql
 
 from jobs.adapters.lago import sending
 from jobs.adapters.lago_standin import Fault
-from jobs.backfill import Hooks, backfill
+from jobs.backfill import backfill
+from jobs.backfill_values import Hooks
 from jobs.core.window import Window
 from jobs.errors import LagoError, RefusedError
 from jobs.settings import backfill_settings, load_settings, reconcile_settings

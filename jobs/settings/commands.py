@@ -9,7 +9,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from jobs.adapters.litellm_database import Patience
-from jobs.backfill import BackfillSettings
+from jobs.backfill_values import BackfillSettings
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
 from jobs.core.database_settings import DatabaseSettings, database_settings, store_settings
