@@ -1,6 +1,7 @@
 -- What would be sent: every missing event, and where the policy says so the top-up of a mismatched one. A top-up needs a
--- metric that sums, and an island in which all recorded events bill the same, so that no other pairing would ask for
--- another sum. Runs on DuckDB.
+-- metric that sums, an island in which all recorded events bill the same, so that no other pairing would ask for another
+-- sum, and an event that is of this call: one that bills nothing, or that agrees with the call in what else it counts. An
+-- event that counts something else is rather another call's, whose spend log is gone. Runs on DuckDB.
 CREATE TABLE planned_event AS
 WITH even_island AS (
     SELECT member.island
@@ -11,17 +12,34 @@ WITH even_island AS (
     GROUP BY member.island
     HAVING count(DISTINCT recorded.quantity) = 1 AND count(*) FILTER (pair.recorded_id IS NULL AND recorded.quantity <> 0) = 0
 ),
+near_pair AS (
+    SELECT
+        pair.expected_id,
+        pair.recorded_id,
+        list_filter(
+            list_zip(
+                string_split(expected.quantities, '|'), string_split(recorded.quantities, '|'), code.quantity_places
+            ),
+            lambda counted: counted[2] <> '0' AND counted[3] IS DISTINCT FROM code.billed_place
+        ) AS counted
+    FROM pair
+    JOIN expected_event AS expected ON expected.id = pair.expected_id
+    JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
+    JOIN metered_code AS code ON code.code = expected.code
+    WHERE $top_up AND pair.stage = 'near'
+),
 top_up AS (
     SELECT expected.id, expected.quantity - recorded.quantity AS quantity
-    FROM pair
+    FROM near_pair AS pair
     JOIN expected_event AS expected ON expected.id = pair.expected_id
     JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
     JOIN metered_code AS code ON code.code = expected.code AND code.sums
     JOIN guarded_event AS guarded ON guarded.id = expected.id AND guarded.kind = 'missing'
     JOIN island_member AS member ON member.is_expected AND member.id = expected.id
     JOIN even_island ON even_island.island = member.island
-    WHERE $top_up AND pair.stage = 'near' AND expected.in_window AND expected.quantity > recorded.quantity
-        AND recorded.quantity >= 0
+    WHERE expected.in_window AND expected.quantity > recorded.quantity AND recorded.quantity >= 0
+        AND (recorded.quantity = 0 OR len(pair.counted) > 0)
+        AND len(list_filter(pair.counted, lambda each: each[1] <> each[2])) = 0
 )
 SELECT
     transaction_id(
