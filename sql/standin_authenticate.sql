@@ -11,7 +11,8 @@ SELECT
     organizations.events_batch_max_length,
     organizations.fixed_now,
     organizations.created_at,
-    api_keys.permissions
+    api_keys.permissions,
+    api_keys.expires_at IS NOT NULL AS expires
 FROM api_keys
 INNER JOIN organizations ON organizations.id = api_keys.organization_id
 WHERE

@@ -306,6 +306,42 @@ def test_a_hundred_events_are_the_most(api: Api) -> None:
     assert api.batch(*events[:100]).status_code == 200
 
 
+def test_a_batch_keeps_every_text_and_number(api: Api) -> None:
+    texts = ["a,b", '"', "\\", '\\"', "{}", "NULL", "null", "'", "\t\n", "\x1e", "é\u2028😀", "%s", " "]
+    sent = [
+        a_event(
+            transaction_id=f"t{text}",
+            external_subscription_id=None if text == "null" else text,
+            properties={text: text},
+        )
+        for text in texts
+    ]
+    sent.append(
+        a_event(transaction_id="numbers", properties={"whole": 12345678901234567890123, "half": 0.5, "all": [1]})
+    )
+    answer = api.batch(*sent)
+    assert answer.status_code == 200, answer.text
+    kept = {
+        event.transaction_id: (event.external_subscription_id, event.properties) for event in api.organization.events()
+    }
+    assert kept == {one["transaction_id"]: (one.get("external_subscription_id"), one["properties"]) for one in sent}
+    assert [one["properties"] for one in answer.json()["events"]] == [one["properties"] for one in sent]
+
+
+@pytest.mark.parametrize("text", [r'"\u0000"', r'"\ud800"', "1e999"])
+def test_values_that_break_lago(api: Api, text: str) -> None:
+    body = json.dumps({"events": [a_event(), a_event(transaction_id="t2", properties={"a": "PLACE"})]})
+    answer = api.http.post("events/batch", content=body.replace('"PLACE"', text))
+    refused(answer, 500, '{"status":500,"error":"Internal Server Error"}')
+    assert api.ids() == []
+
+
+def test_ids_and_times_of_a_batch_are_those_that_are_listed(api: Api) -> None:
+    events = api.batch(*(a_event(transaction_id=f"t{number}") for number in range(3))).json()["events"]
+    assert api.listed()["events"] == events
+    assert len({event["lago_id"] for event in events}) == 3
+
+
 def test_one_duplicate_refuses_the_whole_batch(api: Api) -> None:
     api.create()
     answer = api.batch(a_event(transaction_id="new"), a_event(), a_event(transaction_id="new"))
@@ -534,6 +570,20 @@ def test_keys(api: Api) -> None:
         refused(answer, 401, '{"status":401,"error":"Unauthorized"}')
     other_scheme = {"Authorization": f"Token {api.organization.api_key} ignored"}
     assert httpx.get(f"{api.organization.api_base}/api/v1/events", headers=other_scheme).status_code == 200
+
+
+def test_what_changes_is_seen_at_once(api: Api) -> None:
+    expiring = api.client(api.organization.add_key(expires_at=datetime.now(UTC) + timedelta(seconds=0.4)))
+    assert expiring.get("events").status_code == 200
+    assert api.batch(a_event()).json()["events"][0]["properties"] == {"total_tokens": "3"}
+    api.organization.add_metric("tokens", field_name="total_tokens", expression="event.properties.total_tokens * 2")
+    assert api.batch(a_event(transaction_id="t2")).json()["events"][0]["properties"] == {"total_tokens": "6.0"}
+    api.organization.destroy_metric("tokens")
+    assert api.batch(a_event(transaction_id="t3")).json()["events"][0]["properties"] == {"total_tokens": "3"}
+    api.organization.configure(events_batch_max_length=1)
+    invalid(api.batch(a_event(), a_event()), '{"events":["too_many_events"]}')
+    time.sleep(0.4)
+    assert expiring.get("events").status_code == 401
 
 
 def test_organisations_see_only_their_own(make_api: Callable[..., Api]) -> None:

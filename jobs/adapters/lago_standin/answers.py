@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from jobs.adapters.lago_standin.ruby_values import integer_prefix
+import orjson
+
+from jobs.adapters.lago_standin.ruby_values import UnrescuedError, integer_prefix
 
 DEFAULT_PER_PAGE = 100
 _KAMINARI_PER_PAGE = 25
 _JSON = "application/json; charset=utf-8"
+# A whole number beyond 64 bits would become a float in orjson. These find one, and a few texts that look like it.
+_SHAPES = bytes.maketrans(b"123456789,[- \t\r\n", b"0" * 9 + b":" * 7)
+_LONG_NUMBER = b":" + b"0" * 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,30 @@ class RefusalError(Exception):
 
 def encode(document: object) -> bytes:
     """Write compact JSON in UTF-8."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # a number beyond 64 bits, or a lone surrogate, which is an error below too
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def decode(text: bytes) -> Any:
+    """Read JSON, whole numbers with every digit; raise `ValueError` for what is none."""
+    if _LONG_NUMBER not in text.translate(_SHAPES):
+        try:
+            return orjson.loads(text)
+        except ValueError:
+            pass  # UTF-16, a lone surrogate, a number that is infinite as a float: not all of it is wrong
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise UnrescuedError("FloatDomainError")
+    return number
 
 
 def ok(document: object, headers: Mapping[str, str] | None = None) -> Answer:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -60,6 +61,26 @@ class Tenant:
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """What ingestion knows of a billable metric."""
+
+    field_name: str | None
+    """The property it aggregates; None for a count."""
+    expression: str | None
+    """Arithmetic that fills the property, if the metric has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What requests have read of keys and metrics, since the control interface last changed anything."""
+
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    """By API key; keys that expire are asked for each time."""
+    metrics: dict[UUID, dict[str, Metric]] = field(default_factory=dict)
+    """By organisation and code."""
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """What a handler needs to answer."""
 
@@ -75,6 +96,8 @@ class Call:
     """A connection in autocommit mode."""
     usage_cache: UsageCache
     """Cached current usage of the whole server."""
+    known: Known
+    """What earlier requests have read."""
 
     def parameter(self, name: str) -> str | None:
         """Return a scalar query parameter; the last one wins, as in Rack."""
@@ -82,5 +105,6 @@ class Call:
         return values[-1] if values else None
 
 
+@cache
 def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))

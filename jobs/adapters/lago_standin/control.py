@@ -37,7 +37,7 @@ from psycopg.types.json import Jsonb
 
 from jobs.adapters.lago_standin import usage
 from jobs.adapters.lago_standin.answers import RefusalError, encode
-from jobs.adapters.lago_standin.calls import Call, Connection, Tenant
+from jobs.adapters.lago_standin.calls import Call, Connection, Known, Tenant
 from jobs.adapters.lago_standin.faults import FaultRule, fault_from
 from jobs.adapters.lago_standin.periods import ChargesPeriod
 from jobs.adapters.lago_standin.server import STANDIN
@@ -81,6 +81,7 @@ class Control:
             body=None,
             connection=self.connection,
             usage_cache=self.standin.usage_cache,
+            known=self.standin.known,
         )
 
 
@@ -121,6 +122,8 @@ def _guarded(action: Action) -> Callable[[web.Request], Awaitable[web.Response]]
             return web.Response(status=400, body=refusal.answer.body, content_type="application/json")
         except (psycopg.Error, ValueError, KeyError) as error:
             return _json({"error": str(error)}, 400)
+        finally:
+            standin.known = Known()
 
     return serve
 

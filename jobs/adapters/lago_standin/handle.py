@@ -20,8 +20,8 @@ from psycopg.rows import dict_row
 
 import jobs
 from jobs.adapters.lago_standin.answers import encode
-from jobs.adapters.lago_standin.events import billed_value, clickhouse_text
 from jobs.adapters.lago_standin.faults import Fault
+from jobs.adapters.lago_standin.ingestion import billed_value, clickhouse_text
 from jobs.adapters.lago_standin.ruby_values import clickhouse_decimal
 from jobs.errors import LagoError
 from jobs.queries import query

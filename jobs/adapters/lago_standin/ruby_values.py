@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (Lago's column is `timestamp without time zone`, in UTC)
 _YEARS_PER_CYCLE = 400
 _CYCLE_MICROSECONDS = 146_097 * 86_400 * 1_000_000
+_USUAL_SECONDS = re.compile(r"(\d{1,11})\.(\d{3})", re.ASCII)
 _BIG_DECIMAL = re.compile(
     r"\s*([+-]?(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:[eEdD][+-]?\d+)?)\s*", re.ASCII
 )
@@ -46,6 +48,8 @@ def scalar(value: object) -> str | int | float | bool | None:
 
 def string_attribute(value: object) -> str | None:
     """Cast a parameter to a string column: numbers by their text, booleans to t and f."""
+    if isinstance(value, str):
+        return value
     cast = scalar(value)
     if isinstance(cast, bool):
         return "t" if cast else "f"
@@ -57,15 +61,17 @@ def is_blank(text: str | None) -> bool:
     return text is None or not text.strip()
 
 
-def event_microseconds(value: object, now: datetime, *, as_float: bool) -> int:
+def event_microseconds(value: object, now: Callable[[], datetime], *, as_float: bool) -> int:
     """Return an event's instant in whole microseconds since 1970, the fraction cut off.
 
     `value` is Unix seconds in BigDecimal's grammar; absent, null and false mean `now`. `as_float` is the parsing below
     Lago 1.48. Raises `InvalidFormatError` for text outside the grammar, `UnrescuedError` for NaN and Infinity.
     """
+    if isinstance(value, str) and not as_float and (usual := _USUAL_SECONDS.fullmatch(value)):
+        return int(usual[1]) * 1_000_000 + int(usual[2]) * 1_000
     given = scalar(value)
     if given is None or given is False:
-        return (now.astimezone(UTC).replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)
+        return (now().astimezone(UTC).replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)
     text = "true" if given is True else str(given)
     if _NOT_FINITE.fullmatch(text):
         raise UnrescuedError("FloatDomainError")
@@ -86,6 +92,8 @@ def timestamp_text(microseconds: int) -> str:
     """Write an instant as PostgreSQL reads it, for years beyond 9999 and before 1 too."""
     cycles, rest = divmod(microseconds, _CYCLE_MICROSECONDS)
     moment = _EPOCH + timedelta(microseconds=rest)
+    if cycles == 0:
+        return moment.isoformat(" ", "microseconds")
     year = moment.year + cycles * _YEARS_PER_CYCLE
     shown = f"{year:04d}" if year > 0 else f"{1 - year:04d}"
     return f"{shown}-{moment:%m-%d %H:%M:%S.%f}" + ("" if year > 0 else " BC")
@@ -95,6 +103,8 @@ def iso8601_milliseconds(microseconds: int) -> str:
     """Write an instant as Ruby's `iso8601(3)`: cut, not rounded, to the millisecond."""
     cycles, rest = divmod(microseconds, _CYCLE_MICROSECONDS)
     moment = _EPOCH + timedelta(microseconds=rest)
+    if cycles == 0:
+        return moment.isoformat(timespec="milliseconds") + "Z"
     year = moment.year + cycles * _YEARS_PER_CYCLE
     return f"{year:04d}-{moment:%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
@@ -164,8 +174,7 @@ def integer_prefix(text: str) -> int:
 
 def amount_attribute(value: object) -> Decimal | None:
     """Cast a parameter to a decimal column: the leading number, 0 for anything else, nil for nil."""
-    cast = scalar(value)
-    if cast is None:
+    if value is None or (cast := scalar(value)) is None:
         return None
     found = _DECIMAL_PREFIX.match(str(cast))
     return Decimal(found.group(1)) if found else Decimal(0)

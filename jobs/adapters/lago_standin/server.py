@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 from collections import defaultdict, deque
@@ -18,9 +17,9 @@ from multidict import MultiDict, MultiMapping
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from jobs.adapters.lago_standin import answers, catalogue, events, usage
+from jobs.adapters.lago_standin import answers, catalogue, events, ingestion, usage
 from jobs.adapters.lago_standin.answers import Answer, RefusalError
-from jobs.adapters.lago_standin.calls import Call, Connection, Tenant
+from jobs.adapters.lago_standin.calls import Call, Connection, Known, Tenant
 from jobs.adapters.lago_standin.faults import FaultRule, Struck
 from jobs.adapters.lago_standin.ruby_values import UnrescuedError, integer_prefix
 from jobs.adapters.lago_standin.usage_cache import UsageCache
@@ -59,8 +58,8 @@ class Endpoint:
 
 
 ENDPOINTS = (
-    Endpoint("create", "POST", "/api/v1/events", "event", events.create),
-    Endpoint("batch", "POST", "/api/v1/events/batch", "event", events.batch),
+    Endpoint("create", "POST", "/api/v1/events", "event", ingestion.create),
+    Endpoint("batch", "POST", "/api/v1/events/batch", "event", ingestion.batch),
     Endpoint("list", "GET", "/api/v1/events", "event", events.listing),
     Endpoint("show", "GET", "/api/v1/events/{transaction_id}", "event", events.show),
     Endpoint("enriched", "GET", "/api/v1/events_enriched", "event", events.enriched),
@@ -102,6 +101,8 @@ class Standin:
     """Opens the control interface."""
     usage_cache: UsageCache = field(default_factory=UsageCache)
     """Stale usage, where an organisation asks for it."""
+    known: Known = field(default_factory=Known)
+    """What requests have read since the last control request."""
     faults: dict[UUID, list[FaultRule]] = field(default_factory=dict)
     """Faults at work, by organisation."""
     requests: defaultdict[UUID, deque[dict[str, Any]]] = field(
@@ -178,6 +179,8 @@ class _Exchange:
         self._endpoint = endpoint
         self._request = request
         self._arrived = time.time()
+        # Taken once: what this request has read is kept only if no control request came meanwhile.
+        self._known = standin.known
         self._tenant: Tenant | None = None
         self._struck: list[Struck] = []
         self._events_sent = 0
@@ -214,6 +217,7 @@ class _Exchange:
                 body=body,
                 connection=connection,
                 usage_cache=self._standin.usage_cache,
+                known=self._known,
             )
             return await self._endpoint.handler(call)
 
@@ -222,7 +226,7 @@ class _Exchange:
         if not text.strip() or self._request.method == "GET":
             return None
         try:
-            body = json.loads(text, parse_constant=_no_constant)
+            body = answers.decode(text)
         except ValueError as error:
             raise answers.unreadable_body() from error
         sent = body.get("events") if isinstance(body, dict) else None
@@ -233,12 +237,19 @@ class _Exchange:
         words = self._request.headers.get("Authorization", "").split()
         if len(words) < 2:
             raise answers.unauthorized()
+        known = self._known.tenants.get(words[1])
+        if known is not None:
+            return known
         async with self._standin.pool.connection() as connection:
             cursor = await connection.execute(query("standin_authenticate"), {"api_key": words[1]})
             row = await cursor.fetchone()
         if row is None:
             raise answers.unauthorized()
-        return Tenant(**row)
+        expires = row.pop("expires")
+        tenant = Tenant(**row)
+        if not expires:
+            self._known.tenants[words[1]] = tenant
+        return tenant
 
     async def _before(self) -> None:
         slow = self.met("slow")
@@ -295,10 +306,6 @@ class _Exchange:
                 "faults": [struck.name for struck in self._struck if struck.name != "none"],
             }
         )
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _response(answer: Answer) -> web.Response:
