@@ -135,8 +135,8 @@ async def _metrics(call: Call, sent: list[dict[str, Any]]) -> dict[str, Metric]:
     return known
 
 
-def _read(tenant: Tenant, sent: dict[str, Any]) -> NewEvent:
-    instant = event_microseconds(sent.get("timestamp"), tenant.now, as_float=not tenant.at_least("1.48"))
+def _read(tenant: Tenant, sent: dict[str, Any], *, as_float: bool) -> NewEvent:
+    instant = event_microseconds(sent.get("timestamp"), tenant.now, as_float=as_float)
     properties = sent.get("properties")
     return NewEvent(
         string_attribute(sent.get("transaction_id")),
@@ -146,6 +146,10 @@ def _read(tenant: Tenant, sent: dict[str, Any]) -> NewEvent:
         properties if isinstance(properties, dict) else {},
         amount_attribute(sent.get("precise_total_amount_cents")),
     )
+
+
+def _reads_floats(tenant: Tenant) -> bool:
+    return not tenant.at_least("1.48")
 
 
 def _expressed(event: NewEvent, metrics: dict[str, Metric]) -> NewEvent:
@@ -158,7 +162,7 @@ def _expressed(event: NewEvent, metrics: dict[str, Metric]) -> NewEvent:
 
 def _single(tenant: Tenant, sent: dict[str, Any], metrics: dict[str, Metric]) -> NewEvent:
     try:
-        event = _read(tenant, sent)
+        event = _read(tenant, sent, as_float=_reads_floats(tenant))
     except InvalidFormatError as error:
         raise answers.invalid(_BAD_TIMESTAMP) from error
     if any("\x00" in (text or "") for text in (event.transaction_id, event.code, event.external_subscription_id)):
@@ -172,9 +176,10 @@ def _single(tenant: Tenant, sent: dict[str, Any], metrics: dict[str, Metric]) ->
 def _validated(tenant: Tenant, sent: list[dict[str, Any]], metrics: dict[str, Metric]) -> list[NewEvent]:
     events: list[NewEvent] = []
     failures: dict[str, object] = {}
+    as_float = _reads_floats(tenant)
     for index, one in enumerate(sent):
         try:
-            event = _read(tenant, one)
+            event = _read(tenant, one, as_float=as_float)
         except InvalidFormatError:
             failures[str(index)] = _BAD_TIMESTAMP
             continue

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (Lago's column is `timestamp without time zone`, in UTC)
 _YEARS_PER_CYCLE = 400
-_CYCLE_MICROSECONDS = 146_097 * 86_400 * 1_000_000
+_CYCLE_SECONDS = 146_097 * 86_400
 _USUAL_SECONDS = re.compile(r"(\d{1,11})\.(\d{3})", re.ASCII)
 _BIG_DECIMAL = re.compile(
     r"\s*([+-]?(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:[eEdD][+-]?\d+)?)\s*", re.ASCII
@@ -90,23 +91,25 @@ def event_microseconds(value: object, now: Callable[[], datetime], *, as_float: 
 
 def timestamp_text(microseconds: int) -> str:
     """Write an instant as PostgreSQL reads it, for years beyond 9999 and before 1 too."""
-    cycles, rest = divmod(microseconds, _CYCLE_MICROSECONDS)
-    moment = _EPOCH + timedelta(microseconds=rest)
-    if cycles == 0:
-        return moment.isoformat(" ", "microseconds")
-    year = moment.year + cycles * _YEARS_PER_CYCLE
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    year, rest = _year_and_second(seconds)
     shown = f"{year:04d}" if year > 0 else f"{1 - year:04d}"
-    return f"{shown}-{moment:%m-%d %H:%M:%S.%f}" + ("" if year > 0 else " BC")
+    return f"{shown}{rest}.{fraction:06d}" + ("" if year > 0 else " BC")
 
 
 def iso8601_milliseconds(microseconds: int) -> str:
     """Write an instant as Ruby's `iso8601(3)`: cut, not rounded, to the millisecond."""
-    cycles, rest = divmod(microseconds, _CYCLE_MICROSECONDS)
-    moment = _EPOCH + timedelta(microseconds=rest)
-    if cycles == 0:
-        return moment.isoformat(timespec="milliseconds") + "Z"
-    year = moment.year + cycles * _YEARS_PER_CYCLE
-    return f"{year:04d}-{moment:%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    year, rest = _year_and_second(seconds)
+    return f"{year:04d}{rest}.{fraction // 1000:03d}Z"
+
+
+@lru_cache(maxsize=10_000)
+def _year_and_second(seconds: int) -> tuple[int, str]:
+    """Return an instant's year, and the rest of its ISO text; kept, because each event's is written more than once."""
+    cycles, rest = divmod(seconds, _CYCLE_SECONDS)
+    moment = _EPOCH + timedelta(seconds=rest)
+    return moment.year + cycles * _YEARS_PER_CYCLE, f"{moment:-%m-%dT%H:%M:%S}"
 
 
 def seconds_text(moment: datetime | None) -> str | None:
