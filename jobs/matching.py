@@ -120,6 +120,7 @@ def match_within(workspace: Workspace, rules: Rules, layout: Layout, catalogue: 
         collapses_duplicates=catalogue.organization.event_store == "clickhouse",
         **edges,
     )
+    workspace.run("drop_listed_events")
     (own,) = workspace.rows("has_own_events")
     if own["has_own_events"]:
         workspace.run("add_top_ups")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 
 from jobs.adapters.lago.catalogue import read_catalogue
 from jobs.adapters.lago.http import LagoClient
-from jobs.adapters.litellm_database import Patience, open_spend_logs
+from jobs.adapters.litellm_database import Patience, SpendLogs, open_spend_logs
 from jobs.adapters.metrics import metrics_text
 from jobs.adapters.page import render
 from jobs.adapters.run_folder import RunFolder
@@ -173,6 +174,13 @@ class Reading:
     """Events of what was read that Lago accepted and will never bill, where the source tells."""
 
 
+@dataclass(frozen=True, slots=True)
+class _FoundSpendLogs:
+    schema: SpendLogsSchema
+    bounds: SpendLogsBounds
+    legacy_rows: int | None
+
+
 def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str) -> Run:
     """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave nothing."""
     with RunFolder(settings.output, folder_name(settings.window, run_id), settings.scratch) as folder:
@@ -243,15 +251,16 @@ def matched_workspace(
         catalogue = read_catalogue(client)
         bound = bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics})
         layout = lay_out(bound, settings.rules.charge_by_path, settings.rules.id_template)
-        # Spend logs first: an event that arrives between the two readings is then seen, and not reported missing.
-        progress.step("reading spend logs")
-        found = _read_spend_logs(workspace, settings, layout, progress, now)
-        progress.step("reading Lago's events")
-        dead_letters = _read_events(workspace, settings, layout, client, catalogue.organization, progress, now)
+        progress.step("reading spend logs and Lago's events")
+        with _reading_spend_logs(workspace, settings, layout, progress, now) as spend_logs:
+            dead_letters = _read_events(
+                workspace, settings, layout, client, catalogue.organization, progress, now, spend_logs
+            )
+            found = spend_logs.result()
         progress.step("matching")
         load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
         match_within(workspace, settings.rules, layout, catalogue, settings.window)
-        yield workspace, Reading(catalogue, bound, layout, *found, dead_letters)
+        yield workspace, Reading(catalogue, bound, layout, found.schema, found.bounds, found.legacy_rows, dead_letters)
 
 
 def refuse_future(window: Window, now: datetime) -> None:
@@ -263,18 +272,39 @@ def refuse_future(window: Window, now: datetime) -> None:
         )
 
 
-def _read_spend_logs(
+@contextmanager
+def _reading_spend_logs(
     workspace: Workspace, settings: ReconcileSettings, layout: Layout, progress: Progress, now: datetime
-) -> tuple[SpendLogsSchema, SpendLogsBounds, int | None]:
-    with open_spend_logs(
-        settings.database,
-        statement_timeout=settings.statement_timeout,
-        patience=settings.patience,
-        complete_until=min(settings.window.end + settings.rules.settlement_lag, now - STANDBY_MAY_LAG),
-        on_failed_attempt=lambda failed: progress.note(failed.text),
-        note=progress.note,
-    ) as spend_logs:
+) -> Iterator[Future[_FoundSpendLogs]]:
+    """Load the spend logs in a thread of their own; what goes wrong inside ends that.
+
+    Their snapshot is taken before this yields: an event that arrives meanwhile is then seen, and not reported missing.
+    """
+    with ExitStack() as opened, ThreadPoolExecutor(1, thread_name_prefix="spend-logs") as thread:
+        spend_logs = opened.enter_context(
+            open_spend_logs(
+                settings.database,
+                statement_timeout=settings.statement_timeout,
+                patience=settings.patience,
+                complete_until=min(settings.window.end + settings.rules.settlement_lag, now - STANDBY_MAY_LAG),
+                on_failed_attempt=lambda failed: progress.note(failed.text),
+                note=progress.note,
+            )
+        )
         spend_logs.require_zone(settings.clock)
+        reading = thread.submit(_load_spend_logs, workspace, settings, layout, spend_logs, opened.pop_all())
+        try:
+            yield reading
+        finally:
+            while not reading.done():
+                spend_logs.cancel()
+                wait([reading], timeout=1)
+
+
+def _load_spend_logs(
+    workspace: Workspace, settings: ReconcileSettings, layout: Layout, spend_logs: SpendLogs, opened: ExitStack
+) -> _FoundSpendLogs:
+    with opened:
         workspace.load(
             "load_spend_logs",
             spend_logs.read(
@@ -295,7 +325,7 @@ def _read_spend_logs(
         if reads_for_all and first_day < day_after and table in spend_logs.schema.daily_tables:
             last_day = day_after - timedelta(days=1)
             workspace.load("load_daily_totals", spend_logs.read_daily(table, first_day.date(), last_day.date()))
-        return (
+        return _FoundSpendLogs(
             spend_logs.schema,
             spend_logs.bounds(settings.clock),
             spend_logs.count_legacy(settings.window, clock=settings.clock, longest_call=settings.rules.longest_call),
@@ -310,8 +340,12 @@ def _read_events(
     organization: Organization,
     progress: Progress,
     now: datetime,
+    spend_logs: Future[_FoundSpendLogs],
 ) -> int:
-    """Read the recorded events; return how many more Lago accepted and will never bill, where the source can tell."""
+    """Read the recorded events while all is well with the spend logs.
+
+    Return how many more Lago accepted and will never bill, where the source can tell.
+    """
     dead_letters: list[int] = []
     asked = EventsAsked(
         window=settings.rules.read_window(settings.window),
@@ -322,8 +356,17 @@ def _read_events(
         on_dead_letters=dead_letters.append,
     )
     events = read_recorded_events(settings.store, client, organization, layout, asked, progress, now)
+    events = while_well(events, spend_logs)
     workspace.load("load_listed_events", events, shard=settings.shard.index, shards=settings.shard.count)
     return sum(dead_letters)
+
+
+def while_well(chunks: Iterator[bytes], beside: Future[Any]) -> Iterator[bytes]:
+    """Yield the chunks, and raise what goes wrong beside them: reading them all may take hours."""
+    for chunk in chunks:
+        if beside.done():
+            beside.result()
+        yield chunk
 
 
 def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, now: datetime) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def reconcile_shard(settings: ReconcileSettings, progress: Progress, *, now: dat
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with matched_workspace(settings, folder.scratch, progress, now=now) as (workspace, reading):
             progress.step("writing the shard")
-            workspace.run("drop_scratch")
+            workspace.run("keep_rows")
             record = ShardRecord(
                 shard=settings.shard,
                 agreement=_agreement(settings, reading.layout, reading.bound),

@@ -1,2 +1,2 @@
 -- A verification lists the events anew each time it looks. Runs on DuckDB.
-TRUNCATE listed_event
+TRUNCATE scratch.listed_event

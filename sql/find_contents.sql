@@ -1,5 +1,5 @@
 -- Stage 2, by content and time: how often each content stands on either side. Runs on DuckDB.
-CREATE TABLE content AS
+CREATE TABLE scratch.content AS
 WITH event AS (
     SELECT true AS is_expected, id, subscription, code, dimensions, quantities, epoch_us(time) AS time_us
     FROM expected_event
@@ -10,6 +10,7 @@ WITH event AS (
     WHERE time IS NOT NULL AND subscription IS NOT NULL AND id NOT IN (SELECT recorded_id FROM pair)
 )
 SELECT
+    row_number() OVER () AS content_id,
     subscription,
     code,
     dimensions,

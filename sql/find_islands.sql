@@ -1,6 +1,6 @@
 -- Cuts each content's line of time into islands that no pair can cross: an event reaches forward as far as a partner
 -- may lie, and an island ends where nothing reaches. Runs on DuckDB.
-CREATE OR REPLACE TABLE island_member AS
+CREATE OR REPLACE TABLE scratch.island_member AS
 WITH reaching AS (
     SELECT
         *,
@@ -9,9 +9,9 @@ WITH reaching AS (
         ) AS reached_us,
         count(*) FILTER (is_expected) OVER line AS expected_number,
         count(*) FILTER (NOT is_expected) OVER line AS recorded_number
-    FROM candidate
+    FROM scratch.candidate
     WINDOW line AS (
-        PARTITION BY subscription, code, dimensions, quantities ORDER BY time_us, is_expected DESC, tie, id
+        PARTITION BY content_id ORDER BY time_us, is_expected DESC, tie, id
     )
 )
 SELECT
@@ -22,7 +22,7 @@ SELECT
     CASE WHEN is_expected THEN expected_number ELSE recorded_number END AS number,
     last_value(CASE WHEN reached_us IS NULL OR time_us > reached_us THEN id * 2 + CAST(is_expected AS BIGINT) END IGNORE NULLS)
         OVER (
-            PARTITION BY subscription, code, dimensions, quantities ORDER BY time_us, is_expected DESC, tie, id
+            PARTITION BY content_id ORDER BY time_us, is_expected DESC, tie, id
             ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS island
 FROM reaching

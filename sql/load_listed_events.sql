@@ -1,6 +1,6 @@
 -- Takes one chunk of events, as they were spooled, into the workspace; of a shard, those of its subscriptions. Runs on
 -- DuckDB.
-INSERT INTO listed_event
+INSERT INTO scratch.listed_event
 SELECT * REPLACE (from_json(properties, '["VARCHAR"]') AS properties)
 FROM read_csv(
     $path,

@@ -2,8 +2,8 @@
 -- unpaired events as could reach over the edge are in doubt: the nearest ones to it. Runs on DuckDB.
 CREATE TABLE open_chain AS
 SELECT member.id AS expected_id
-FROM island_member AS member
-JOIN island ON island.island = member.island
+FROM scratch.island_member AS member
+JOIN scratch.island ON island.island = member.island
 WHERE member.is_expected AND island.open_count > 0 AND member.id NOT IN (SELECT expected_id FROM pair)
 QUALIFY row_number() OVER (
     PARTITION BY member.island

@@ -1,5 +1,5 @@
 -- Sizes each island, and tells whether it may go on beyond what was read. Runs on DuckDB.
-CREATE OR REPLACE TABLE island AS
+CREATE OR REPLACE TABLE scratch.island AS
 SELECT
     island,
     count(*) FILTER (is_expected) AS expected_count,
@@ -10,6 +10,6 @@ SELECT
         time_us + CASE WHEN is_expected THEN $late_us ELSE $early_us END >= $read_end_us
         OR time_us - CASE WHEN is_expected THEN $early_us ELSE $late_us END < $read_start_us
     ) AS open_count
-FROM island_member
+FROM scratch.island_member
 GROUP BY island
 HAVING expected_count > 0 AND recorded_count > 0

@@ -4,7 +4,7 @@
 CREATE TABLE recorded_event AS
 WITH billed AS (
     SELECT rowid + 1 AS id, *
-    FROM listed_event
+    FROM scratch.listed_event
     QUALIFY NOT $collapses_duplicates OR row_number() OVER (
         PARTITION BY code, subscription, transaction_id, timestamp
         ORDER BY TRY_CAST(created_at AS TIMESTAMP) DESC NULLS LAST, lago_id DESC, CAST(properties AS VARCHAR)

@@ -5,7 +5,7 @@
 CREATE TABLE planned_event AS
 WITH even_island AS (
     SELECT member.island
-    FROM island_member AS member
+    FROM scratch.island_member AS member
     JOIN recorded_event AS recorded ON recorded.id = member.id
     LEFT JOIN pair ON pair.recorded_id = recorded.id
     WHERE NOT member.is_expected
@@ -35,7 +35,7 @@ top_up AS (
     JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
     JOIN metered_code AS code ON code.code = expected.code AND code.sums
     JOIN guarded_event AS guarded ON guarded.id = expected.id AND guarded.kind = 'missing'
-    JOIN island_member AS member ON member.is_expected AND member.id = expected.id
+    JOIN scratch.island_member AS member ON member.is_expected AND member.id = expected.id
     JOIN even_island ON even_island.island = member.island
     WHERE expected.in_window AND expected.quantity > recorded.quantity AND recorded.quantity >= 0
         AND (recorded.quantity = 0 OR len(pair.counted) > 0)

@@ -19,7 +19,7 @@ LEFT JOIN (
                     BETWEEN wanted.timestamp_ms - 1 AND wanted.timestamp_ms,
             false
         ) AS is_equal
-    FROM listed_event AS listed
+    FROM scratch.listed_event AS listed
     JOIN sent_event AS wanted
         ON wanted.transaction_id = listed.transaction_id AND wanted.subscription = listed.subscription
 ) AS listed ON listed.transaction_id = sent.transaction_id AND listed.subscription = sent.subscription

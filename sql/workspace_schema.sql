@@ -1,6 +1,9 @@
 -- The workspace's input tables and the rules that more than one query needs. Runs on DuckDB.
 -- Times are UTC without a zone. Texts are strangers' texts, kept as they came.
 
+-- For what is made anew by every stage and not needed for long: compressing it into the file costs more than making it.
+ATTACH ':memory:' AS scratch;
+
 CREATE TABLE spend_log (
     request_id VARCHAR NOT NULL,
     start_time TIMESTAMP NOT NULL,
@@ -24,7 +27,7 @@ CREATE TABLE spend_log (
     extras VARCHAR[]
 );
 
-CREATE TABLE listed_event (
+CREATE TABLE scratch.listed_event (
     lago_id VARCHAR,
     transaction_id VARCHAR,
     subscription VARCHAR,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +16,14 @@ import pytest
 
 from jobs.adapters.ledger import Ledger
 from jobs.adapters.litellm_database import open_spend_logs
+from jobs.adapters.simulated_gateway import load_spend_logs
 from jobs.backfill import backfill
 from jobs.backfill_values import Hooks
 from jobs.core.database_settings import database_settings
+from jobs.core.kinds import Kind
 from jobs.errors import SourceError
 from jobs.postgres import Patience
+from jobs.reconcile import reconcile, while_well
 
 from .backfilling import (
     NOW,
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from jobs.adapters.lago_standin import LagoStandIn
 
 CALLS = some_calls(12, lost=(1, 4, 7))
+LOCK_TIMEOUT = timedelta(seconds=10)
 SETTLED = datetime(2026, 11, 10, 15, tzinfo=UTC)
 
 
@@ -166,6 +171,64 @@ def test_a_database_that_goes_away_in_mid_read_leaves_nothing(
         assert [run.ended and run.ended.outcome for run in ledger.runs(5)] == ["failed"]
     assert run_one(settings, "again").applied is not None
     assert_billed_once(organization, CALLS)
+
+
+class Watched(Notes):
+    """A run's progress that lets something happen when the first events have been read."""
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        super().__init__()
+        self._happens = happens
+
+    def count(self, done: int, total: int | None) -> None:
+        happens, self._happens = self._happens, lambda: None
+        happens()
+
+
+def test_a_spend_log_that_is_written_while_events_are_read_belongs_to_the_next_run(
+    litellm_database: str, standin: LagoStandIn, tmp_path: Path
+) -> None:
+    """Both sides are read at one time, and the spend logs as they stood before: no event can be missed by its haste."""
+    fill_litellm(litellm_database, CALLS[1:])
+    organization = new_organization(standin, CALLS)
+    settings = settings_for(litellm_database, organization, tmp_path).reconcile
+    with psycopg.connect(litellm_database) as locking:
+        locking.execute('LOCK TABLE "LiteLLM_SpendLogs" IN ACCESS EXCLUSIVE MODE')
+
+        def late() -> None:
+            load_spend_logs(locking, [CALLS[0].row()])
+            locking.commit()
+
+        run = reconcile(settings, Watched(late), now=NOW, run_id="late")
+    assert sum(row["spend_logs"] for row in run.spend_logs) == len(CALLS) - 1
+    assert run.kinds[Kind.ORPHANED] + run.kinds[Kind.DUPLICATED] == 1
+
+
+def test_what_goes_wrong_with_the_events_ends_the_reading_of_spend_logs(
+    litellm_database: str, standin: LagoStandIn, tmp_path: Path
+) -> None:
+    fill_litellm(litellm_database, CALLS)
+    settings = settings_for(litellm_database, new_organization(standin, CALLS), tmp_path).reconcile
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with psycopg.connect(litellm_database) as locking:
+        locking.execute('LOCK TABLE "LiteLLM_SpendLogs" IN ACCESS EXCLUSIVE MODE')
+        with pytest.raises(KeyboardInterrupt):
+            reconcile(settings, Watched(interrupted), now=NOW, run_id="interrupted")
+    assert time.monotonic() - began < LOCK_TIMEOUT.total_seconds()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_goes_wrong_with_the_spend_logs_ends_the_reading_of_events() -> None:
+    spend_logs = Future[None]()
+    events = while_well(iter([b"1", b"2", b"3"]), spend_logs)
+    assert next(events) == b"1"
+    spend_logs.set_exception(SourceError("it broke", "run again"))
+    with pytest.raises(SourceError, match="it broke"):
+        next(events)
 
 
 @pytest.mark.parametrize("jump", [timedelta(hours=-3), timedelta(hours=3), timedelta(days=400)], ids=str)

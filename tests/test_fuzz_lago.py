@@ -203,7 +203,7 @@ def use(lago: Lago, base: str, answers: Mapping[str, Scripted], folder: Path) ->
                 client, codes=(CODE,), window=WINDOW, property_names=names, progress=lambda done, total: None
             )
             workspace.load("load_listed_events", rows, shard=0, shards=1)
-            (counted,) = workspace._database.execute("SELECT count(*) FROM listed_event").fetchall()
+            (counted,) = workspace._database.execute("SELECT count(*) FROM scratch.listed_event").fetchall()
             assert counted[0] == len(json.loads(answers["events"].body)["events"]), "an event was dropped silently"
         assert lago.requests <= MOST_REQUESTS, "reading events does not end"
         lago.play(answers)

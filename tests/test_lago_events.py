@@ -66,7 +66,7 @@ def loaded(chunks: Iterable[bytes], folder: Path) -> Rows:
         for chunk in chunks:
             spool.write_bytes(chunk)
             connection.execute(query("load_listed_events"), {"path": str(spool), "shard": 0, "shards": 1})
-        rows = connection.execute("FROM listed_event").fetchall()
+        rows = connection.execute("FROM scratch.listed_event").fetchall()
     return [dict(zip(EVENT_COLUMNS, row, strict=True)) for row in rows]
 
 

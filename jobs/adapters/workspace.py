@@ -38,10 +38,14 @@ class Workspace:
             # The file is gone when the run is: nothing in it has to survive a crash of the machine.
             "fsync_mode": "NONE",
             "checkpoint_on_detach": "DISABLED",
+            # Ids hardly shrink, and trying costs a third of all writing.
+            "disabled_compression_methods": "fsst,dict_fsst,zstd",
         }
         if threads:
             config["threads"] = threads
         self._database = duckdb.connect(str(folder / WORKSPACE_FILE), config=config)
+        # Whoever wants the file afterwards runs `keep_rows`.
+        self._database.execute("PRAGMA disable_checkpoint_on_shutdown")
         self._database.execute(query("workspace_schema"))
 
     def __enter__(self) -> Self:
@@ -54,8 +58,14 @@ class Workspace:
 
     def run(self, name: str, **parameters: object) -> duckdb.DuckDBPyConnection:
         """Run the query of this name; a failure of the engine becomes a `ReconcileError` that names the query."""
+        return self._run(self._database, name, parameters)
+
+    @staticmethod
+    def _run(
+        connection: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, object]
+    ) -> duckdb.DuckDBPyConnection:
         try:
-            return self._database.execute(query(name), parameters or None)
+            return connection.execute(query(name), parameters or None)
         except duckdb.OutOfMemoryException as error:
             raise ReconcileError(
                 f"the workspace's memory limit is too small for {name}", "Raise RECONCILE_MEMORY_LIMIT"
@@ -87,14 +97,16 @@ class Workspace:
     def load(self, name: str, chunks: Iterable[bytes], **parameters: object) -> None:
         """Load chunks of CSV by the query of this name, each chunk whole rows; the file is gone afterwards.
 
-        The next chunk is read while one is loaded. All of them are one transaction, which spares writing them twice.
+        The next chunk is read while one is loaded, and another thread may load something else meanwhile. All chunks are
+        one transaction, which spares writing them twice.
         """
         path = self._folder / f"{name}.csv"
-        self._database.begin()
-        for chunk in _read_ahead(chunks):
-            path.write_bytes(chunk)
-            self.run(name, path=str(path), **parameters)
-        self._database.commit()
+        with self._database.cursor() as connection:
+            connection.begin()
+            for chunk in _read_ahead(chunks):
+                path.write_bytes(chunk)
+                self._run(connection, name, {"path": str(path), **parameters})
+            connection.commit()
         path.unlink(missing_ok=True)
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 # Excel and its kin read a cell as a formula by its first character, and split one at these separators in some locales.
 _FORMULA = re.compile(r"(^|[;,|\t])(\s*)(?=[=+\-@＝＋－＠])")  # noqa: RUF001 - the full-width signs are read as formulas too
@@ -20,6 +21,8 @@ def visible(text: str) -> str:
     )
 
 
+# A report names few subscriptions and models many times.
+@lru_cache(maxsize=4096)
 def spreadsheet_safe(text: str) -> str:
     """Return visible text that no spreadsheet takes for a formula: an apostrophe stands before what would begin one."""
     return _FORMULA.sub(r"\1\2'", visible(text))

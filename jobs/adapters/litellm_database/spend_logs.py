@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
+import psycopg
 from psycopg.rows import dict_row
 
 from jobs.core.database_settings import DatabaseSettings
@@ -31,6 +32,7 @@ from jobs.postgres import (
 )
 from jobs.queries import query
 
+_CANCEL_SECONDS = 5
 _LEGACY_TABLE = "LiteLLM_SpendLogs_legacy"
 _DAILY_QUERIES = {
     DailyTable.USER: "read_daily_user_totals",
@@ -119,6 +121,11 @@ class SpendLogs:
             return None
         local = naive.replace(tzinfo=ZoneInfo(clock.zone)).astimezone(UTC)
         return local if clock.utc_since is None or local < clock.utc_since else naive.replace(tzinfo=UTC)
+
+    def cancel(self) -> None:
+        """Let a read that another thread is in end with a `SourceError`, and do nothing where none is."""
+        with suppress(psycopg.Error):  # A server that takes no cancellation ends its reads by itself, as it may.
+            self.snapshot.connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
     def require_zone(self, clock: SourceClock) -> None:
         """Raise `SettingError` if PostgreSQL does not know the clock's zone by name."""
