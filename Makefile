@@ -13,7 +13,7 @@ help:
 	@echo "make test    run the tests; ARGS='-k name' is passed on to pytest"
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make policy  scan the Dockerfile and the manifests in k8s/ for what a cluster's policy would refuse"
-	@echo "make bench   measure reconciling and sending beside what else could do it; ROWS=1000000 for the reported size"
+	@echo "make bench   measure reconciling, reading and sending beside what else could; ROWS=1000000 for the reported size"
 	@echo "make truth   play simulated worlds and tell what was found of each class of loss; SEEDS=1000, twice as fast with TMPDIR=/dev/shm"
 	@echo "make fuzz    run the fuzzers longer, with new examples; EXAMPLES=1000 each"
 	@echo "make audit   look the locked packages up in PyPI's list of known vulnerabilities"
@@ -46,6 +46,7 @@ build/policy.installed: locks/policy.txt
 
 bench: .venv/bench.installed
 	$(BIN)/python -m benchmarks.reconciling run --rows $(or $(ROWS),100000)
+	$(BIN)/python -m benchmarks.listing run
 	$(BIN)/python -m benchmarks.sending run
 
 truth: .venv/dev.installed

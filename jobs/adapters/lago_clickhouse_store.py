@@ -31,8 +31,8 @@ def read_clickhouse_events(
 ) -> Iterator[bytes]:
     """Yield the shard's events of these codes in the window that Lago bills, as CSV in chunks of whole rows.
 
-    The columns are those of `jobs.adapters.lago.events.EVENT_COLUMNS`, of which the row's id and time of arrival are
-    NULL: each event comes once. `on_dead_letters` is told how many more events Lago accepted and never bills. Raise
+    The columns are those of `jobs.adapters.lago.event_pages.EVENT_COLUMNS`, of which the row's id and time of arrival
+    are NULL: each event comes once. `on_dead_letters` is told how many more events Lago accepted and never bills. Raise
     `SettingError` without the client library, `SourceError` if ClickHouse cannot be reached or read.
     """
     asked = {

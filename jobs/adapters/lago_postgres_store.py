@@ -51,10 +51,10 @@ def read_stored_events(  # noqa: PLR0913 - every limit is named
 ) -> Iterator[bytes]:
     """Yield the shard's events of these codes in the window as CSV, whole rows a chunk, as Lago's API would list them.
 
-    The columns are those of `jobs.adapters.lago.events.EVENT_COLUMNS`, of which the row's id and time of arrival are
-    NULL; the order of rows is not defined. A standby is waited for, a minute at most, until it has replayed what was
-    written by `complete_until`. Raise `SourceError` if it has not, if the database cannot be reached or is not Lago's,
-    or if the read is cancelled or breaks off.
+    The columns are those of `jobs.adapters.lago.event_pages.EVENT_COLUMNS`, of which the row's id and time of arrival
+    are NULL; the order of rows is not defined. A standby is waited for, a minute at most, until it has replayed what
+    was written by `complete_until`. Raise `SourceError` if it has not, if the database cannot be reached or is not
+    Lago's, or if the read is cancelled or breaks off.
     """
     asked = {
         "organization_id": organization_id,

@@ -7,32 +7,20 @@ stayed the same on all its pages and equals the rows read, each once; otherwise 
 
 from __future__ import annotations
 
-import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
-from jobs.adapters.lago.exact_json import JsonNumber, text_array, value_text
-from jobs.adapters.lago.failures import CHECK_BASE, of_status
+from jobs.adapters.lago.event_pages import Page, PageReader, Slice, repeats_an_id
+from jobs.adapters.lago.exact_json import value_text
+from jobs.adapters.lago.failures import of_status
 from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, refuses_page_size
-from jobs.adapters.lago.instants import instant_text, parsed_instant, whole_millisecond
+from jobs.adapters.lago.instants import instant_text, whole_millisecond
 from jobs.core.window import Window
 from jobs.errors import LagoError
-
-EVENT_COLUMNS = (
-    "lago_id",
-    "transaction_id",
-    "external_subscription_id",
-    "code",
-    "timestamp",
-    "created_at",
-    "properties",
-)
-"""Columns of the CSV that `read_events` yields, in order; all text, NULL where Lago has null."""
 
 ROWS_PER_SLICE = 10_000
 """A slice with more rows is cut further: it bounds the OFFSET Lago has to skip, and our memory."""
@@ -41,27 +29,11 @@ _MOST_PIECES = 512  # each level of cutting costs the first page of every slice 
 _READINGS_PER_SLICE = 6
 _FIRST_WAIT_SECONDS = 0.2
 _CHUNK_BYTES = 8_000_000
-_QUOTE, _QUOTES = '"', '""'
 _MILLISECOND = timedelta(milliseconds=1)
 _MICROSECOND = timedelta(microseconds=1)
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _WINDOW_MOVES = "Run again, with a larger settlement lag if events of this window still arrive"
 
 Progress = Callable[[int, int | None], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """A half-open interval of one code's events."""
-
-    code: str
-    """The billable metric's code."""
-    start: datetime
-    """First instant, aware UTC."""
-    end: datetime
-    """Instant after the last, aware UTC."""
-    root: bool = False
-    """Whether it is the whole window of its code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +50,6 @@ class _Rows:
 
     rows: int
     chunks: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """One page of a slice."""
-
-    total: int
-    """Rows of the whole slice, as Lago counts them now."""
-    per_page: int
-    """Rows asked for, which all pages of one reading must share."""
-    next_page: int | None
-    """Number of the next page, or None after the last."""
-    rows: tuple[str, ...]
-    """Each row as a line of CSV."""
-    unique_ids: tuple[str, ...]
-    """Lago's id of each row that has a unique one, which is every row of a PostgreSQL organization."""
-    timestamps: tuple[str, ...]
-    """Lago's text of each row's timestamp."""
 
 
 def read_events(
@@ -146,6 +100,7 @@ def read_events(
         # Not waiting: after an error or Ctrl-C the other threads may be in a long back-off, which closing the
         # client ends.
         executor.shutdown(wait=False, cancel_futures=True)
+        reader.close()
 
 
 class _Chunks:
@@ -197,11 +152,20 @@ class _Counts:
 
 
 class _SliceReader:
-    """Reads one slice at a time, from any thread."""
+    """Reads one slice at a time, from any thread; its pages are asked for in threads of their own.
+
+    A slice's pages come several at one time: were they asked for one after the other, the last slices of a window would
+    be read at less than the concurrency that Lago is known to bear.
+    """
 
     def __init__(self, client: LagoClient, property_names: tuple[str, ...]) -> None:
         self._client = client
-        self._property_names = property_names
+        self._reader = PageReader(property_names)
+        self._asking = ThreadPoolExecutor(client.connection.concurrency, thread_name_prefix="lago-pages")
+
+    def close(self) -> None:
+        """Ask for nothing more, and do not wait for what was asked for."""
+        self._asking.shutdown(wait=False, cancel_futures=True)
 
     def read(self, part: Slice) -> _Pieces | _Rows:
         """Return the slice's rows, verified, or the pieces to read in its stead."""
@@ -209,7 +173,7 @@ class _SliceReader:
         for reading in range(_READINGS_PER_SLICE):
             first = self._page(part, 1, self._client.page_size)
             if first.total > ROWS_PER_SLICE and first.rows:
-                pieces = cut(part, first.total, _crowded_instant(first))
+                pieces = cut(part, first.total, first.crowded)
                 if len(pieces) > 1:
                     return _Pieces(first.total, pieces)
             if reading and first.next_page is not None:
@@ -243,20 +207,40 @@ class _SliceReader:
                 _WINDOW_MOVES,
             )
 
-    def _all_pages(self, part: Slice, first: _Page) -> list[_Page] | None:
+    def _all_pages(self, part: Slice, first: Page) -> list[Page] | None:
         """Return the pages of one reading, or None if Lago's counts say that they do not fit together."""
-        pages, page = [first], first
-        while page.next_page is not None:
-            page = self._page(part, page.next_page, first.per_page)
-            pages.append(page)
-            rows = sum(len(each.rows) for each in pages)
-            if (page.total, page.per_page) != (first.total, first.per_page) or not page.rows or rows > first.total:
-                return None
-        unique_ids = [unique_id for page in pages for unique_id in page.unique_ids]
-        whole = sum(len(page.rows) for page in pages) == first.total
-        return pages if whole and len(set(unique_ids)) == len(unique_ids) else None
+        pages, rows = [first], len(first.rows)
+        if first.next_page is not None:
+            last = -(-first.total // rows) if rows else 0
+            for number, page in enumerate(self._following(part, last, first.per_page), start=2):
+                pages.append(page)
+                rows += len(page.rows)
+                alike = (page.total, page.per_page) == (first.total, first.per_page)
+                if not alike or not page.rows or (page.next_page is None) != (number == last):
+                    return None
+        return pages if rows == first.total and not repeats_an_id(pages) else None
 
-    def _page(self, part: Slice, number: int, per_page: int) -> _Page:
+    def _following(self, part: Slice, last: int, per_page: int) -> Iterator[Page]:
+        """Yield the pages from the second on, several of them asked for at one time."""
+        under_way: deque[Future[Page]] = deque()
+        try:
+            for number in range(2, last + 1):
+                under_way.append(self._ask(part, number, per_page))
+                if len(under_way) == self._client.connection.concurrency:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+    def _page(self, part: Slice, number: int, per_page: int) -> Page:
+        return self._ask(part, number, per_page).result()
+
+    def _ask(self, part: Slice, number: int, per_page: int) -> Future[Page]:
+        return self._asking.submit(self._answered, part, number, per_page)
+
+    def _answered(self, part: Slice, number: int, per_page: int) -> Page:
         params: dict[str, str | int] = {
             "code": part.code,
             "timestamp_from": instant_text(part.start),
@@ -264,24 +248,13 @@ class _SliceReader:
             "page": number,
             "per_page": per_page,
         }
-        reply = self._client.request("GET", "events", params=params, accept=frozenset({422}))
+        reply = self._client.request("GET", "events", params=params, accept=frozenset({422}), read=self._reader.parse)
         if reply.status == 422:
             if not refuses_page_size(reply.payload, per_page):
                 raise of_status(422, reply.payload, "events", None)
             self._client.page_size = SAFE_PAGE_SIZE
-            return self._page(part, number, SAFE_PAGE_SIZE)
-        events, meta = reply.payload.get("events"), reply.payload.get("meta")
-        if not isinstance(events, list) or not isinstance(meta, dict):
-            raise LagoError(f"what answers at {self._client.host} is not Lago's list of events", CHECK_BASE)
-        _refuse_strangers(events, part)
-        return _Page(
-            total=_whole_number(meta, "total_count"),
-            per_page=per_page,
-            next_page=_next_page(meta, number),
-            rows=tuple(_row(event, self._property_names) for event in events),
-            unique_ids=tuple(event["lago_id"] for event in events if _has_unique_id(event)),
-            timestamps=tuple(str(event.get("timestamp")) for event in events),
-        )
+            return self._answered(part, number, SAFE_PAGE_SIZE)
+        return self._reader.page(reply.payload, part, number, per_page, self._client.host)
 
 
 def cut(part: Slice, rows: int, crowded: datetime | None) -> tuple[Slice, ...]:
@@ -300,74 +273,14 @@ def cut(part: Slice, rows: int, crowded: datetime | None) -> tuple[Slice, ...]:
     return tuple(Slice(part.code, start, end) for start, end in pairwise(edges))
 
 
-def _crowded_instant(page: _Page) -> datetime | None:
-    """Return the instant that half of the page's rows or more share, if there is one."""
-    if not page.timestamps:
-        return None
-    timestamp, rows = Counter(page.timestamps).most_common(1)[0]
-    return parsed_instant(timestamp) if 2 * rows >= len(page.timestamps) else None
-
-
-def _verified(pages: Sequence[_Page]) -> _Rows:
+def _verified(pages: Sequence[Page]) -> _Rows:
     return _Rows(pages[0].total, tuple("".join(page.rows).encode() for page in pages))
 
 
-def _repeats_over_pages(pages: Sequence[_Page]) -> bool:
+def _repeats_over_pages(pages: Sequence[Page]) -> bool:
     seen: set[str] = set()
     for page in pages:
         if not seen.isdisjoint(page.rows):
             return True
         seen.update(page.rows)
     return False
-
-
-def _refuse_strangers(events: list[Any], part: Slice) -> None:
-    """Raise `LagoError` for a row that was not asked for, as of a server that ignores a filter."""
-    earliest = whole_millisecond(part.start)  # Lago tells times truncated to the millisecond
-    for event in events:
-        if not isinstance(event, dict):
-            raise LagoError("Lago's list of events holds something that is not an event", CHECK_BASE)
-        moment = parsed_instant(event.get("timestamp"))
-        within = moment is None or earliest <= moment < part.end
-        if event.get("code") != part.code or not within:
-            raise LagoError(
-                f"Lago ignores the filters of its list of events: asked for '{value_text(part.code)}' from "
-                f"{instant_text(part.start)} to {instant_text(part.end)}, it sent an event of "
-                f"'{value_text(event.get('code'))}' at {value_text(event.get('timestamp'))}",
-                "Update Lago, or check what stands between here and Lago and rewrites requests",
-            )
-
-
-def _has_unique_id(event: dict[str, Any]) -> bool:
-    # ClickHouse organizations have ids made of the event's own fields, which physical copies share.
-    lago_id = event.get("lago_id")
-    return isinstance(lago_id, str) and _UUID.fullmatch(lago_id) is not None
-
-
-def _row(event: dict[str, Any], property_names: tuple[str, ...]) -> str:
-    properties = event.get("properties")
-    held = properties if isinstance(properties, dict) else {}
-    values = text_array([value_text(held.get(name)) for name in property_names])
-    texts = [*(value_text(event.get(column)) for column in EVENT_COLUMNS[:-1]), values]
-    return ",".join(["" if text is None else _quoted(text) for text in texts]) + "\n"
-
-
-def _quoted(text: str) -> str:
-    return f'"{text.replace(_QUOTE, _QUOTES)}"' if _QUOTE in text else f'"{text}"'
-
-
-def _next_page(meta: dict[str, Any], number: int) -> int | None:
-    """Return the page to ask for next as Lago tells it, since one that caps pages silently has more."""
-    if meta.get("next_page") is None:
-        return None
-    following = _whole_number(meta, "next_page")
-    if following != number + 1:
-        raise LagoError(f"Lago's list of events goes from page {number} to page {following}", CHECK_BASE)
-    return following
-
-
-def _whole_number(meta: dict[str, Any], name: str) -> int:
-    value = meta.get(name)
-    if isinstance(value, JsonNumber) and value.isdecimal() and len(value) < 20:
-        return int(value)
-    raise LagoError(f"Lago's list of events tells no {name}", CHECK_BASE)

@@ -78,15 +78,13 @@ def value_text(value: Any) -> str | None:
         return plain_number(value)
     if isinstance(value, str):
         return visible(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
     return json_text(value)
 
 
 def json_text(value: Any) -> str:
-    """Return a parsed JSON value as PostgreSQL spells a jsonb, its numbers as they were written."""
+    """Return a parsed JSON value as PostgreSQL spells a jsonb, its numbers plain."""
     if isinstance(value, JsonNumber):
-        return str(value)
+        return plain_number(value)
     if isinstance(value, str):
         return _encode(visible(value))
     if isinstance(value, dict):

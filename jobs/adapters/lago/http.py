@@ -50,7 +50,7 @@ class Reply:
     status: int
     """HTTP status code."""
     payload: dict[str, Any]
-    """The JSON object of the body, its numbers `JsonNumber`; empty for a 4xx whose body is none."""
+    """The JSON object of the body, by default with numbers as `JsonNumber`; empty for a 4xx whose body is none."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """The answer's headers; their names in any case."""
 
@@ -161,15 +161,17 @@ class LagoClient:
         content: bytes | None = None,
         retry: RetryPolicy = any_failure,
         accept: frozenset[int] = frozenset(),
+        read: Callable[[bytes], dict[str, Any] | None] = json_object,
     ) -> Reply:
         """Send one request, within the rate and again as `retry` allows, and return Lago's answer.
 
-        `accept` lists the 4xx statuses whose JSON the caller wants as a reply. Raise `LagoUnansweredError` when no
-        usable answer came, `LagoError` for a refusal not in `accept`.
+        `accept` lists the 4xx statuses whose JSON the caller wants as a reply, `read` parses a body, to None where it
+        is no JSON object. Raise `LagoUnansweredError` when no usable answer came, `LagoError` for a refusal not in
+        `accept`.
         """
 
         def attempt() -> Reply:
-            return _reply(self._answer(request), path, accept, self.connection.api_key, json_object)
+            return _reply(self._answer(request), path, accept, self.connection.api_key, read)
 
         request = self._http.build_request(method, path, params=cast("Any", params))
         return self.attempts(attempt, retry)
