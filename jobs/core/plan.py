@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from itertools import islice
 from typing import Any, NamedTuple
 
 import orjson
@@ -23,10 +24,11 @@ from jobs.errors import RefusedError, SettingError
 
 FORMAT = "litellm-lago-plan/2"
 
+_LINES_HASHED_AT_ONCE = 100
 _EDITED = "Make a new plan; a plan is never edited"
 # A quotation mark inside a JSON text has a backslash before it, so these cannot begin inside one.
-_PAYLOAD = b',"payload":'
-_ID_BEGINS = b'{"transaction_id":"'
+_PAYLOAD_KEY = b',"payload":'
+_PAYLOAD = _PAYLOAD_KEY + b'{"transaction_id":"'
 # Digits are counted, because a number that is longer would only cost time and memory.
 _TIMESTAMP = re.compile(r"-?[0-9]{1,11}\.[0-9]{3}")
 _DECIMAL = re.compile(r"-?[0-9]{1,38}(\.[0-9]{1,38})?")
@@ -141,11 +143,12 @@ def event_line(event: PlannedEvent) -> bytes:
 
 def planned_line(line: bytes) -> PlannedLine:
     """Take a plan's line apart; raise `RefusedError` where it is no event's."""
-    _, _, payload = line.partition(_PAYLOAD)
-    identity = payload[len(_ID_BEGINS) : payload.find(b'"', len(_ID_BEGINS))]
+    begins = line.find(_PAYLOAD)
+    payload = line[begins + len(_PAYLOAD_KEY) : -1]
+    identity = line[begins + len(_PAYLOAD) : line.find(b'"', begins + len(_PAYLOAD))]
     # An id of ours is ASCII and holds nothing that JSON escapes.
-    usual = payload.startswith(_ID_BEGINS) and identity.isascii() and b"\\" not in identity
-    return PlannedLine(line, payload[:-1], identity.decode() if usual else read_event(line).transaction_id)
+    usual = begins > 0 and identity.isascii() and b"\\" not in identity
+    return PlannedLine(line, payload, identity.decode() if usual else read_event(line).transaction_id)
 
 
 def read_event(line: bytes) -> PlannedEvent:
@@ -189,8 +192,9 @@ def _require_event(event: PlannedEvent) -> None:
 def content_hash(header: dict[str, Any], lines: Iterable[bytes]) -> str:
     """Return the SHA-256 of a plan's header, without its own hash, and of all its lines."""
     digest = hashlib.sha256(orjson.dumps({**header, "sha256": ""}, option=orjson.OPT_SORT_KEYS))
-    for line in lines:
-        digest.update(b"\n" + line)
+    lines = iter(lines)
+    while some := list(islice(lines, _LINES_HASHED_AT_ONCE)):
+        digest.update(b"\n" + b"\n".join(some))
     return digest.hexdigest()
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice, repeat
+from queue import SimpleQueue
 from types import MappingProxyType
 from typing import Any
 
@@ -117,7 +119,8 @@ class _Sender:
     def send(self, events: Iterator[PlannedLine]) -> None:
         threads = self.client.connection.concurrency
         batches = enumerate(self._batches(events), start=1)
-        running: dict[Future[_Batch], None] = {}
+        running: set[Future[_Batch]] = set()
+        done: SimpleQueue[Future[_Batch]] = SimpleQueue()
         with ThreadPoolExecutor(threads, thread_name_prefix="lago-send") as pool:
             try:
                 while True:
@@ -125,16 +128,18 @@ class _Sender:
                         numbered = next(batches, None)
                         if numbered is None:
                             break
-                        running[pool.submit(_Batch(self, *numbered).send)] = None
+                        future = pool.submit(_Batch(self, *numbered).send)
+                        running.add(future)
+                        future.add_done_callback(done.put)
                     if not running:
                         break
-                    wait(running, return_when=FIRST_COMPLETED)
-                    self._report_finished(running)
+                    self._report(done.get(), running)
             finally:
                 # Whatever ended the loop, Ctrl-C included: what is under way still has an outcome to tell.
                 self._halt.set()
                 wait(running)
-                self._report_finished(running)
+                for future in list(running):
+                    self._report(future, running)
         if self._error is not None:
             raise self._error
 
@@ -147,27 +152,21 @@ class _Sender:
         self._batch_size = max(1, min(self._batch_size, size))
 
     def _batches(self, events: Iterator[PlannedLine]) -> Iterator[list[PlannedLine]]:
-        batch: list[PlannedLine] = []
-        ids: set[str] = set()
-        for event in events:
+        left: list[PlannedLine] = []
+        while batch := left + list(islice(events, max(0, self._batch_size - len(left)))):
             # Lago mixes up events of one batch that share an id, even under two subscriptions.
-            if batch and (len(batch) >= self._batch_size or event.transaction_id in ids):
-                yield batch
-                batch, ids = [], set()
-            batch.append(event)
-            ids.add(event.transaction_id)
-        if batch:
+            size = min(_distinct_from_start(batch), self._batch_size)
+            batch, left = batch[:size], batch[size:]
             yield batch
 
-    def _report_finished(self, running: dict[Future[_Batch], None]) -> None:
-        for future in [future for future in running if future.done()]:
-            del running[future]
-            batch = future.result()
-            if batch.attempts:
-                self.step("send: outcomes")
-                self._on_batch(batch.result())
-                self.step("send: reported")
-            self._judge(batch)
+    def _report(self, future: Future[_Batch], running: set[Future[_Batch]]) -> None:
+        running.discard(future)
+        batch = future.result()
+        if batch.attempts:
+            self.step("send: outcomes")
+            self._on_batch(batch.result())
+            self.step("send: reported")
+        self._judge(batch)
 
     def _judge(self, batch: _Batch) -> None:
         """Stop everything once Lago cannot be talked to."""
@@ -240,8 +239,11 @@ class _Batch:
         if reply.status == 422:
             self._refusal(chunk, reply.payload)
         else:
-            for position in chunk.positions:
-                self._conclude(position, Outcome.SENT)
+            sent = map(self._events.__getitem__, chunk.positions)
+            self._outcomes.update(
+                zip(chunk.positions, map(EventOutcome, sent, repeat(Outcome.SENT), repeat("")), strict=True)
+            )
+            self._failures_in_a_row = 0
 
     def _post(self, chunk: _Chunk) -> Reply:
         """Make one request; a throttled or unconnected one is repeated by the client, anything else is told."""
@@ -374,6 +376,14 @@ class _Batch:
     def _back_off(self, failures: int) -> None:
         ceiling = min(_LONGEST_BACK_OFF_SECONDS, _FIRST_BACK_OFF_SECONDS * 2.0**failures)
         self._client.wait(random.uniform(0.0, ceiling))  # noqa: S311 - jitter, not a secret
+
+
+def _distinct_from_start(batch: Sequence[PlannedLine]) -> int:
+    """Return how many events from the first on have ids of their own."""
+    ids = [event.transaction_id for event in batch]
+    if len(set(ids)) == len(ids):
+        return len(ids)
+    return next(index for index, id_ in enumerate(ids) if id_ in ids[:index])
 
 
 def _is_about(reply: Reply, size: int) -> bool:
