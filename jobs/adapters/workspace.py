@@ -64,25 +64,15 @@ class Workspace:
     def _run(
         connection: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, object]
     ) -> duckdb.DuckDBPyConnection:
-        try:
+        with _explained(name):
             return connection.execute(query(name), parameters or None)
-        except duckdb.OutOfMemoryException as error:
-            raise ReconcileError(
-                f"the workspace's memory limit is too small for {name}", "Raise RECONCILE_MEMORY_LIMIT"
-            ) from error
-        except duckdb.Error as error:
-            raise ReconcileError(
-                f"the workspace could not run {name}: {error}",
-                "Make room on the disk of the output folder",
-            ) from error
 
     def records(self, name: str, **parameters: object) -> Iterator[dict[str, Any]]:
         """Yield a result of any size as dictionaries, one row at a time."""
         result = self.run(name, **parameters)
         columns = [column[0] for column in result.description or []]
-        while rows := result.fetchmany(_ROWS_AT_A_TIME):
-            for row in rows:
-                yield dict(zip(columns, row, strict=True))
+        for row in _rows(name, result):
+            yield dict(zip(columns, row, strict=True))
 
     def rows(self, name: str, **parameters: object) -> list[dict[str, Any]]:
         """Return a small result as dictionaries; for results that do not grow with the window."""
@@ -91,8 +81,9 @@ class Workspace:
     def frames(self, name: str, **parameters: object) -> Iterator[pd.DataFrame]:
         """Yield a result of any size as pandas frames of bounded length."""
         result = self.run(name, **parameters)
-        while not (frame := result.fetch_df_chunk(vectors_per_chunk=25)).empty:
-            yield frame
+        with _explained(name):
+            while not (frame := result.fetch_df_chunk(vectors_per_chunk=25)).empty:
+                yield frame
 
     def load(self, name: str, chunks: Iterable[bytes], **parameters: object) -> None:
         """Load chunks of CSV by the query of this name, each chunk whole rows; the file is gone afterwards.
@@ -133,13 +124,13 @@ class Workspace:
         columns = [column[0] for column in self._database.table(table).description]
         for batch in _batched(rows):
             frame = pd.DataFrame(batch, columns=columns, dtype=object)
-            self._database.append(table, frame)
+            with _explained(f"what fills {table}"):
+                self._database.append(table, frame)
 
     def map_rows(self, name: str, table: str, transform: Any) -> None:
         """Append `transform(*row)` to a table for each row of the query of this name."""
-        result = self._database.cursor().execute(query(name))
-        while rows := result.fetchmany(_ROWS_AT_A_TIME):
-            self.insert(table, [transform(*row) for row in rows])
+        result = self._run(self._database.cursor(), name, {})
+        self.insert(table, (transform(*row) for row in _rows(name, result)))
 
     def match(self, stages: Mapping[str, str], tolerance: Tolerance, read_start_us: int, read_end_us: int) -> None:
         """Run the stages that pair by time, in order: stage name -> the query that fills its candidates."""
@@ -160,15 +151,46 @@ class Workspace:
                 self.run("mark_open_chains", **edges)
 
     def _solve_islands(self, stage: str, tolerance: Tolerance) -> Iterator[tuple[int, int, str]]:
-        result = self._database.cursor().execute(query("read_unsolved_islands"))
-        rows = (row for batch in iter(lambda: result.fetchmany(_ROWS_AT_A_TIME), []) for row in batch)
-        for _, members in groupby(rows, key=lambda row: row[0]):
+        name = "read_unsolved_islands"
+        result = self._run(self._database.cursor(), name, {})
+        for _, members in groupby(_rows(name, result), key=lambda row: row[0]):
             sides: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
             for _, is_expected, event_id, time_us in members:
                 sides[is_expected].append((event_id, time_us))
             expected, recorded = sides[True], sides[False]
             for left, right in assign([time for _, time in expected], [time for _, time in recorded], tolerance):
                 yield expected[left][0], recorded[right][0], stage
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn a failure of the engine inside into a `ReconcileError` of one line that names the query."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise ReconcileError(
+            f"the workspace's memory limit is too small for {name}", "Raise RECONCILE_MEMORY_LIMIT"
+        ) from error
+    except duckdb.IOException as error:
+        raise ReconcileError(
+            f"the workspace could not run {name}: {_first_line(error)}", "Make room on the disk of the output folder"
+        ) from error
+    except duckdb.Error as error:
+        raise ReconcileError(
+            f"the workspace could not run {name}: {_first_line(error)}",
+            "This is a fault of litellm-lago or of DuckDB: report this line and the version",
+        ) from error
+
+
+def _first_line(error: duckdb.Error) -> str:
+    # An internal error goes on with a stack trace.
+    return str(error).partition("\n")[0]
+
+
+def _rows(name: str, result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    with _explained(name):
+        while rows := result.fetchmany(_ROWS_AT_A_TIME):
+            yield from rows
 
 
 def _literal(path: Path) -> str:
