@@ -88,12 +88,19 @@ def load_accounting(workspace: Workspace, rules: Rules) -> None:
 
 
 def account(
-    workspace: Workspace, rules: Rules, window: Window, *, charge_by_place: int | None, bills_spend: bool
+    workspace: Workspace,
+    rules: Rules,
+    window: Window,
+    *,
+    charge_by_place: int | None,
+    bills_spend: bool,
+    ids_are_unique: bool = False,
 ) -> None:
     """Decide who pays for each spend log, or why it takes no part: one rule for reconciling and for usage reports.
 
     `charge_by_place` says where in `extras` the value stands that attributes, if it comes from the metadata;
-    `bills_spend` that a cost which cannot be billed excludes its spend log.
+    `bills_spend` that a cost which cannot be billed excludes its spend log, `ids_are_unique` that no request id can
+    stand twice, so that none has to be looked for.
     """
     workspace.run(
         "account_spend_logs",
@@ -102,18 +109,35 @@ def account(
         has_attribution_file=rules.mapping is not None,
         bill_cache_hits=rules.bill_cache_hits,
         bills_spend=bills_spend,
+        ids_are_unique=ids_are_unique,
         start=naive(window.start),
         end=naive(window.end),
     )
 
 
-def match_within(workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue, window: Window) -> None:
+def match_within(
+    workspace: Workspace,
+    rules: Rules,
+    layout: Layout,
+    catalogue: Catalogue,
+    window: Window,
+    *,
+    ids_are_unique: bool = False,
+) -> None:
     """Account for every spend log, meter it, and pair what agrees within one subscription.
 
-    Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart.
+    Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart. `ids_are_unique` says
+    that no request id can stand twice.
     """
     edges = {"start": naive(window.start), "end": naive(window.end)}
-    account(workspace, rules, window, charge_by_place=layout.charge_by_place, bills_spend=layout.bills_spend)
+    account(
+        workspace,
+        rules,
+        window,
+        charge_by_place=layout.charge_by_place,
+        bills_spend=layout.bills_spend,
+        ids_are_unique=ids_are_unique,
+    )
     workspace.run("meter_spend_logs", counts_spend=layout.counts_spend, compares_texts=layout.compares_texts)
     workspace.run(
         "normalise_listed_events",

@@ -259,7 +259,14 @@ def matched_workspace(
             found = spend_logs.result()
         progress.step("matching")
         load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
-        match_within(workspace, settings.rules, layout, catalogue, settings.window)
+        match_within(
+            workspace,
+            settings.rules,
+            layout,
+            catalogue,
+            settings.window,
+            ids_are_unique=found.schema.request_ids_are_unique,
+        )
         yield workspace, Reading(catalogue, bound, layout, found.schema, found.bounds, found.legacy_rows, dead_letters)
 
 

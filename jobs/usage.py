@@ -36,7 +36,6 @@ from jobs.reconcile import Progress, folder_name, refuse_future
 
 # A page that lists more is not read; usage.csv has all.
 _MOST_ON_PAGE = 100
-_UNIQUE_ID = ("request_id",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def usage(settings: UsageSettings, progress: Progress, *, now: datetime, run_id:
             progress.step("reading spend logs")
             schema, bounds, legacy_rows = _read_spend_logs(workspace, settings, progress)
             progress.step("adding up")
-            _add_up(workspace, settings)
+            _add_up(workspace, settings, schema)
             facts = _facts(workspace, settings, bounds, legacy_rows, now)
             told = _conclude(workspace, settings, facts, folder.path, run_id)
             progress.step("reporting")
@@ -134,7 +133,7 @@ def _read_spend_logs(
     ) as spend_logs:
         spend_logs.require_zone(settings.clock)
         # Where a request id can stand twice, a repetition is told by the first one, which may lie before these days.
-        unique = spend_logs.schema.primary_key == _UNIQUE_ID
+        unique = spend_logs.schema.request_ids_are_unique
         workspace.load(
             "load_spend_logs",
             spend_logs.read(
@@ -160,7 +159,7 @@ def _metadata_paths(settings: UsageSettings) -> list[Sequence[str]]:
     return [*([] if path is None else [path.split(".")]), *objects]
 
 
-def _add_up(workspace: Workspace, settings: UsageSettings) -> None:
+def _add_up(workspace: Workspace, settings: UsageSettings, schema: SpendLogsSchema) -> None:
     spans = {"report": settings.days} | ({"compared": settings.days.previous()} if settings.compare else {})
     workspace.insert(
         "reporting_period",
@@ -172,7 +171,14 @@ def _add_up(workspace: Workspace, settings: UsageSettings) -> None:
     )
     before = 0 if settings.rules.charge_by_path is None else 1
     load_accounting(workspace, settings.rules)
-    account(workspace, settings.rules, settings.read, charge_by_place=before or None, bills_spend=False)
+    account(
+        workspace,
+        settings.rules,
+        settings.read,
+        charge_by_place=before or None,
+        bills_spend=False,
+        ids_are_unique=schema.request_ids_are_unique,
+    )
     workspace.run(
         "add_up_usage",
         usage_places=list(range(before + 1, len(_metadata_paths(settings)) + 1)),

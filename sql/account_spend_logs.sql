@@ -43,7 +43,7 @@ repeated AS (
         spend_log_id,
         row_number() OVER (PARTITION BY request_id, payer ORDER BY start_time, end_time, spend_log_id) AS place
     FROM attributed
-    WHERE reason IS NULL
+    WHERE NOT $ids_are_unique AND reason IS NULL
         AND request_id IN (SELECT request_id FROM spend_log GROUP BY request_id HAVING count(*) > 1)
 ),
 reasoned AS (

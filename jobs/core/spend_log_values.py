@@ -133,6 +133,11 @@ class SpendLogsSchema:
     """Whether the server is a hot standby, whose newest rows may lag."""
 
     @property
+    def request_ids_are_unique(self) -> bool:
+        """Whether PostgreSQL holds request_id unique, which it cannot across partitions."""
+        return self.primary_key == ("request_id",)
+
+    @property
     def may_pin_end_users(self) -> bool:
         """Tell whether this LiteLLM may log a wrong end user for a key that several users share.
 
