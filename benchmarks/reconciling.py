@@ -6,31 +6,42 @@ contender runs in a process of its own, in turn, and round after round.
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 import orjson
 import psycopg
+from psycopg import sql
 
 from benchmarks.measuring import MEGABYTE, machine, peak_bytes
 from jobs.adapters.embedded_postgres import EmbeddedPostgres
 from jobs.adapters.lago_standin import LagoStandIn
 from jobs.adapters.litellm_schema import apply_migrations
 
+if TYPE_CHECKING:
+    from jobs.reconcile import ReconcileSettings, Run
+
 SEED = 20261124
 CODE = "llm_tokens"
 SUBSCRIPTIONS = 500
 NOW = datetime(2026, 12, 10, tzinfo=UTC)
+STORE = {"RECONCILE_EVENTS_FROM": "postgres"}
+ONE_THREAD = {"RECONCILE_THREADS": "1"}
 HERE = Path(__file__).parent
 OTHERS = HERE.parent / ".venv" / "bench" / "bin" / "python"
 """Has the packages that others.py needs, in the versions that they need."""
@@ -83,40 +94,108 @@ class Measurement:
     """Highest resident memory of the process; it starts no others."""
     found: dict[str, int]
     """What it found."""
+    files: str = ""
+    """SHA-256 over the files that a run of ours leaves, without `run.json`, which tells times."""
 
 
-def run_ours(target: Target) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a contender has to say in the end."""
+
+    found: dict[str, int]
+    """What it found."""
+    files: str = ""
+    """As in `Measurement`."""
+    cpu_seconds: float = 0.0
+    """Processor seconds of the processes that it started, if any."""
+    peak_bytes: int = 0
+    """Highest resident memory of one of these."""
+
+
+def run_ours(target: Target) -> Outcome:
     """Reconcile the month from Lago's store, to finished reports."""
-    return _reconcile(target, {"RECONCILE_EVENTS_FROM": "postgres", "RECONCILE_LAGO_STORE_URL": target.database_url})
+    return _reconcile(target, STORE)
 
 
-def run_ours_by_api(target: Target) -> dict[str, int]:
+def run_ours_by_api(target: Target) -> Outcome:
     """Reconcile the month with events from Lago's API."""
     return _reconcile(target, {})
 
 
-def _reconcile(target: Target, environment: Mapping[str, str]) -> dict[str, int]:
+def run_ours_on_one_core(target: Target) -> Outcome:
+    """Reconcile the month from Lago's store on one core."""
+    _pin(0)
+    return _reconcile(target, STORE | ONE_THREAD)
+
+
+def run_ours_in_two_shards(target: Target) -> Outcome:
+    """Reconcile half of the subscriptions on one core each, both at one time, and merge what they leave."""
+    with tempfile.TemporaryDirectory(prefix="bench-shards-") as output:
+        shards = [
+            subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.reconciling", "shard", str(index), output],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for index in range(2)
+        ]
+        from jobs.sharding import merge  # noqa: PLC0415 - what a run imports belongs to what it costs
+
+        told = orjson.dumps(asdict(target))
+        with ThreadPoolExecutor(len(shards)) as waiting:
+            answers = list(waiting.map(lambda shard: shard.communicate(told)[0], shards))
+        done = [orjson.loads(answer) for answer in answers]
+        folders = [Path(each["folder"]) for each in done]
+        run = merge(_request(target, STORE, output), folders, _Silence(), run_id="bench")
+        return Outcome(
+            _kinds(run),
+            _digest(run.folder),
+            sum(each["cpu_seconds"] for each in done),
+            max(each["peak_bytes"] for each in done),
+        )
+
+
+def _reconcile(target: Target, environment: Mapping[str, str]) -> Outcome:
     from jobs.reconcile import reconcile  # noqa: PLC0415 - what a run imports belongs to what it costs
-    from jobs.settings import load_settings, reconcile_settings  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="bench-runs-") as output:
-        settings = load_settings(
-            {
-                "DATABASE_URL": target.database_url,
-                "LAGO_API_BASE": target.api_base,
-                "LAGO_API_KEY": target.api_key,
-                "LAGO_API_EVENT_CODE": CODE,
-                "RECONCILE_LAGO_ORGANIZATION_ID": target.organization_id,
-                "RECONCILE_LAGO_RATE": "10000",
-                "RECONCILE_MEMORY_LIMIT": target.memory_limit,
-                "RECONCILE_OUTPUT": output,
-                **environment,
-            },
-            None,
-        )
-        request = reconcile_settings(settings, "2026-11-01", "2026-12-01", NOW)
-        run = reconcile(request, _Silence(), now=NOW, run_id="bench")
-        return {kind.value: count for kind, count in run.kinds.items() if count}
+        run = reconcile(_request(target, environment, output), _Silence(), now=NOW, run_id="bench")
+        return Outcome(_kinds(run), _digest(run.folder))
+
+
+def _request(target: Target, environment: Mapping[str, str], output: str) -> ReconcileSettings:
+    from jobs.settings import load_settings, reconcile_settings  # noqa: PLC0415 - as above
+
+    settings = load_settings(
+        {
+            "DATABASE_URL": target.database_url,
+            "LAGO_API_BASE": target.api_base,
+            "LAGO_API_KEY": target.api_key,
+            "LAGO_API_EVENT_CODE": CODE,
+            "RECONCILE_LAGO_ORGANIZATION_ID": target.organization_id,
+            "RECONCILE_LAGO_STORE_URL": target.database_url,
+            "RECONCILE_LAGO_RATE": "10000",
+            "RECONCILE_MEMORY_LIMIT": target.memory_limit,
+            "RECONCILE_OUTPUT": output,
+            **environment,
+        },
+        None,
+    )
+    return reconcile_settings(settings, "2026-11-01", "2026-12-01", NOW)
+
+
+def _kinds(run: Run) -> dict[str, int]:
+    return {kind.value: count for kind, count in run.kinds.items() if count}
+
+
+def _digest(folder: Path) -> str:
+    files = sorted(path for path in folder.iterdir() if path.name != "run.json")
+    return sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
+
+
+def _pin(core: int) -> None:
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
 
 
 class _Silence:
@@ -127,7 +206,7 @@ class _Silence:
     def count(self, done: int, total: int | None) -> None: ...
 
 
-def run_floor(target: Target) -> dict[str, int]:
+def run_floor(target: Target) -> Outcome:
     """Copy the columns of both tables to nowhere, and let PostgreSQL join them by hash."""
     with psycopg.connect(target.database_url) as connection:
         connection.execute("SET work_mem = '1GB'")
@@ -138,12 +217,14 @@ def run_floor(target: Target) -> dict[str, int]:
             with connection.cursor().copy(statement) as rows:
                 octets += sum(len(row) for row in rows)
         (joined,) = connection.execute(FLOOR_JOIN).fetchone() or (0,)
-    return {"bytes": octets, "joined": joined}
+    return Outcome({"bytes": octets, "joined": joined})
 
 
-CONTENDERS: dict[str, Callable[[Target], dict[str, int]]] = {
+CONTENDERS: dict[str, Callable[[Target], Outcome]] = {
     "ours": run_ours,
     "floor": run_floor,
+    "ours-one-core": run_ours_on_one_core,
+    "ours-two-shards": run_ours_in_two_shards,
     "ours-api": run_ours_by_api,
 }
 TITLES = {
@@ -152,8 +233,13 @@ TITLES = {
     "pandas": "(b) pandas: `read_sql` and merge",
     "datacompy": "(c) datacompy",
     "reladiff": "(d) reladiff, on shared ids",
+    "ours-one-core": "ours in one process, one thread on one core",
+    "ours-two-shards": "ours in two shards at one time, one thread on one core each, and their merge on both",
     "ours-api": "ours, events from the stand-in's API",
 }
+ALIKE = ("ours", "ours-one-core", "ours-two-shards")
+"""These leave the same files, or something is wrong."""
+SHAPES = ("usual", "repeated", "island")
 
 
 @click.group()
@@ -166,34 +252,69 @@ def main() -> None:
 def contend(name: str) -> None:
     """Run one contender on the target that standard input gives as JSON, and print what it found and needed."""
     target = Target(**orjson.loads(sys.stdin.buffer.read()))
-    found = CONTENDERS[name](target)
-    click.echo(orjson.dumps(asdict(Measurement(0, time.process_time(), peak_bytes(), found))))
+    outcome = CONTENDERS[name](target)
+    cpu_seconds, peak = time.process_time() + outcome.cpu_seconds, max(peak_bytes(), outcome.peak_bytes)
+    click.echo(orjson.dumps(asdict(Measurement(0, cpu_seconds, peak, outcome.found, outcome.files))))
+
+
+@main.command()
+@click.argument("index", type=int)
+@click.argument("output")
+def shard(index: int, output: str) -> None:
+    """Run one of two shards on a core of its own, on the target that standard input gives as JSON."""
+    from jobs.sharding import reconcile_shard  # noqa: PLC0415 - what a run imports belongs to what it costs
+
+    _pin(index)
+    target = Target(**orjson.loads(sys.stdin.buffer.read()))
+    request = _request(target, STORE | ONE_THREAD | {"RECONCILE_SHARD": f"{index}/2"}, output)
+    folder = reconcile_shard(request, _Silence(), now=NOW, run_id="bench")
+    click.echo(orjson.dumps({"folder": str(folder), "cpu_seconds": time.process_time(), "peak_bytes": peak_bytes()}))
 
 
 @main.command()
 @click.option("--rows", default=100_000, show_default=True, help="spend logs of the month; as many events")
 @click.option("--rounds", default=5, show_default=True, help="how often each contender runs; the table shows medians")
-@click.option("--shape", default="usual", type=click.Choice(["usual", "repeated", "island"]), show_default=True)
-@click.option("--memory-limit", default="500MB", show_default=True, help="of the matching")
 @click.option(
-    "--only", multiple=True, type=click.Choice(list(CONTENDERS)), help="these contenders; all but ours-api else"
+    "--shape", "shapes", multiple=True, default=["usual"], type=click.Choice(SHAPES), help="but `usual` for ours only"
 )
-def run(rows: int, rounds: int, shape: str, memory_limit: str, only: tuple[str, ...]) -> None:
+@click.option("--memory-limit", default="500MB", show_default=True, help="of the matching")
+@click.option("--only", multiple=True, type=click.Choice(list(TITLES)), help="these contenders; all but ours-api else")
+def run(rows: int, rounds: int, shapes: tuple[str, ...], memory_limit: str, only: tuple[str, ...]) -> None:
     """Make the data, run every contender in turn, and print a table."""
     names = only or tuple(name for name in TITLES if name != "ours-api")
-    measured: defaultdict[str, list[Measurement]] = defaultdict(list)
+    turns = [(shape, name) for shape in shapes for name in (names if shape == "usual" else ("ours",))]
+    measured: defaultdict[tuple[str, str], list[Measurement]] = defaultdict(list)
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         EmbeddedPostgres.start(Path(folder)) as postgres,
-        LagoStandIn.start(postgres.url) as standin,
+        ExitStack() as made,
     ):
-        target = make_data(postgres.url, standin, rows, shape, memory_limit)
+        targets = {shape: made.enter_context(_made(postgres.url, rows, shape, memory_limit)) for shape in shapes}
         for number in range(1, rounds + 1):
-            for name in names:
-                click.echo(f"round {number} of {rounds}: {name}", err=True)
-                measured[name].append(_measure(name, target))
-    click.echo(f"{machine()}\n\n### {rows:,} spend logs and their events, {shape}, median of {rounds}\n")
+            for shape, name in turns:
+                click.echo(f"round {number} of {rounds}: {name}, {shape}", err=True)
+                measured[shape, name].append(_measure(name, targets[shape]))
+    click.echo(f"{machine()}\n\n### {rows:,} spend logs and their events, median of {rounds}\n")
     click.echo(_table(measured))
+    _check_alike(measured)
+
+
+@contextmanager
+def _made(server_url: str, rows: int, shape: str, memory_limit: str) -> Iterator[Target]:
+    """Make the data in a database of its own, with a stand-in for Lago on it."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"bench_{shape}")))
+    database_url = urlsplit(server_url)._replace(path=f"/bench_{shape}").geturl()
+    with LagoStandIn.start(database_url) as standin:
+        yield make_data(database_url, standin, rows, shape, memory_limit)
+
+
+def _check_alike(measured: Mapping[tuple[str, str], list[Measurement]]) -> None:
+    """Raise `ClickException` unless all ways of ours left the same files in all rounds."""
+    for shape in SHAPES:
+        files = {run.files for name in ALIKE for run in measured.get((shape, name), ())}
+        if len(files) > 1:
+            raise click.ClickException(f"{', '.join(ALIKE)} did not leave the same files for {shape}")
 
 
 def make_data(
@@ -247,22 +368,27 @@ def _command(name: str) -> list[str]:
     return [str(OTHERS), "-m", "benchmarks.others", name]
 
 
-def _table(measured: Mapping[str, list[Measurement]]) -> str:
-    ours = statistics.median(run.seconds for run in measured.get("ours", ())) if "ours" in measured else None
+def _table(measured: Mapping[tuple[str, str], list[Measurement]]) -> str:
+    """Return a Markdown table; ratios are to ours on usual traffic, and of the shards to one process on one core."""
     lines = [
-        "| contender | seconds (lowest to highest) | to ours | CPU s | peak memory | found | command |",
-        "| --- | ---: | ---: | ---: | ---: | --- | --- |",
+        "| contender | traffic | seconds (lowest to highest) | to ours | CPU s | peak memory | found | command |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
     ]
-    for name, runs in measured.items():
-        seconds = statistics.median(run.seconds for run in runs)
+    medians = {turn: statistics.median(run.seconds for run in runs) for turn, runs in measured.items()}
+    ours = medians.get(("usual", "ours"))
+    for (shape, name), runs in measured.items():
+        seconds = medians[shape, name]
         spread = f"{min(run.seconds for run in runs):.1f} to {max(run.seconds for run in runs):.1f}"
         lines.append(
-            f"| {TITLES[name]} | {seconds:.1f} ({spread}) | {seconds / ours if ours else 1:.2f}"
+            f"| {TITLES[name]} | {shape} | {seconds:.1f} ({spread}) | {f'{seconds / ours:.2f}' if ours else ''}"
             f" | {statistics.median(run.cpu_seconds for run in runs):.1f}"
             f" | {statistics.median(run.peak_bytes for run in runs) / MEGABYTE:,.0f} MB"
             f" | {', '.join(f'{key} {count:,}' for key, count in runs[0].found.items())}"
             f" | `python {' '.join(_command(name)[1:])}` |"
         )
+    if {("usual", "ours-one-core"), ("usual", "ours-two-shards")} <= medians.keys():
+        share = medians["usual", "ours-two-shards"] / medians["usual", "ours-one-core"]
+        lines.append(f"\nTwo shards and their merge need {share:.2f} of the time of one process on one core.")
     return "\n".join(lines)
 
 
