@@ -45,7 +45,7 @@ build/policy.installed: locks/policy.txt
 	touch $@
 
 bench: .venv/bench.installed
-	$(BIN)/python -m benchmarks.reconciling run --rows $(or $(ROWS),100000)
+	$(BIN)/python -m benchmarks.reconciling run --rows $(or $(ROWS),100000) --shape usual --shape repeated --shape island
 	$(BIN)/python -m benchmarks.listing run
 	$(BIN)/python -m benchmarks.sending run
 
