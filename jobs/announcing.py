@@ -1,7 +1,7 @@
 """What surrounds a command: however it ends, those who want to know are told once.
 
-Whoever listens says with `NotToldError` or `OSError` that it could not pass it on: that is a note, and the command ends
-as it did.
+Whatever a listener raises is a note, and the command ends as it did: what it has written is written. A signal cuts the
+telling short.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from jobs.backfill_values import Backfill
-from jobs.errors import NotToldError, ReconcileError
+from jobs.errors import NotToldError, ReconcileError, StoppedError
 
 
 @dataclass(slots=True)
@@ -84,8 +84,17 @@ def announcing(
             duration = timedelta(seconds=monotonic() - began)
             worked = tuple(announcement.worked)
             ended = Ended(announcement.command, exit_code, worked, ours, finished, now(), duration)
-            for listener in listeners:
-                try:
-                    listener(ended)
-                except (NotToldError, OSError) as error:
-                    note(str(error))
+            _tell(listeners, ended, note)
+
+
+def _tell(listeners: Sequence[Listener], ended: Ended, note: Callable[[str], None]) -> None:
+    for listener in listeners:
+        try:
+            listener(ended)
+        except StoppedError as error:
+            note(f"{error.what} while it told how it ended: not everybody was told")
+            return
+        except (NotToldError, OSError) as error:
+            note(str(error))
+        except Exception as error:  # noqa: BLE001 - a fault in telling is told too, and undoes nothing
+            note(f"could not tell how the run ended: {type(error).__name__}: {error}")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import secrets
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -19,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs import __version__
-from jobs.errors import ReconcileError, StoppedError
+from jobs.errors import ReconcileError
+from jobs.signals import ending_at_signals, stop_on_signals
 
 if TYPE_CHECKING:
     from jobs.announcing import Announcement
@@ -39,7 +38,13 @@ Exit codes:
 Command = Callable[..., None]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
+class _Commands(click.Group):
+    def invoke(self, context: click.Context) -> Any:
+        with ending_at_signals():
+            return super().invoke(context)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXIT_CODES)
 @click.version_option(__version__)
 def cli() -> None:
     """Compare LiteLLM's spend logs with the usage events that Lago bills, and send what is missing, once."""
@@ -100,12 +105,12 @@ def _setting_options(options: dict[str, tuple[str, str, str]]) -> Callable[[Comm
 
 
 def _leaving_its_verdict(command: Command) -> Command:
-    """Let an error and SIGTERM end as a verdict too, where `RECONCILE_TERMINATION_LOG` says, and announce any end."""
+    """Let an error and a signal end as a verdict too, where `RECONCILE_TERMINATION_LOG` says, and announce any end."""
 
     @functools.wraps(command)
     def wrapped(*, config_file: Path | None, **options: Any) -> None:
         try:
-            with _announcing(command.__name__, config_file) as announcement, _ending_at_sigterm():
+            with _announcing(command.__name__, config_file) as announcement, ending_at_signals():
                 command(config_file=config_file, announcement=announcement, **options)
         except ReconcileError as error:
             from jobs.verdict import error_line
@@ -288,7 +293,7 @@ def _backfill(
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file, _texts(options))
     request = replace(reconcile_settings(settings, start, end, now), only=PlanFilter(**(only or {})))
-    hooks = Hooks(now=lambda: datetime.now(UTC), stop=_stop_on_signals())
+    hooks = Hooks(now=lambda: datetime.now(UTC), stop=stop_on_signals())
     code, done = AGREEMENT, announcement.worked
     with console_progress() as progress:
         for note in settings.notes:
@@ -349,38 +354,6 @@ def usage(
     with console_progress() as progress:
         told = use_case.usage(request, progress, now=now, run_id=new_run_id(now))
     show_usage(told)
-
-
-def _stop_on_signals() -> threading.Event:
-    """Return an event that Ctrl-C and SIGTERM set, so that what is under way ends cleanly; a second signal kills."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
-    return stop
-
-
-@contextmanager
-def _ending_at_sigterm() -> Iterator[None]:
-    """End at SIGTERM and tidy up; as process 1 of a container, the job would not end at all without a handler."""
-    asked = threading.Event()
-
-    def end(number: int, frame: Any) -> None:
-        asked.set()
-        raise StoppedError
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    except RuntimeError as error:
-        # What a handler raises while DuckDB is at work is lost there, and this comes instead.
-        if asked.is_set():
-            raise StoppedError from error
-        raise
 
 
 @cli.group(invoke_without_command=True)

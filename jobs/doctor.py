@@ -36,7 +36,7 @@ from jobs.core.source_checks import SpendLogSample
 from jobs.core.spend_log_values import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.store_values import Store
 from jobs.core.window import Window
-from jobs.errors import ReconcileError, SettingError
+from jobs.errors import ReconcileError, SettingError, StoppedError
 from jobs.event_source import EventsAsked, read_recorded_events
 from jobs.matching import NOT_INFERENCE
 from jobs.reconcile import Progress
@@ -116,6 +116,8 @@ class _Examination:
         ask: Callable[[], Verdict] = getattr(self, name.replace("-", "_"))
         try:
             return ask()
+        except StoppedError:
+            raise
         except ReconcileError as error:
             return failed(error.what, error.remedy)
 

@@ -44,11 +44,11 @@ class LawBrokenError(ReconcileError):
 
 
 class StoppedError(ReconcileError):
-    """The process was asked to stop, by SIGTERM."""
+    """The process was asked to stop."""
 
-    def __init__(self) -> None:
-        """Take nothing: there is one reason."""
-        super().__init__("the run was stopped by SIGTERM", "Run the same command again")
+    def __init__(self, by: str) -> None:
+        """Take what asked for it: SIGTERM or Ctrl-C."""
+        super().__init__(f"the run was stopped by {by}", "Run the same command again")
 
 
 class NotToldError(ReconcileError):

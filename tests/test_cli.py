@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+import duckdb
 import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from jobs.adapters.lago_standin import Fault
 from jobs.adapters.run_folder import RunFolder
 from jobs.cli import cli
+from jobs.errors import StoppedError
+from jobs.signals import ending_at_signals
 
 from .scenario import SCENARIOS, Scenario
 from .scripted_server import Received, Scripted, scripted_server
@@ -276,21 +280,50 @@ def test_working_files_go_where_they_should_and_leave(environment: dict[str, str
     assert not list(scratch.iterdir())
 
 
-def test_sigterm_ends_a_run_that_reads(environment: dict[str, str], organization: Organization, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "name", "arguments"),
+    [(signal.SIGTERM, "SIGTERM", ["reconcile"]), (signal.SIGINT, "Ctrl-C", ["explain", "call-1"])],
+    ids=["reconcile", "explain"],
+)
+def test_a_signal_ends_a_run_that_reads(
+    environment: dict[str, str],
+    organization: Organization,
+    tmp_path: Path,
+    number: int,
+    name: str,
+    arguments: list[str],
+) -> None:
     scratch, output = tmp_path / "scratch", tmp_path / "runs"
     scratch.mkdir()
     organization.set_faults(Fault("slow", endpoint="list", delay_seconds=60))
-    process = command(environment | {"RECONCILE_SCRATCH": str(scratch)}, "reconcile", *_WINDOW)
+    environment |= {"RECONCILE_SCRATCH": str(scratch), "RECONCILE_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.sqlite"}
+    process = command(environment, *arguments, *_WINDOW)
     deadline = time.monotonic() + 60
     while not list(scratch.glob("*/*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert list(output.iterdir())
-    process.send_signal(signal.SIGTERM)
+    assert list(scratch.iterdir())
+    process.send_signal(number)
     code, _, errors = ended(process)
     assert code == 1
-    assert errors.splitlines()[-1] == "error: the run was stopped by SIGTERM. Run the same command again"
-    assert not list(output.iterdir())
+    assert errors.splitlines()[-1] == f"error: the run was stopped by {name}. Run the same command again"
+    assert not output.exists() or not list(output.iterdir())
     assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_is_not_lost_in_duckdb(number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))
+    try:
+        # With several threads DuckDB first ends what each has begun, here all of it.
+        with duckdb.connect(config={"threads": 1}) as connection:
+            timer.start()
+            with pytest.raises(StoppedError), ending_at_signals():
+                connection.execute("SELECT count(*) FROM range(10000000000) AS number (n) WHERE hash(n) % 7 = 3")
+    finally:
+        timer.join()
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def refused(environment: Mapping[str, str], output: Path, *arguments: str) -> tuple[int, str]:

@@ -309,6 +309,11 @@ JUDGED: dict[str, Callable[[], Verdict]] = {
     "event shape 17": lambda: judge_shape(
         "callback", CALLBACK, [SampledEvent("other", "a", NOW, frozenset({"value"}), frozenset({"value"}))]
     ),
+    "event shape 18": lambda: judge_shape(
+        "callback",
+        CALLBACK,
+        [SampledEvent("llm_input_tokens", "a", NOW, frozenset({"model", "value"}), frozenset({"value"}))],
+    ),
     "event codes 1": lambda: judge_codes([], [TOKENS]),
     "event codes 2": lambda: judge_codes([EVENT, EVENT], [TOKENS]),
     "event codes 3": lambda: judge_codes([EVENT, OTHERS, OTHERS, replace(EVENT, code="third")], [TOKENS]),

@@ -53,6 +53,23 @@ def test_a_senders_template_matches_by_id() -> None:
     assert result.pairs == {("{part}", "gw-total-{part}", "id")}
 
 
+@pytest.mark.parametrize("requests", [("bx", "x"), ("x", "bx")])
+def test_where_a_template_gives_two_requests_one_id_the_rows_order_decides_nothing(requests: tuple[str, str]) -> None:
+    (part,) = RULES.parts
+    rules = replace(RULES, parts=(replace(part, part="a"), replace(part, part="ab")), id_template="{part}{request_id}")
+    result = judged([SpendLog(name, HOUR) for name in requests], [Event("abx", HOUR)], rules=rules)
+    assert result.pairs == {("bx", "abx", "id")}
+
+
+def test_where_a_template_gives_two_parts_one_id_the_content_decides() -> None:
+    rules = replace(RULES, parts=preset("input-output", CODE), id_template="{request_id}")
+    output = Event("r", HOUR, properties={"model": "gpt-4o", "type": "output", "tokens": "40"})
+    result = judged(
+        [SpendLog("r", HOUR)], [output], rules=rules, knows=catalogue(metrics=(metric(field_name="tokens"),))
+    )
+    assert result.kinds == {"missing": 1}
+
+
 @pytest.mark.parametrize(
     ("late_ms", "kind"), [(-5_001, "ambiguous"), (-5_000, None), (60_000, None), (60_001, "ambiguous")]
 )

@@ -30,7 +30,7 @@ from jobs.core.metrics import (
 )
 from jobs.core.plan import Outcome
 from jobs.core.window import Window
-from jobs.errors import LagoError, NotToldError, ReconcileError
+from jobs.errors import LagoError, NotToldError, ReconcileError, StoppedError
 from jobs.reconcile import subscription_totals
 from jobs.settings import publication, survey_settings
 
@@ -223,14 +223,22 @@ def test_where_nothing_is_set_nothing_is_published() -> None:
 # Announcing.
 
 
-def ended_by(ending: BaseException | None, **said: object) -> list[Ended]:
-    """Return what listeners were told of a command that ended so; one of them fails."""
+_NOBODY = NotToldError("nobody is there", "Go on")
+
+
+def ended_by(
+    ending: BaseException | None,
+    failure: BaseException = _NOBODY,
+    note: str = "nobody is there. Go on",
+    **said: object,
+) -> list[Ended]:
+    """Return what listeners were told of a command that ended so; the first of them fails."""
     told: list[Ended] = []
     notes: list[str] = []
     clock: Iterator[float] = iter([1.0, 3.5])
 
     def failing(ended: Ended) -> None:
-        raise NotToldError("nobody is there", "Go on")
+        raise failure
 
     def work(announcement: Announcement) -> None:
         for name, value in said.items():
@@ -241,7 +249,7 @@ def ended_by(ending: BaseException | None, **said: object) -> list[Ended]:
     telling = announcing("x", [failing, told.append], notes.append, now=lambda: START, monotonic=lambda: next(clock))
     with nullcontext() if ending is None else pytest.raises(type(ending)), telling as announcement:
         work(announcement)
-    assert notes == ["nobody is there. Go on"] * bool(told)
+    assert notes == ([] if said.get("silent") else [note])
     return told
 
 
@@ -266,6 +274,18 @@ def test_everybody_is_told_how_a_command_ended(
     assert isinstance(told.error, ReconcileError) == error
     assert told.did_its_work == did_its_work
     assert told.finished == (ending is None or isinstance(ending, SystemExit))
+
+
+def test_a_fault_in_telling_is_said_and_the_next_one_is_told() -> None:
+    (told,) = ended_by(
+        SystemExit(3), ValueError("no number"), "could not tell how the run ended: ValueError: no number"
+    )
+    assert told.exit_code == 3
+
+
+def test_a_signal_while_telling_ends_the_telling_and_changes_no_exit_code() -> None:
+    note = "the run was stopped by SIGTERM while it told how it ended: not everybody was told"
+    assert ended_by(SystemExit(3), StoppedError("SIGTERM"), note) == []
 
 
 def test_a_run_that_left_nothing_is_no_success() -> None:

@@ -16,7 +16,7 @@ from jobs.errors import SettingError
 # Clocks that differ by more than the first are worth a look; by more than the second, calls and events no longer match.
 _SKEW_WARNED = timedelta(seconds=5)
 _SKEW_FAILED = timedelta(seconds=60)
-_AGENT_SDK_CODES = frozenset(part.code for part in preset("agent-sdk", ""))
+_AGENT_SDK = preset("agent-sdk", "")
 # What events of each stock sender have; those of lago-agent-sdk are known by their codes.
 _SHAPES = (
     ("callback", frozenset({"model", "prompt_tokens", "completion_tokens", "total_tokens"})),
@@ -284,7 +284,7 @@ def _is_tokenless(event: SampledEvent) -> bool:
 
 def _shape(event: SampledEvent) -> str | None:
     """Return the preset that this event is of, or None."""
-    if event.code in _AGENT_SDK_CODES and "value" in event.properties:
+    if _fits(event, _AGENT_SDK):
         return "agent-sdk"
     return next((name for name, properties in _SHAPES if properties <= event.properties), None)
 
