@@ -9,7 +9,6 @@ from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 
-from jobs.adapters.lago.catalogue import read_catalogue
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.adapters.lago.sending import SentBatch, send_events
@@ -42,15 +41,13 @@ _LOOKED_UP_AT_ONCE = 500
 def apply_plan(work: Slice, run: Run, plan: Path | None) -> Applied:
     """Send what the plan holds that is still missing, and verify it; with a plan file, only its events."""
     with LagoClient(work.settings.reconcile.lago, sleep=work.hooks.stop.wait) as client:
-        catalogue = read_catalogue(client)
-        computed = {
-            metric.code: metric.field_name for metric in catalogue.metrics if metric.expression and metric.field_name
-        }
+        metrics = run.catalogue.metrics
+        computed = {metric.code: metric.field_name for metric in metrics if metric.expression and metric.field_name}
         path = run.folder / PLAN_FILE if plan is None else _still_missing(work, client, plan, run, computed)
         _refuse_over_caps(work, run, path)
         header = read_header(plan or path)
         work.ledger.record_plan(header["sha256"], work.run_id, header, str(plan or path))
-        applied = _send(work, client, run, path, header["sha256"], catalogue, computed)
+        applied = _send(work, client, run, path, header["sha256"], computed)
     outcomes = {outcome.value: count for outcome, count in applied.outcomes.items()}
     told = applied_backfill(run.plan, outcomes, applied.verified, applied.troubles)
     replace_file(run.folder / PAGE_FILE, render(replace(run.page, backfill=told)))
@@ -115,10 +112,9 @@ def _send(
     run: Run,
     path: Path,
     plan_hash: str,
-    catalogue: Catalogue,
     computed: Mapping[str, str],
 ) -> Applied:
-    customers = _customers(catalogue)
+    customers = _customers(run.catalogue)
     wanted = Counter[tuple[str, str]]()
     total = 0
     for event in read_events(path):
@@ -145,7 +141,7 @@ def _send(
     work.progress.step("verifying")
     work.hooks.step("verify: begin")
     verified, not_verified = verify_seen(work, client, path, computed)
-    not_counted = verify_counted(work, client, pairs, codes, before, sent.quantity, catalogue)
+    not_counted = verify_counted(work, client, pairs, codes, before, sent.quantity, run.catalogue)
     work.hooks.step("verify: done")
     _write_outcomes(work, run.folder)
     return Applied(sent.outcomes, total - sum(sent.outcomes.values()), verified, not_verified, not_counted)

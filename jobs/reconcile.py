@@ -142,6 +142,8 @@ class Run:
     """What `metrics.txt` says."""
     ends_in_the_future: bool
     """The source's clock or time zone cannot be right, so nothing may be sent."""
+    catalogue: Catalogue
+    """What Lago knows, as the run read it."""
 
     @property
     def certified(self) -> bool:
@@ -451,6 +453,7 @@ def _conclude(
         page=make_page(workspace, found),
         measured=measured,
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
+        catalogue=reading.catalogue,
     )
 
 
@@ -486,7 +489,8 @@ def _warnings(rules: Rules, reading: Reading, shared_keys: int, events_without_q
     if reading.dead_letters:
         yield (
             f"Events that Lago accepted and will never bill: {reading.dead_letters}. They lie in its ClickHouse table "
-            "events_dead_letter, with the reason; their calls are missing here until that is mended"
+            "events_dead_letter, with the reason, and their calls are missing here: replay them there or let a "
+            "backfill send them, never both"
         )
 
 

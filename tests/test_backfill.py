@@ -463,6 +463,7 @@ def test_top_ups_complete_the_recorded_calls(litellm_database: str, standin: Lag
     top_ups = [line for line in lines if line["part"].endswith("/top-up")]
     assert sorted(int(line["quantity"]) for line in top_ups) == sorted([18, 70, 70, 105, 59, 9])
     assert all(line["payload"]["properties"].keys() == {"model", "total_tokens"} for line in top_ups)
+    assert sum(seen.path.endswith("/billable_metrics") for seen in organization.requests()) == 1
     (again,) = backfill(settings, Notes(), around, run_id="again", command="test")
     assert (again.run.plan.events, again.run.kinds[Kind.MISMATCHED]) == (0, 0)
     with (again.run.folder / "summary.csv").open(encoding="utf-8", newline="") as file:

@@ -38,9 +38,9 @@ _FROM_OUTSIDE = {
     ("ConfigMap", "litellm-lago-settings"): set[str](),
     ("ConfigMap", "litellm-lago-files"): set[str](),
     ("Secret", "psql-secret"): {"username", "password"},
-    ("Secret", "lago-secret"): {"api-key", "ledger-url", "store-url", "webhook-url"},
+    ("Secret", "lago-secret"): {"api-key", "ledger-url", "store-url", "webhook-url", "pushgateway-url"},
 }
-_OPTIONAL = {"litellm-lago-settings", "litellm-lago-files", "ledger-url", "store-url", "webhook-url"}
+_OPTIONAL = {"litellm-lago-settings", "litellm-lago-files", "ledger-url", "store-url", "webhook-url", "pushgateway-url"}
 # What LiteLLM's deployment has in its ConfigMap, as the manifest says.
 _CONFIG_MAP = {
     "DATABASE_HOST": "postgresql.database:5432",
@@ -235,6 +235,11 @@ def test_what_a_pod_names_is_there(name: str) -> None:
         assert (kind, reference["name"]) in _FROM_OUTSIDE
         assert key is None or key in _FROM_OUTSIDE[kind, reference["name"]]
         assert reference.get("optional", False) is ((key or reference["name"]) in _OPTIONAL), reference
+
+
+def test_every_secret_setting_of_the_job_can_come_from_a_secret() -> None:
+    named = {variable["name"] for variable in container_of(JOBS["cronjob.yaml"])["env"] if "valueFrom" in variable}
+    assert {setting.variable for setting in SETTINGS if setting.secret and setting.variable != "DATABASE_URL"} <= named
 
 
 @pytest.mark.parametrize("name", JOBS)
