@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ARRAY, Connection, Engine, Table, Text, bindparam, func, insert, select
+from sqlalchemy import ARRAY, Connection, Dialect, Engine, MetaData, Table, Text, bindparam, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.adapters.ledger import reading, tables
@@ -318,8 +319,7 @@ def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]], *k
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        into_sqlite = sqlite.insert(table)
-        connection.execute(into_sqlite.on_conflict_do_nothing(index_elements=key) if key else into_sqlite, rows)
+        _insert_into_sqlite(connection, table, rows, key)
         return
     # One array per column: PostgreSQL takes them in one message, much faster than row by row.
     names = list(rows[0])
@@ -330,6 +330,38 @@ def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]], *k
         into.on_conflict_do_nothing(index_elements=key) if key else into,
         {name: [row[name] for row in rows] for name in names},
     )
+
+
+def _insert_into_sqlite(connection: Connection, table: Table, rows: list[dict[str, Any]], key: tuple[str, ...]) -> None:
+    """Insert through the driver: SQLAlchemy works on the parameters of every row for longer than SQLite does."""
+    names = tuple(rows[0])
+    columns = []
+    for name in names:
+        values = [row[name] for row in rows]
+        process = table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+        columns.append(values if process is None else _processed(values, process))
+    connection.exec_driver_sql(
+        _sqlite_statement(table, names, key, connection.dialect), list(zip(*columns, strict=True))
+    )
+
+
+def _processed(values: Iterable[Any], process: Callable[[Any], Any]) -> list[Any]:
+    """Return the values as they are stored; what stands in every row is processed once."""
+    processed: list[Any] = []
+    last: Any = None
+    for value in values:
+        if not processed or value is not last:
+            last, stored = value, process(value)
+        processed.append(stored)
+    return processed
+
+
+@cache
+def _sqlite_statement(table: Table, names: tuple[str, ...], key: tuple[str, ...], dialect: Dialect) -> str:
+    # SQLAlchemy's documentation has a None here, its annotation not.
+    into = sqlite.insert(table.to_metadata(MetaData(), schema=None))  # type: ignore[arg-type]
+    statement = into.on_conflict_do_nothing(index_elements=key) if key else into
+    return str(statement.compile(dialect=dialect, column_keys=list(names)))
 
 
 def _in_lists(items: Iterable[T], size: int) -> Iterator[list[T]]:
