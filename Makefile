@@ -48,6 +48,7 @@ bench: .venv/bench.installed
 	$(BIN)/python -m benchmarks.reconciling run --rows $(or $(ROWS),100000) --shape usual --shape repeated --shape island
 	$(BIN)/python -m benchmarks.listing run
 	$(BIN)/python -m benchmarks.sending run
+	$(BIN)/python -m benchmarks.applying run
 
 truth: .venv/dev.installed
 	$(BIN)/python -m tests.truth $(or $(SEEDS),1000) --commit "$$(git rev-parse --short HEAD)" --output benchmarks/truth.md
