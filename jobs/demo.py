@@ -43,7 +43,7 @@ from jobs.simulation import Simulation, SimulationSettings, simulate
 
 CODE = "llm_tokens"
 MONTH_START = datetime(2026, 10, 1, tzinfo=UTC)
-RECORDED_HOUR = Window(datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 23, 14, tzinfo=UTC))
+RECORDED_HOUR = Window(datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 23, 13, tzinfo=UTC))
 # The demo's clock: after everything it judges has settled, whatever the machine's own clock says.
 DEMO_NOW = datetime(2026, 11, 25, tzinfo=UTC)
 

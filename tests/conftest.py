@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -188,3 +189,9 @@ def standin(postgres_url: str) -> Iterator[LagoStandIn]:
 
     with _fresh_database(postgres_url) as url, LagoStandIn.start(url) as running:
         yield running
+
+
+@pytest.fixture
+def no_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Read no public certificates for a server on this machine: it would be most of a fuzzer's time."""
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))

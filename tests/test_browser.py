@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from jobs.adapters.page.usage import render_usage
+from jobs.core.certification import Reason
+from jobs.core.periods import DaySpan
+from jobs.core.usage_values import COMPARED, Change, UsageSum
 
 from .browser_choice import UnavailableBrowserError, choose_browser
 from .hostile import PAYLOADS
@@ -67,6 +76,31 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def usage_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of a usage report with hostile texts, something that is not complete, and a comparison."""
+    sums = tuple(UsageSum(text, 1 + n, 900, 3, 40, None, 940, Decimal("0.5")) for n, text in enumerate(PAYLOADS))
+    whole = UsageSum("", 10, 9000, 30, 400, None, 9400, Decimal(5))
+    days = DaySpan(date(2026, 11, 1), date(2026, 12, 1), ZoneInfo("Asia/Seoul"))
+    reason = Reason("retention", "the oldest spend log starts after the window does", "Run sooner.")
+    disposition = {"disposition": "attributed", "reason": None, "spend_logs": 10, "total_tokens": "9400", "spend": "5"}
+    told = SimpleNamespace(
+        total=whole,
+        sums={"period": (whole,), "subscription": sums, "model": sums},
+        complete=False,
+        reasons=(reason,),
+        dispositions=(disposition,),
+        changes={name: Change(Decimal(1), Decimal(10)) for name in COMPARED},
+    )
+    path = tmp_path_factory.mktemp("usage") / "usage.html"
+    path.write_bytes(
+        render_usage(
+            told=told, days=days, last=date(2026, 11, 30), by="day", compared=days.previous(), most=100, unattributed=1
+        )
+    )
+    return path
+
+
 class Opened:
     """A page in the browser, and everything that it said or asked for."""
 
@@ -109,6 +143,23 @@ def test_the_page_is_whole_and_quiet(
         assert (background == "rgb(18, 22, 29)") is (scheme == "dark")
     assert opened.trouble == []
     assert opened.requests == [page_file.as_uri()]
+
+
+@pytest.mark.parametrize("size", [_DESKTOP, _PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_usage_is_whole_and_quiet_too(
+    browser: Browser, usage_file: Path, size: tuple[int, int], scheme: str
+) -> None:
+    with Opened(browser, usage_file, size, color_scheme=scheme, is_mobile=size == _PHONE) as opened:
+        assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it never scrolls sideways"
+        contrast, where = opened.page.evaluate(_LEAST_CONTRAST)
+        assert contrast >= 4.5, where
+        background = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(18, 22, 29)") is (scheme == "dark"), "it has the style of the report"
+        assert opened.page.get_by_role("heading", level=1).count() == 1
+        assert opened.page.get_by_role("table").count() == 4
+    assert opened.trouble == []
+    assert opened.requests == [usage_file.as_uri()]
 
 
 def test_a_table_is_sorted_by_keyboard_and_says_so(browser: Browser, page_file: Path) -> None:

@@ -34,6 +34,7 @@ from .scripted_server import Scripted, scripted_server
 from .test_fuzz_plans import EVENT
 
 # No reading of one page, with the retries of one failure, needs more requests than this.
+pytestmark = pytest.mark.usefixtures("no_certificates")
 MOST_REQUESTS = 300
 AT = "2026-11-10T12:00:00.250Z"
 META: dict[str, Any] = {"current_page": 1, "next_page": None, "prev_page": None, "total_pages": 1, "total_count": 1}
@@ -168,12 +169,6 @@ def lago() -> Iterator[tuple[Lago, str]]:
     playing = Lago()
     with scripted_server(playing.answer) as base:
         yield playing, base
-
-
-@pytest.fixture(autouse=True)
-def no_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Read no public certificates for a server on this machine: it would be most of the time."""
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
 
 def scripted(value: Any, status: int = 200) -> Scripted:

@@ -30,6 +30,7 @@ from .scenario import SilentProgress
 if TYPE_CHECKING:
     from jobs.adapters.lago_standin import LagoStandIn, Organization
 
+pytestmark = pytest.mark.usefixtures("no_certificates")
 CODE = "llm_tokens"
 START = datetime(2026, 11, 10, 12, tzinfo=UTC)
 END = START + timedelta(hours=1)
@@ -200,12 +201,6 @@ def assert_harmless(run: Run) -> None:
     for line in (run.folder / "plan.jsonl").read_bytes().splitlines()[1:]:
         read_event(line)
     orjson.loads((run.folder / "run.json").read_bytes())
-
-
-@pytest.fixture(autouse=True)
-def no_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Read no public certificates for a server on this machine: it would be most of the time."""
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
 
 def test_any_spend_log(litellm_database_at: Callable[[str], str], organization: Organization, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_totals_equal_independent_sql(
     assert parquet(told) == independent
     assert told.total.requests == sum(row[3] for row in independent)
     assert told.total.spend == sum(row[9] for row in independent)
-    assert f"<dd>{told.total.requests}<" in (told.folder / "usage.html").read_text(encoding="utf-8").replace("\n", "")
+    assert f'<p class="figure">{told.total.requests}</p>' in (told.folder / "usage.html").read_text(encoding="utf-8")
     saved = json.loads((told.folder / "run.json").read_bytes())
     assert saved["total"]["total_tokens"] == str(sum(row[8] for row in independent))
     assert {row["reason"] for row in saved["spend_logs"]} == {

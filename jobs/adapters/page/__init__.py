@@ -21,7 +21,7 @@ from jobs.core.text import visible
 
 def render(page: Page) -> Iterator[bytes]:
     """Yield the page's bytes: the same for the same page, everywhere."""
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     template = environment().get_template("report.html")
     chart = Markup(time_chart(page.times)) if page.times else None  # noqa: S704 - pygal escapes the labels, which are ours
     pieces = template.generate(
@@ -29,18 +29,20 @@ def render(page: Page) -> Iterator[bytes]:
         chart=chart,
         style=Markup(style),  # noqa: S704 - a file of the package
         script=Markup(script),  # noqa: S704 - a file of the package
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        policy=f"default-src 'none'; style-src '{content_hash(style)}'; script-src '{content_hash(script)}'; "
         "base-uri 'none'; form-action 'none'",
     )
     yield from (piece.encode() for piece in pieces)
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
+    """Return what a Content-Security-Policy allows this text by."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a style sheet or script of the pages."""
     return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8").strip()
 
 
