@@ -30,8 +30,8 @@ from jobs.matching import load_references
 
 from .fuzzing import NASTY, fuzzed, scalars, values
 from .judging import CODE, RULES, WINDOW, catalogue
+from .planned import EVENT
 from .scripted_server import Scripted, scripted_server
-from .test_fuzz_plans import EVENT
 
 # No reading of one page, with the retries of one failure, needs more requests than this.
 pytestmark = pytest.mark.usefixtures("no_certificates")

@@ -13,34 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.console import show_plan
-from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line, plan_window, planned_line, read_event
+from jobs.core.plan import content_hash, event_line, plan_window, planned_line, read_event
 from jobs.errors import RefusedError
 from jobs.plan_files import describe_plan
 
 from .fuzzing import fuzzed, texts, values
+from .planned import EVENT, HEADER
 
-EVENT = PlannedEvent(
-    transaction_id="litellm-lago:1:abc",
-    subscription="alice",
-    code="llm_tokens",
-    part="total",
-    request_id="chatcmpl-1",
-    timestamp="1762776000.250",
-    properties=(("model", "gpt-4o"), ("total_tokens", "140")),
-    quantity="140",
-    model="gpt-4o",
-    spend="0.001",
-)
-HEADER: dict[str, Any] = {
-    "format": FORMAT,
-    "sha256": "",
-    "code_version": "0.1.0",
-    "window": {"start": "2025-11-10T12:00:00+00:00", "end": "2025-11-10T14:00:00+00:00"},
-    "rules": "0" * 64,
-    "caps": {"events": 1000, "quantity": "1000", "share": "1"},
-    "only": {"subscriptions": [], "models": [], "codes": []},
-    "events": 1,
-}
 GONE = object()
 
 

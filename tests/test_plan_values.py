@@ -10,33 +10,22 @@ from typing import Any
 import orjson
 import pytest
 
-from jobs.core.plan import FORMAT, PlannedEvent, checked_header, content_hash, event_line, plan_window, read_event
+from jobs.core.plan import FORMAT, checked_header, content_hash, event_line, plan_window, read_event
 from jobs.core.window import Window
 from jobs.errors import RefusedError
 
+from .planned import EVENT as PLANNED
+from .planned import HEADER
+
 EDITED = "Make a new plan; a plan is never edited"
-EVENT = PlannedEvent(
+EVENT = replace(
+    PLANNED,
     transaction_id="litellm-lago:1:0",
     subscription='a"b\\',
-    code="llm_tokens",
-    part="total",
     request_id="chatcmpl-\u202e1",
-    timestamp="1762776000.250",
     properties=(("model", "gpt-4o"), ("payload", ',"payload":{'), ("total_tokens", "140")),
-    quantity="140",
-    model="gpt-4o",
     spend="",
 )
-HEADER: dict[str, Any] = {
-    "format": FORMAT,
-    "sha256": "",
-    "code_version": "0.1.0",
-    "window": {"start": "2025-11-10T12:00:00+00:00", "end": "2025-11-10T14:00:00+00:00"},
-    "rules": "0" * 64,
-    "caps": {},
-    "only": {},
-    "events": 1,
-}
 
 
 def test_an_event_is_read_back_as_it_was_written() -> None:
