@@ -143,7 +143,7 @@ def contend() -> None:
 
 @main.command()
 @click.option("--events", default=100_000, show_default=True, help="of the plan; a tenth of it is measured beside it")
-@click.option("--rounds", default=3, show_default=True, help="how often each is measured; the table shows medians")
+@click.option("--rounds", default=1, show_default=True, help="how often each is measured; the table shows medians")
 def run(events: int, rounds: int) -> None:
     """Make the spend logs, apply all of them in turn, and print a table."""
     measured: defaultdict[tuple[int, str], list[Measurement]] = defaultdict(list)
