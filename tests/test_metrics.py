@@ -121,12 +121,14 @@ def test_slices_are_merged() -> None:
         1,
     )
     assert found.window == Window(START, START + timedelta(days=3))
-    assert not found.certified
+    assert found.certified is False
+    assert set(found.held.values()) == {0, 6}
     assert (found.kinds[Kind.MISSING], found.kinds[Kind.ORPHANED], found.held[HoldReason.ZERO_QUANTITY]) == (3, 0, 6)
     assert (found.planned, found.verified) == (3, 1)
     assert found.outcomes == {**dict.fromkeys(Outcome, 0), Outcome.SENT: 2, Outcome.REJECTED: 3}
     assert [(one.subscription, int(one.expected)) for one in found.totals] == [("bob", 1), (None, 3)]
-    assert merged([measured()], 1).outcomes is None
+    alone = merged([measured()], 1)
+    assert (alone.certified, alone.outcomes, alone.verified) == (True, None, None)
 
 
 @pytest.mark.parametrize("most", [1, 3, 20])

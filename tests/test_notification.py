@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,6 +215,17 @@ def test_what_is_told_when(ended: Notice, verdict: str, told_on: set[NotifyOn]) 
     assert ended.verdict == verdict
     assert {on for on in NotifyOn if is_wanted(ended, on)} == told_on
     assert all(list(texts(message(ended))))
+
+
+def test_a_plan_is_told_in_events_and_after_an_apply_in_what_was_verified() -> None:
+    def told(planned: int, verified: int | None) -> list[str]:
+        return [
+            text for text in texts(message(replace(notice(3), planned=planned, verified=verified))) if "event" in text
+        ]
+
+    assert any("1,200 events could be sent" in text for text in told(1200, None))
+    assert any("1 event could be sent" in text for text in told(1, None))
+    assert any("1,200 events, 1,199 sent and verified" in text for text in told(1200, 1199))
 
 
 def test_a_text_is_cut_between_characters_and_never_within_an_escape() -> None:

@@ -98,6 +98,7 @@ def test_months_are_those_of_the_zone() -> None:
     assert last_full_month(now, UTC) == DaySpan(date(2026, 10, 1), date(2026, 11, 1), UTC)
     assert last_full_month(now, seoul) == DaySpan(date(2026, 11, 1), date(2026, 12, 1), seoul)
     assert month_span(date(2026, 2, 1), now, UTC) == DaySpan(date(2026, 2, 1), date(2026, 3, 1), UTC)
+    assert month_span(date(2026, 12, 1), now + timedelta(days=1), seoul).after == date(2026, 12, 2)
     assert month_span(date(2026, 11, 1), now, UTC) == DaySpan(date(2026, 11, 1), date(2026, 11, 30), UTC)
-    with pytest.raises(SettingError, match="no day of 2026-12 is over yet"):
+    with pytest.raises(SettingError, match=r"no day of 2026-12 is over yet in Asia/Seoul\. Ask for an earlier month$"):
         month_span(date(2026, 12, 1), now, seoul)

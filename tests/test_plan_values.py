@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from jobs.core.plan import FORMAT, checked_header, content_hash, event_line, plan_window, read_event
+from jobs.core.plan import FORMAT, checked_header, content_hash, event_line, plan_window, planned_line, read_event
 from jobs.core.window import Window
 from jobs.errors import RefusedError
 
@@ -26,6 +26,19 @@ EVENT = replace(
     properties=(("model", "gpt-4o"), ("payload", ',"payload":{'), ("total_tokens", "140")),
     spend="",
 )
+
+
+@pytest.mark.parametrize("identity", ["litellm-lago:1:0", "é", 'a"b', "a\\b"])
+def test_a_line_is_taken_apart_without_reading_it(identity: str) -> None:
+    line = event_line(replace(EVENT, transaction_id=identity))
+    taken = planned_line(line)
+    assert (taken.line, taken.transaction_id) == (line, identity)
+    assert orjson.loads(taken.payload) == replace(EVENT, transaction_id=identity).payload
+
+
+def test_a_line_that_holds_no_payload_is_refused() -> None:
+    with pytest.raises(RefusedError):
+        planned_line(b'"payload":{"transaction_id":"x"}')
 
 
 def test_an_event_is_read_back_as_it_was_written() -> None:

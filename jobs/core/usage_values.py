@@ -79,4 +79,4 @@ def plain(number: Decimal | int) -> str:
     """Return a number in digits, without an exponent or trailing zeros."""
     text = f"{Decimal(number):f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text in {"-0", ""} else text
+    return "0" if text == "-0" else text
