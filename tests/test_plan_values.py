@@ -36,6 +36,11 @@ def test_a_line_is_taken_apart_without_reading_it(identity: str) -> None:
     assert orjson.loads(taken.payload) == replace(EVENT, transaction_id=identity).payload
 
 
+def test_a_line_that_is_written_otherwise_is_refused_and_told_why() -> None:
+    with pytest.raises(RefusedError, match="no event: it is written otherwise than plans are"):
+        read_event(event_line(EVENT).replace(b',"payload"', b', "payload"'))
+
+
 def test_a_line_that_holds_no_payload_is_refused() -> None:
     with pytest.raises(RefusedError):
         planned_line(b'"payload":{"transaction_id":"x"}')
