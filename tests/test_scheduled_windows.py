@@ -73,8 +73,12 @@ def test_a_job_that_a_person_named_was_due_when_it_began(name: str) -> None:
         assert window(DUE, {"RECONCILE_JOB_NAME": name}) == WINDOW
 
 
-def test_a_clock_that_is_a_little_behind_does_no_harm() -> None:
-    assert scheduled_time(JOB, DUE - timedelta(minutes=2)) == DUE
+@pytest.mark.parametrize(
+    "began", [DUE + timedelta(days=7), DUE - timedelta(hours=1)], ids=["a week later", "an hour early"]
+)
+def test_a_firing_counts_up_to_its_last_moment(began: datetime) -> None:
+    """A clock may be a little behind, and a Job may begin late."""
+    assert scheduled_time(JOB, began) == DUE
 
 
 def test_a_time_that_is_given_beats_the_name() -> None:

@@ -37,7 +37,7 @@ def normalise_api_base(text: str) -> str:
         )
     if parts.scheme not in ("http", "https"):
         raise SettingError("LAGO_API_BASE does not start with http:// or https://", _WRITE_IT_LIKE)
-    if parts.query or parts.fragment or "?" in stripped or "#" in stripped:
+    if "?" in stripped or "#" in stripped:
         raise SettingError("LAGO_API_BASE holds a query or a fragment (? or #)", _WRITE_IT_LIKE)
     if not host or any(character.isspace() or not character.isprintable() for character in stripped):
         raise SettingError("LAGO_API_BASE is not a valid URL", _WRITE_IT_LIKE)
