@@ -123,9 +123,12 @@ class _Judge:
                     f"never sent, though it could be decided: {call.request_id}, {call.fate}, {call.end}"
                 )
         unsent = [call for call in lost if call not in reached and self._was_looked_at(call)]
-        # A surplus event of the same content at the same time stands for a lost call: nobody can tell them apart.
+        # A surplus event that bills the same stands for a lost call: it is paired with it by content, or near, and what
+        # Lago bills is right.
+        subscription, model, tokens = calls[0].content
         stand_ins = sum(
-            arrival.tokens and (arrival.subscription, other.model, other.tokens) == calls[0].content
+            arrival.tokens
+            and (arrival.subscription, other.model, sum(other.tokens)) == (subscription, model, sum(tokens))
             for other, arrival in self.surplus
         )
         if len(unsent) > sum(call.request_id in self.told for call in calls) + stand_ins:
