@@ -519,7 +519,8 @@ def test_a_ledger_that_fails_stops_the_sending(standin: LagoStandIn) -> None:
 
     with pytest.raises(OSError, match="the disk is full"):
         send(organization, planned(5000), on_batch=fail, concurrency=4)
-    assert len(organization.requests()) < 8
+    held_in_memory_at_once = 2 * 4
+    assert len(organization.requests()) <= held_in_memory_at_once
 
 
 def test_a_plan_that_cannot_be_read_on_still_has_its_outcomes_told(standin: LagoStandIn) -> None:
