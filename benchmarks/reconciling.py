@@ -34,7 +34,7 @@ from jobs.adapters.lago_standin import LagoStandIn
 from jobs.adapters.litellm_schema import apply_migrations
 
 if TYPE_CHECKING:
-    from jobs.reconcile import ReconcileSettings, Run
+    from jobs.reconcile_values import ReconcileSettings, Run
 
 SEED = 20261124
 CODE = "llm_tokens"

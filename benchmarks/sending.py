@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -57,14 +57,7 @@ CODE = "llm_tokens"
 MONTH_START = datetime(2026, 11, 1, tzinfo=UTC)
 MONTH_END = datetime(2026, 12, 1, tzinfo=UTC)
 SUBSCRIPTIONS = 200
-CONCURRENCY = {"stand-in": 4, "latency": 16, "null": 4}
-LATENCY_SECONDS = 0.03
 UNLIMITED_PER_SECOND = 1_000_000.0
-TITLES = {
-    "stand-in": "Stand-in for Lago on PostgreSQL, 4 requests at one time",
-    "latency": "The same with 30 ms before each answer, 16 requests at one time",
-    "null": "Null server, 4 requests at one time",
-}
 PLAN_FILE = "plan.jsonl"
 BODIES_FILE = "bodies.jsonl"
 
@@ -111,6 +104,20 @@ class Contender:
     """How many events it is given."""
     send: Callable[[Target], int]
     """Sends them and returns how many were acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What answers."""
+
+    title: str
+    """How the tables name it."""
+    concurrency: int
+    """Requests at one time of the contenders that make more than one."""
+    delay_seconds: float | None
+    """The wait before each answer of the stand-in; None for the server that stores nothing."""
+    one_event_a_request: bool = True
+    """Whether the contenders that send event by event take part: far away they need minutes and show nothing new."""
 
 
 def write_plan(path: Path, events: int) -> int:
@@ -279,13 +286,21 @@ def _headers(target: Target) -> dict[str, str]:
 OURS = Contender("ours", "ours: `send_events`", 100_000, send_ours)
 OURS_SHORT = Contender("ours-short", "ours, a tenth of the plan", 10_000, send_ours)
 BATCH_CREATE = Contender("batch-create", "lago-python-client `batch_create`, 1 thread", 5_000, send_by_batch_create)
+SINGLE = Contender("single", "one POST per event, kept `httpx.Client`, 1 thread", 2_000, send_singly)
+CREATE = Contender("create", "one POST per event, lago-python-client `create`, 1 thread", 200, send_by_create)
 CONTENDERS = (
     OURS,
     OURS_SHORT,
     Contender("bare", "bare kept `httpx.Client`, ready-made bodies", 100_000, send_bare),
     BATCH_CREATE,
-    Contender("single", "one POST per event, kept `httpx.Client`, 1 thread", 2_000, send_singly),
-    Contender("create", "one POST per event, lago-python-client `create`, 1 thread", 200, send_by_create),
+    SINGLE,
+    CREATE,
+)
+SERVERS = (
+    Server("Stand-in for Lago on PostgreSQL, 4 requests at one time", 4, 0.0),
+    Server("The same with 30 ms before each answer, 24 requests at one time", 24, 0.03),
+    Server("The same with 100 ms before each answer, 32 requests at one time", 32, 0.1, one_event_a_request=False),
+    Server("Null server, 4 requests at one time", 4, None),
 )
 
 
@@ -359,7 +374,7 @@ async def _serve_nothing() -> None:
 @main.command()
 @click.option("--rounds", default=3, show_default=True, help="how often each contender runs; the tables show medians")
 def run(rounds: int) -> None:
-    """Run every contender against both servers in turn, and print the tables."""
+    """Run every contender against every server in turn, and print the tables."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name, EmbeddedPostgres.start(Path(name)) as postgres:
         folder = Path(name)
         for plan_name, contender in (("short", OURS_SHORT), ("whole", OURS)):
@@ -367,20 +382,26 @@ def run(rounds: int) -> None:
             write_plan(folder / plan_name / PLAN_FILE, contender.events)
         write_bodies(folder / "whole" / PLAN_FILE, folder / "whole" / BODIES_FILE)
         with LagoStandIn.start(postgres.url) as standin, _null_server() as null_base:
-            measured: defaultdict[tuple[str, str], list[Measurement]] = defaultdict(list)
+            measured: defaultdict[Server, defaultdict[Contender, list[Measurement]]]
+            measured = defaultdict(lambda: defaultdict(list))
             for number in range(1, rounds + 1):
                 for contender in CONTENDERS:
                     click.echo(f"round {number} of {rounds}: {contender.name}", err=True)
-                    for server in ("stand-in", "latency"):
-                        measured[server, contender.name].append(_on_standin(standin, contender, folder, server))
-                    measured["null", contender.name].append(_measure(contender, null_base, "none", folder, "null"))
+                    for server in SERVERS:
+                        if contender in (SINGLE, CREATE) and not server.one_event_a_request:
+                            continue
+                        if server.delay_seconds is None:
+                            measurement = _measure(contender, null_base, "none", folder, server)
+                        else:
+                            measurement = _on_standin(standin, contender, folder, server)
+                        measured[server][contender].append(measurement)
     click.echo(machine())
-    for server, title in TITLES.items():
-        click.echo(f"\n### {title}, median of {rounds}\n")
-        click.echo(_table({name: runs for (where, name), runs in measured.items() if where == server}))
+    for server in SERVERS:
+        click.echo(f"\n### {server.title}, median of {rounds}\n")
+        click.echo(_table(measured[server]))
 
 
-def _on_standin(standin: LagoStandIn, contender: Contender, folder: Path, server: str) -> Measurement:
+def _on_standin(standin: LagoStandIn, contender: Contender, folder: Path, server: Server) -> Measurement:
     organization = standin.create_organization(f"bench {contender.name}")
     organization.add_metric(CODE, field_name="total_tokens")
     organization.add_plan("tokens", charges=[(CODE, {"pay_in_advance": False})])
@@ -389,8 +410,8 @@ def _on_standin(standin: LagoStandIn, contender: Contender, folder: Path, server
         organization.add_subscription(
             f"sub_{number:03d}", customer="customer", plan="tokens", started_at=MONTH_START - timedelta(days=90)
         )
-    if server == "latency":
-        organization.set_faults(Fault("slow", delay_seconds=LATENCY_SECONDS))
+    if server.delay_seconds:
+        organization.set_faults(Fault("slow", delay_seconds=server.delay_seconds))
     measurement = _measure(contender, standin.api_base, organization.api_key, folder, server)
     _check_billed(organization, _plan_folder(folder, contender) / PLAN_FILE, contender.events)
     return measurement
@@ -409,11 +430,11 @@ def _check_billed(organization: Organization, plan: Path, events: int) -> None:
             raise click.ClickException(f"{subscription} is billed {billed}, not {count[subscription]} events")
 
 
-def _measure(contender: Contender, api_base: str, api_key: str, folder: Path, server: str) -> Measurement:
+def _measure(contender: Contender, api_base: str, api_key: str, folder: Path, server: Server) -> Measurement:
     done = subprocess.run(
         [
             *_command(contender.name),
-            *("--api-base", api_base, "--folder", str(folder), "--concurrency", str(CONCURRENCY[server])),
+            *("--api-base", api_base, "--folder", str(folder), "--concurrency", str(server.concurrency)),
         ],
         input=api_key.encode() + b"\n",
         stdout=subprocess.PIPE,
@@ -442,21 +463,20 @@ def _null_server() -> Iterator[str]:
             process.stdin.close()
 
 
-def _table(measured: dict[str, list[Measurement]]) -> str:
+def _table(measured: Mapping[Contender, list[Measurement]]) -> str:
     """Return a Markdown table; a rate is the median of the rounds' rates, so no two rounds are mixed."""
-    rates = {name: statistics.median(_rates(runs)) for name, runs in measured.items()}
+    rates = {contender: statistics.median(_rates(runs)) for contender, runs in measured.items()}
     lines = [
         "| sender | events | events/s (lowest to highest) | ours to this | CPU µs per event | peak memory | command |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    for contender in CONTENDERS:
-        runs = measured[contender.name]
+    for contender, runs in measured.items():
         cpu = statistics.median(run.cpu_seconds / run.events * 1e6 for run in runs)
         peak = statistics.median(run.peak_bytes for run in runs) / MEGABYTE
         spread = f"{min(_rates(runs)):,.0f} to {max(_rates(runs)):,.0f}"
         lines.append(
-            f"| {contender.title} | {contender.events:,} | {rates[contender.name]:,.0f} ({spread})"
-            f" | {rates[OURS.name] / rates[contender.name]:.2f} | {cpu:,.0f} | {peak:.1f} MB"
+            f"| {contender.title} | {contender.events:,} | {rates[contender]:,.0f} ({spread})"
+            f" | {rates[OURS] / rates[contender]:.2f} | {cpu:,.0f} | {peak:.1f} MB"
             f" | `{' '.join(_command(contender.name, 'python'))}` |"
         )
     return "\n".join(lines)

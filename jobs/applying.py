@@ -31,7 +31,7 @@ from jobs.plan_files import (
     read_lines,
     read_planned_lines,
 )
-from jobs.reconcile import Run
+from jobs.reconcile_values import Run
 from jobs.report_page import PAGE_FILE, applied_backfill
 from jobs.verifying import verify_counted, verify_seen
 

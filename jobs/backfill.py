@@ -23,7 +23,9 @@ from jobs.core.metrics import findings_gauges
 from jobs.core.window import Window
 from jobs.errors import RefusedError
 from jobs.plan_files import PLAN_FILE, read_header, window_of_plan
-from jobs.reconcile import METRICS_FILE, Progress, reconcile
+from jobs.reconcile import reconcile
+from jobs.reconcile_values import Progress
+from jobs.reporting import METRICS_FILE
 
 
 def slices(window: Window, length: timedelta) -> Iterator[Window]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from jobs.adapters.ledger import Ledger, RunLock
 from jobs.core.metrics import Measured
 from jobs.core.plan import Outcome
-from jobs.reconcile import Progress, ReconcileSettings, Run
+from jobs.reconcile_values import Progress, ReconcileSettings, Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from jobs.core.checks import CHECKS, Status
 from jobs.core.text import visible
-from jobs.reconcile import Progress, Run
+from jobs.reconcile_values import Progress, Run
 
 if TYPE_CHECKING:
     from jobs.backfill_values import Backfill

@@ -37,7 +37,8 @@ from jobs.core.rules import Rules
 from jobs.core.spend_log_values import SourceClock
 from jobs.core.text import spreadsheet_safe
 from jobs.core.window import Window
-from jobs.reconcile import Progress, ReconcileSettings, Run, reconcile
+from jobs.reconcile import reconcile
+from jobs.reconcile_values import Progress, ReconcileSettings, Run
 from jobs.recording import load_recording
 from jobs.simulation import Simulation, SimulationSettings, simulate
 

@@ -39,7 +39,7 @@ from jobs.core.window import Window
 from jobs.errors import ReconcileError, SettingError, StoppedError
 from jobs.event_source import EventsAsked, read_recorded_events
 from jobs.matching import NOT_INFERENCE
-from jobs.reconcile import Progress
+from jobs.reconcile_values import Progress
 
 T = TypeVar("T")
 

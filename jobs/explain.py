@@ -15,7 +15,8 @@ from jobs.adapters.ledger import Ledger
 from jobs.adapters.litellm_database import open_spend_logs
 from jobs.core.ledger_values import AttemptEntry, IntentEntry, OutcomeEntry, StoryEntry
 from jobs.core.window import Window
-from jobs.reconcile import Progress, ReconcileSettings, judged_workspace
+from jobs.reconcile import judged_workspace
+from jobs.reconcile_values import Progress, ReconcileSettings
 
 _STAGES = {
     "id": "its transaction id",

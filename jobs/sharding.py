@@ -26,7 +26,10 @@ from jobs.core.shard_record import Agreement, ShardRecord, checked_shards, read_
 from jobs.core.spend_log_values import SpendLogsBounds
 from jobs.errors import LawBrokenError, RefusedError
 from jobs.matching import judge_left_over, load_references
-from jobs.reconcile import Progress, Reading, ReconcileSettings, Run, folder_name, matched_workspace, report_run
+from jobs.reading import matched_workspace
+from jobs.reconcile import folder_name
+from jobs.reconcile_values import Progress, Reading, ReconcileSettings, Run
+from jobs.reporting import report_run
 
 RECORD_FILE, ROWS_FILE = "shard.json", "shard.duckdb"
 

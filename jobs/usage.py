@@ -32,7 +32,9 @@ from jobs.core.usage_values import (
 )
 from jobs.core.window import Window
 from jobs.matching import account, load_accounting, naive
-from jobs.reconcile import Progress, folder_name, refuse_future
+from jobs.reading import refuse_future
+from jobs.reconcile import folder_name
+from jobs.reconcile_values import Progress
 
 # A page that lists more is not read; usage.csv has all.
 _MOST_ON_PAGE = 100

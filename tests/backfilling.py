@@ -29,7 +29,7 @@ from jobs.core.rules import Rules
 from jobs.core.spend_log_values import SourceClock
 from jobs.core.transaction_ids import transaction_id
 from jobs.core.window import Window
-from jobs.reconcile import ReconcileSettings
+from jobs.reconcile_values import ReconcileSettings
 from jobs.simulation import SPEND_LOG_COLUMNS
 
 if TYPE_CHECKING:

@@ -44,7 +44,8 @@ from psycopg import sql
 
 from jobs.adapters.lago_standin import LagoStandIn, Organization
 from jobs.errors import ReconcileError
-from jobs.reconcile import ReconcileSettings, Run, reconcile
+from jobs.reconcile import reconcile
+from jobs.reconcile_values import ReconcileSettings, Run
 from jobs.recording import load_recording
 from jobs.settings import load_settings, reconcile_settings
 from jobs.sharding import merge, reconcile_shard

@@ -23,7 +23,8 @@ from jobs.core.database_settings import database_settings
 from jobs.core.kinds import Kind
 from jobs.errors import SourceError
 from jobs.postgres import Patience
-from jobs.reconcile import reconcile, while_well
+from jobs.reading import while_well
+from jobs.reconcile import reconcile
 
 from .backfilling import (
     NOW,

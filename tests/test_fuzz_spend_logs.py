@@ -21,7 +21,8 @@ from psycopg import sql
 from jobs.core.plan import read_event
 from jobs.core.text import spreadsheet_safe
 from jobs.plan_files import describe_plan
-from jobs.reconcile import Run, reconcile
+from jobs.reconcile import reconcile
+from jobs.reconcile_values import Run
 from jobs.settings import load_settings, reconcile_settings
 
 from .fuzzing import fuzzed

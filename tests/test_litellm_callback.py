@@ -14,7 +14,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from jobs.adapters.lago_standin import Organization
-from jobs.reconcile import Run, reconcile
+from jobs.reconcile import reconcile
+from jobs.reconcile_values import Run
 from jobs.settings import load_settings, reconcile_settings
 
 from .scenario import SilentProgress

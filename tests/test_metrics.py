@@ -31,7 +31,7 @@ from jobs.core.metrics import (
 from jobs.core.plan import Outcome
 from jobs.core.window import Window
 from jobs.errors import LagoError, NotToldError, ReconcileError, StoppedError
-from jobs.reconcile import subscription_totals
+from jobs.reporting import subscription_totals
 from jobs.settings import publication, survey_settings
 
 from .judging import CODE, Event, SpendLog, judged_workspace

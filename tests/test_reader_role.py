@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from jobs.reconcile import Run, reconcile
+from jobs.reconcile import reconcile
+from jobs.reconcile_values import Run
 from jobs.settings import load_settings, reconcile_settings
 
 from .scenario import SCENARIOS, Scenario, SilentProgress

@@ -25,7 +25,7 @@ from jobs.doctor import DoctorSettings
 from jobs.errors import SettingError
 from jobs.notifying import Notification
 from jobs.publishing import Publication
-from jobs.reconcile import ReconcileSettings
+from jobs.reconcile_values import ReconcileSettings
 from jobs.settings.pairs import read_pairs
 from jobs.settings.sources import Settings, not_set
 from jobs.settings.texts import as_sentence, parse_instant

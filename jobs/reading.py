@@ -1,0 +1,181 @@
+"""Both sides of a run: spend logs and events at one time into one workspace, matched within each subscription."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from jobs.adapters.lago.catalogue import read_catalogue
+from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.litellm_database import SpendLogs, open_spend_logs
+from jobs.adapters.workspace import Workspace
+from jobs.core.kinds import ChargeBy
+from jobs.core.lago_values import Organization
+from jobs.core.layout import Layout, lay_out
+from jobs.core.meters import bind
+from jobs.core.shard import spend_log_shard
+from jobs.core.spend_log_values import DailyTable, SpendLogsBounds, SpendLogsSchema
+from jobs.core.window import Window
+from jobs.errors import SettingError
+from jobs.event_source import EventsAsked, read_recorded_events
+from jobs.matching import load_references, match_within, whole_days
+from jobs.postgres import STANDBY_MAY_LAG
+from jobs.reconcile_values import Progress, Reading, ReconcileSettings
+
+# LiteLLM's own daily totals, where it keeps some by the value that attributes.
+_DAILY_TABLES = {
+    ChargeBy.END_USER_ID: DailyTable.END_USER,
+    ChargeBy.USER_ID: DailyTable.USER,
+    ChargeBy.TEAM_ID: DailyTable.TEAM,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundSpendLogs:
+    schema: SpendLogsSchema
+    bounds: SpendLogsBounds
+    legacy_rows: int | None
+
+
+@contextmanager
+def matched_workspace(
+    settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime
+) -> Iterator[tuple[Workspace, Reading]]:
+    """Read both sides, or the shard's part of them, match within each subscription, and yield workspace and reading."""
+    refuse_future(settings.window, now)
+    with (
+        LagoClient(settings.lago) as client,
+        Workspace(folder, memory_limit=settings.memory_limit, threads=settings.threads) as workspace,
+    ):
+        progress.step("reading Lago's catalogue")
+        catalogue = read_catalogue(client)
+        bound = bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics})
+        layout = lay_out(bound, settings.rules.charge_by_path, settings.rules.id_template)
+        progress.step("reading spend logs and Lago's events")
+        with _reading_spend_logs(workspace, settings, layout, progress, now) as spend_logs:
+            dead_letters = _read_events(
+                workspace, settings, layout, client, catalogue.organization, progress, now, spend_logs
+            )
+            found = spend_logs.result()
+        progress.step("matching")
+        load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
+        match_within(
+            workspace,
+            settings.rules,
+            layout,
+            catalogue,
+            settings.window,
+            ids_are_unique=found.schema.request_ids_are_unique,
+        )
+        yield workspace, Reading(catalogue, bound, layout, found.schema, found.bounds, found.legacy_rows, dead_letters)
+
+
+def refuse_future(window: Window, now: datetime) -> None:
+    """Raise `SettingError` where the window is not over yet."""
+    if window.end > now:
+        raise SettingError(
+            f"the window ends {window.end.isoformat()}, which is in the future (it is {now.isoformat()})",
+            "Give --to an instant that has passed, best one that is older than the settlement lag",
+        )
+
+
+@contextmanager
+def _reading_spend_logs(
+    workspace: Workspace, settings: ReconcileSettings, layout: Layout, progress: Progress, now: datetime
+) -> Iterator[Future[_FoundSpendLogs]]:
+    """Load the spend logs in a thread of their own; what goes wrong inside ends that.
+
+    Their snapshot is taken before this yields: an event that arrives meanwhile is then seen, and not reported missing.
+    """
+    with ExitStack() as opened, ThreadPoolExecutor(1, thread_name_prefix="spend-logs") as thread:
+        spend_logs = opened.enter_context(
+            open_spend_logs(
+                settings.database,
+                statement_timeout=settings.statement_timeout,
+                patience=settings.patience,
+                complete_until=min(settings.window.end + settings.rules.settlement_lag, now - STANDBY_MAY_LAG),
+                on_failed_attempt=lambda failed: progress.note(failed.text),
+                note=progress.note,
+            )
+        )
+        spend_logs.require_zone(settings.clock)
+        reading = thread.submit(_load_spend_logs, workspace, settings, layout, spend_logs, opened.pop_all())
+        try:
+            yield reading
+        finally:
+            while not reading.done():
+                spend_logs.cancel()
+                wait([reading], timeout=1)
+
+
+def _load_spend_logs(
+    workspace: Workspace, settings: ReconcileSettings, layout: Layout, spend_logs: SpendLogs, opened: ExitStack
+) -> _FoundSpendLogs:
+    with opened:
+        workspace.load(
+            "load_spend_logs",
+            spend_logs.read(
+                settings.rules.read_window(settings.window),
+                clock=settings.clock,
+                longest_call=settings.rules.longest_call,
+                metadata_paths=[path.split(".") for path in layout.metadata_paths],
+                part=spend_log_shard(settings.shard, settings.rules),
+            ),
+        )
+        # What is compared with all spend logs, one shard reads for all.
+        reads_for_all = settings.shard.index == 0
+        if reads_for_all and settings.look_back and settings.rules.charge_by is ChargeBy.END_USER_ID:
+            known = spend_logs.read_known_end_users(settings.window, clock=settings.clock, look_back=settings.look_back)
+            workspace.load("load_known_end_users", known)
+        table = _DAILY_TABLES.get(settings.rules.charge_by)
+        first_day, day_after = whole_days(settings.window)
+        if reads_for_all and first_day < day_after and table in spend_logs.schema.daily_tables:
+            last_day = day_after - timedelta(days=1)
+            workspace.load("load_daily_totals", spend_logs.read_daily(table, first_day.date(), last_day.date()))
+        return _FoundSpendLogs(
+            spend_logs.schema,
+            spend_logs.bounds(settings.clock),
+            spend_logs.count_legacy(settings.window, clock=settings.clock, longest_call=settings.rules.longest_call),
+        )
+
+
+def _read_events(
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    layout: Layout,
+    client: LagoClient,
+    organization: Organization,
+    progress: Progress,
+    now: datetime,
+    spend_logs: Future[_FoundSpendLogs],
+) -> int:
+    """Read the recorded events while all is well with the spend logs.
+
+    Return how many more Lago accepted and will never bill, where the source can tell.
+    """
+    dead_letters: list[int] = []
+    asked = EventsAsked(
+        window=settings.rules.read_window(settings.window),
+        shard=settings.shard,
+        settled_at=settings.window.end + settings.rules.settlement_lag,
+        statement_timeout=settings.statement_timeout,
+        patience=settings.patience,
+        on_dead_letters=dead_letters.append,
+    )
+    events = read_recorded_events(settings.store, client, organization, layout, asked, progress, now)
+    events = while_well(events, spend_logs)
+    workspace.load("load_listed_events", events, shard=settings.shard.index, shards=settings.shard.count)
+    return sum(dead_letters)
+
+
+def while_well(chunks: Iterator[bytes], beside: Future[Any]) -> Iterator[bytes]:
+    """Yield the chunks, and raise what goes wrong beside them: reading them all may take hours."""
+    for chunk in chunks:
+        if beside.done():
+            beside.result()
+        yield chunk

@@ -1,0 +1,260 @@
+"""From a judged workspace to a run's files: the laws are checked, the statement made, the report written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from jobs.adapters.metrics import metrics_text
+from jobs.adapters.page import render
+from jobs.adapters.run_folder import RunFolder
+from jobs.adapters.workspace import Workspace
+from jobs.causes import find_causes
+from jobs.core.causes import Explanation
+from jobs.core.certification import SourceFacts, reasons_against
+from jobs.core.kinds import ChargeBy, HoldReason, Kind
+from jobs.core.laws import check_accounting, check_conservation
+from jobs.core.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
+from jobs.core.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
+from jobs.core.rules import Rules
+from jobs.matching import naive
+from jobs.planning import PlanRequest, PlanSummary, write_plan
+from jobs.reconcile_values import Progress, Reading, ReconcileSettings, Run
+from jobs.report_page import PAGE_FILE, Findings, make_page
+
+METRICS_FILE = "metrics.txt"
+
+
+def report_run(
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    reading: Reading,
+    folder: RunFolder,
+    progress: Progress,
+    *,
+    now: datetime,
+    run_id: str,
+) -> Run:
+    """Check what was judged, and write the run's files."""
+    progress.step("checking and reporting")
+    facts = _facts(workspace, settings, reading, now)
+    plan = write_plan(
+        workspace,
+        folder,
+        settings.rules,
+        reading.layout,
+        reading.bound,
+        reading.catalogue,
+        PlanRequest(settings.window, settings.caps, settings.only),
+    )
+    pinning = reading.schema.may_pin_end_users
+    causes = find_causes(workspace, settings.rules, settings.window, may_pin_end_users=pinning)
+    run = _conclude(workspace, settings, reading, facts, causes, plan, folder.path, run_id)
+    _report(folder, workspace, settings, reading, facts, run, now)
+    return run
+
+
+def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, now: datetime) -> dict[str, Any]:
+    (counted,) = workspace.rows(
+        "source_facts",
+        start=naive(settings.window.start),
+        end=naive(settings.window.end),
+    )
+    return {
+        **counted,
+        "settled_until": now - settings.rules.settlement_lag,
+        "now": now,
+        "oldest_spend_log": reading.bounds.oldest_start,
+        "newest_spend_log": reading.bounds.newest_end,
+        "legacy_rows": reading.legacy_rows,
+    }
+
+
+def _conclude(
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    reading: Reading,
+    facts: dict[str, Any],
+    causes: tuple[Explanation, ...],
+    plan: PlanSummary,
+    path: Path,
+    run_id: str,
+) -> Run:
+    spend_logs = workspace.rows("count_spend_logs")
+    dispositions: dict[str, int] = {}
+    for row in spend_logs:
+        dispositions[row["disposition"]] = dispositions.get(row["disposition"], 0) + row["spend_logs"]
+    check_accounting(facts["spend_logs_read"], dispositions)
+    check_conservation(workspace.records("summary_rows"))
+    counts = workspace.rows("kind_counts")
+    kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
+    held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
+    shared_keys, events_without_quantity = facts.pop("shared_keys"), facts.pop("events_without_quantity")
+    first_seen = tuple(workspace.rows("first_seen_end_users"))
+    (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
+    warnings = (
+        *_warnings(settings.rules, reading, shared_keys, events_without_quantity),
+        *_abuses(first_seen, not_allowed["spend_logs"]),
+    )
+    found = Findings(
+        window=settings.window,
+        reasons=reasons_against(settings.window, SourceFacts(**facts), kinds, held),
+        warnings=warnings,
+        spend_logs=tuple(spend_logs),
+        causes=causes,
+        plan=plan,
+    )
+    measured = Measured(
+        window=settings.window,
+        certified=not found.reasons,
+        kinds=kinds,
+        held=held,
+        totals=subscription_totals(workspace, settings.metrics_subscriptions),
+        planned=plan.events,
+    )
+    return Run(
+        run_id=run_id,
+        window=settings.window,
+        folder=path,
+        kinds=kinds,
+        held=held,
+        reasons=found.reasons,
+        warnings=found.warnings,
+        summary=tuple(workspace.rows("summary_head")),
+        totals=tuple(workspace.rows("summary_totals")),
+        spend_logs=found.spend_logs,
+        causes=causes,
+        first_seen=first_seen,
+        plan=plan,
+        page=make_page(workspace, found),
+        measured=measured,
+        ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
+        catalogue=reading.catalogue,
+    )
+
+
+def subscription_totals(workspace: Workspace, most: int) -> tuple[SubscriptionTotal, ...]:
+    """Return the quantities of at most so many subscriptions of each code, and of all others together."""
+    rows = workspace.rows("subscription_totals", most=most)
+    totals = (
+        SubscriptionTotal(
+            row["subscription"],
+            row["code"],
+            expected=Decimal(row["expected_quantity"]),
+            recorded=Decimal(row["recorded_quantity"]),
+            missing=Decimal(row["missing_quantity"]),
+            surplus=Decimal(row["surplus_quantity"]),
+            at_stake=Decimal(row["at_stake"]),
+        )
+        for row in rows
+    )
+    return bounded(totals, most)
+
+
+def _warnings(rules: Rules, reading: Reading, shared_keys: int, events_without_quantity: int) -> Iterator[str]:
+    if rules.charge_by is ChargeBy.END_USER_ID and shared_keys and reading.schema.may_pin_end_users:
+        yield (
+            f"API keys that serve more than one end user: {shared_keys}. LiteLLM 1.60 to 1.90, whose schema this "
+            "is, log a wrong end_user then: charge by key, team or user instead"
+        )
+    if events_without_quantity and not rules.top_up:
+        yield (
+            f"Events that reached Lago without the property it bills: {events_without_quantity}. Top-ups "
+            "(RECONCILE_TOP_UP) would bill the difference"
+        )
+    if reading.dead_letters:
+        yield (
+            f"Events that Lago accepted and will never bill: {reading.dead_letters}. They lie in its ClickHouse table "
+            "events_dead_letter, with the reason, and their calls are missing here: replay them there or let a "
+            "backfill send them, never both"
+        )
+
+
+def _abuses(first_seen: tuple[Mapping[str, Any], ...], not_allowed: int) -> Iterator[str]:
+    """Tell of what looks like a client that charges somebody else; what Lago has already can only be told."""
+    others = sum(row["others"] for row in first_seen)
+    if others:
+        yield (
+            f"End users that a key or team names for the first time, and that other keys named before: {others}"
+            f"{' or more' if others == len(first_seen) < first_seen[0]['found'] else ''}. A client may charge somebody "
+            "else: see first_seen in run.json; RECONCILE_ALLOWED_FILE says who may name whom"
+        )
+    if not_allowed:
+        yield (
+            f"Spend logs whose key and team may not name their subscription, and whose events Lago has: {not_allowed}. "
+            "Find out who used the key; credit them in Lago"
+        )
+
+
+def _report(
+    folder: RunFolder,
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    reading: Reading,
+    facts: dict[str, Any],
+    run: Run,
+    now: datetime,
+) -> None:
+    rows = {
+        "discrepancies.csv": folder.write_csv(
+            "discrepancies.csv", DISCREPANCY_COLUMNS, workspace.frames("discrepancies")
+        ),
+        "summary.csv": folder.write_csv("summary.csv", SUMMARY_COLUMNS, _with_totals(workspace)),
+        "usage.csv": folder.write_csv("usage.csv", USAGE_COLUMNS, workspace.frames("usage_by_day")),
+        "daily.csv": folder.write_csv("daily.csv", DAILY_COLUMNS, workspace.frames("daily_differences")),
+    }
+    folder.write_lines(PAGE_FILE, render(run.page))
+    folder.write_lines(METRICS_FILE, [metrics_text(findings_gauges(run.measured))])
+    folder.write_json(
+        "run.json",
+        {
+            "run_id": run.run_id,
+            "started_at": now.astimezone(UTC),
+            "window": {"start": settings.window.start, "end": settings.window.end},
+            "certified": run.certified,
+            "reasons": [asdict(reason) for reason in run.reasons],
+            "warnings": run.warnings,
+            "spend_logs": run.spend_logs,
+            "kinds": run.kinds,
+            "held": run.held,
+            "totals": run.totals,
+            "first_seen": run.first_seen,
+            "causes": [_cause(explanation) for explanation in run.causes],
+            "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
+            "sources": {
+                **facts,
+                "postgres_version": reading.schema.server_version,
+                "spend_log_columns": sorted(reading.schema.columns),
+                "partitioned": reading.schema.partitioned,
+                "has_start_time_index": reading.schema.has_start_time_index,
+                "event_store": reading.catalogue.organization.event_store,
+            },
+            "rows": rows,
+        },
+    )
+
+
+def _cause(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "cause": explanation.cause,
+        "events": explanation.events,
+        "kinds": explanation.kinds,
+        "missing_quantity": explanation.missing,
+        "surplus_quantity": explanation.surplus,
+        "tokens": explanation.tokens,
+        "spend": f"{explanation.spend:f}",
+        "subscriptions": explanation.subscription_count,
+        "first_time": explanation.first_time and explanation.first_time.replace(tzinfo=UTC),
+        "last_time": explanation.last_time and explanation.last_time.replace(tzinfo=UTC),
+        "statement": explanation.statement,
+        "next_step": explanation.next_step,
+    }
+
+
+def _with_totals(workspace: Workspace) -> Iterator[Any]:
+    yield from workspace.frames("summary_rows")
+    yield from workspace.frames("summary_totals")
