@@ -24,7 +24,7 @@ _EARLY = timedelta(milliseconds=1)
 
 def verify_seen(work: Slice, client: LagoClient, path: Path, computed: Mapping[str, str]) -> tuple[int, int]:
     """List the hours that the plan's events lie in until Lago shows each as planned, or patience ends."""
-    hours, names = _hours_and_names(path)
+    hours, codes, names = _hours_codes_and_names(path)
     names = tuple(name for name in names if name not in computed.values())
     deadline, wait = work.hooks.monotonic() + work.settings.verify_within.total_seconds(), _FIRST_WAIT
     settings = work.settings.reconcile
@@ -33,7 +33,6 @@ def verify_seen(work: Slice, client: LagoClient, path: Path, computed: Mapping[s
         Workspace(Path(folder), memory_limit=settings.memory_limit, threads=settings.threads) as workspace,
     ):
         workspace.insert("sent_event", (_sent_row(event, names) for event in read_events(path)))
-        codes = tuple(sorted({event.code for event in read_events(path)}))
         while True:
             workspace.run("clear_listed_events")
             for window in hours:
@@ -91,13 +90,15 @@ def verify_counted(
     )
 
 
-def _hours_and_names(path: Path) -> tuple[list[Window], tuple[str, ...]]:
-    """Return the stretches of whole hours that a plan's events lie in, and the names of all their properties."""
+def _hours_codes_and_names(path: Path) -> tuple[list[Window], tuple[str, ...], tuple[str, ...]]:
+    """Return the stretches of whole hours that a plan's events lie in, their codes, and their properties' names."""
     hours: set[datetime] = set()
+    codes: set[str] = set()
     names: dict[str, None] = {}
     for event in read_events(path):
         # Lago before 1.48 may show a time one millisecond early.
         hours |= {at.replace(minute=0, second=0, microsecond=0) for at in (event.time, event.time - _EARLY)}
+        codes.add(event.code)
         names |= dict.fromkeys(name for name, _ in event.properties)
     stretches: list[Window] = []
     for hour in sorted(hours):
@@ -106,7 +107,7 @@ def _hours_and_names(path: Path) -> tuple[list[Window], tuple[str, ...]]:
             stretches[-1] = Window(stretches[-1].start, end)
         else:
             stretches.append(Window(hour, end))
-    return stretches, tuple(names)
+    return stretches, tuple(sorted(codes)), tuple(names)
 
 
 def _sent_row(event: PlannedEvent, names: tuple[str, ...]) -> tuple[object, ...]:
