@@ -40,6 +40,7 @@ def test_host_with_or_without_port(host: str, expected: tuple[str, int], address
     settings = parts(host)
     assert (settings.host, settings.port) == expected
     assert address is None or settings.address == address
+    assert settings.schema is None
 
 
 def test_parts_keep_any_password_and_win_over_the_url() -> None:

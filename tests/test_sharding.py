@@ -63,6 +63,7 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
 
 def test_a_shard_reads_as_it_is_written() -> None:
     assert parse_shard(" 2/3 ") == Shard(2, 3)
+    assert parse_shard("999/1000") == Shard(999, 1000)
 
 
 def test_a_mapping_file_decides_by_the_subscription_it_names() -> None:

@@ -31,6 +31,8 @@ def test_a_clickhouse_is_shown_without_its_password(scheme: str) -> None:
     assert store == ClickHouseStore(f"{scheme}://reader:hu@sh@lago-ch:8123/lago", ONE)
     assert store.address == "lago-ch:8123/lago"
     assert "hu" not in repr(store)
+    proxied = f"{scheme}://lago-ch/lago?http_proxy=socks://proxy"
+    assert clickhouse_store(proxied, ONE) == ClickHouseStore(proxied, ONE)
     assert PostgresStore(DATABASE).address == "lago-db:5432/lago"
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from jobs.core.kinds import Exclusion
 from jobs.core.periods import DaySpan, PeriodLength
-from jobs.core.usage_values import Change, change, plain
+from jobs.core.usage_values import Change, change, comparison_texts, plain
 from jobs.errors import SettingError
 from jobs.settings import load_settings, usage_settings
 from jobs.usage import Usage, usage
@@ -291,6 +291,35 @@ def test_changes_are_exact() -> None:
     assert change(0, 3) == Change(Decimal(-3), Decimal("-100.00"))
     assert change(5, 0) == Change(Decimal(5), None)
     assert [plain(Decimal(text)) for text in ("1E+3", "0.50", "-0.0", "-12.00")] == ["1000", "0.5", "0", "-12"]
+
+
+def test_a_comparison_is_written_in_plain_digits() -> None:
+    row = {
+        "subscription": "alice",
+        "model": "gpt-4o",
+        "requests": 4,
+        "previous_requests": 3,
+        "total_tokens": Decimal("1E+3"),
+        "previous_total_tokens": 0,
+        "spend": Decimal("0.50"),
+        "previous_spend": Decimal("1.00"),
+    }
+    assert comparison_texts(row) == {
+        "subscription": "alice",
+        "model": "gpt-4o",
+        "requests": "4",
+        "previous_requests": "3",
+        "requests_change": "1",
+        "requests_change_percent": "33.33",
+        "total_tokens": "1000",
+        "previous_total_tokens": "0",
+        "total_tokens_change": "1000",
+        "total_tokens_change_percent": "",
+        "spend": "0.5",
+        "previous_spend": "1",
+        "spend_change": "-0.5",
+        "spend_change_percent": "-50",
+    }
 
 
 def test_what_may_be_incomplete_is_said(litellm_database: str, tmp_path: Path) -> None:
