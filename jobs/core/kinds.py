@@ -49,7 +49,9 @@ class Step(NamedTuple):
 _STEPS_BY_KIND = {
     Kind.MISSING: "Apply the plan.",
     Kind.AMBIGUOUS: "Look at both events and settle it by hand: it is never sent automatically.",
-    Kind.MISMATCHED: "Top up (RECONCILE_TOP_UP or by hand) what it billed too little; credit in Lago what it billed too much.",
+    Kind.MISMATCHED: (
+        "Top up (RECONCILE_TOP_UP or by hand) what it billed too little; credit in Lago what it billed too much."
+    ),
     Kind.MISATTRIBUTED: "Correct the sender and settle it by hand: sending it again would bill the call twice.",
     Kind.DUPLICATED: "Credit it in Lago: events cannot be deleted.",
     Kind.ORPHANED: "Find out who sent it and why LiteLLM has no spend log of it; credit it in Lago if it is wrong.",
