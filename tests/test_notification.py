@@ -228,7 +228,41 @@ def test_a_plan_is_told_in_events_and_after_an_apply_in_what_was_verified() -> N
     assert any("1,200 events, 1,199 sent and verified" in text for text in told(1200, 1199))
 
 
+def test_the_whole_document_is_plain_text() -> None:
+    kinds = {Kind.MISSING: 1200, Kind.HELD: 2, Kind.ORPHANED: 0}
+    told = replace(notice(1), kinds=kinds, planned=1, folder=Path("/runs/a\nb"), error="<!here> it\nfailed")
+    window = "2026-11-01 00:00 to 2026-11-02 00:00 UTC"
+    facts = [("Exit code", "1"), ("Window", window), ("Discrepancies", "1,200 missing, 2 held")]
+    facts += [("Plan", "1 event could be sent"), ("Report", "/runs/a\\nb")]
+    title = "litellm-lago reconcile: failed"
+    error = "&lt;!here&gt; it\\nfailed"
+
+    def plain(text: str) -> dict[str, Any]:
+        return {"type": "plain_text", "text": text, "emoji": False}
+
+    assert message(told) == {
+        "text": "\n".join([title, *(f"{name}: {text}" for name, text in facts), error]),
+        "mrkdwn": False,
+        "unfurl_links": False,
+        "unfurl_media": False,
+        "blocks": [
+            {"type": "header", "text": plain(title)},
+            {"type": "section", "fields": [plain(f"{name}\n{text}") for name, text in facts]},
+            {"type": "section", "text": plain(error)},
+        ],
+    }
+    assert "\nDiscrepancies: none\n" in message(replace(notice(0), kinds={}))["text"]
+    assert "Report" not in message(notice(0))["text"]
+
+
+def test_each_text_is_short_enough_for_slack() -> None:
+    blocks = message(replace(notice(1), command="x" * 200, folder=Path("x" * 2500), error="x" * 4000))["blocks"]
+    sizes = [len(blocks[0]["text"]["text"]), len(blocks[1]["fields"][-1]["text"]), len(blocks[2]["text"]["text"])]
+    assert sizes == [150, 1900, 2900]
+
+
 def test_a_text_is_cut_between_characters_and_never_within_an_escape() -> None:
     assert escaped("a<b", 6) == "a&lt;b"
     assert escaped("a<b", 5) == "a…"
+    assert escaped("abcd", 3) == "ab…"
     assert escaped("<" * 1000, 2900) == "&lt;" * 724 + "…"

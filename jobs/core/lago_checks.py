@@ -157,7 +157,7 @@ def judge_shape(name: str, parts: Sequence[MeterPart], events: Sequence[SampledE
     strange = [event for event in own if not _fits(event, parts) and not (tokenless and _is_tokenless(event))]
     shape, rows = Counter((_shape(event), event.properties) for event in strange).most_common(1)[0]
     listed = f"{found}; {rows:,} have {some(sorted(shape[1]), 8) or 'no property'}"
-    if shape[0] is not None and shape[0] != name:
+    if shape[0] is not None:
         remedy = f"Set RECONCILE_METER={shape[0]}"
     else:
         example = next(event for event in strange if event.properties == shape[1])
