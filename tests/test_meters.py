@@ -274,7 +274,7 @@ def test_a_layout_names_the_places_of_a_meters_values() -> None:
     assert layout.metadata_paths == ("region", "images", "tenant", "payer")
     assert layout.property_names == ("kind", "model", "where", "who", "n", "images")
     assert layout.charge_by_place == 4
-    assert not layout.bills_spend
+    assert (layout.bills_spend, layout.counts_spend, layout.compares_texts) == (False, False, True)
     # Nine columns of texts or four of numbers come first, then the four values from the metadata, then the literals.
     assert layout.part_rows == (
         ("a", "one", 1, [14, 10, 5], ["x"], [2, 6], 6, False, "gw-{request_id}"),
@@ -290,7 +290,8 @@ def test_a_layout_names_the_places_of_a_meters_values() -> None:
 def test_a_layout_without_metadata_reads_none_and_knows_a_billed_cost() -> None:
     (part,) = preset("callback", "c")
     layout = lay_out((BoundPart(part, "response_cost", sums=True),), None, None)
-    assert (layout.metadata_paths, layout.charge_by_place, layout.bills_spend) == ((), None, True)
+    assert (layout.metadata_paths, layout.charge_by_place) == ((), None)
+    assert (layout.bills_spend, layout.counts_spend, layout.compares_texts) == (True, True, False)
     assert layout.part_rows == (("c", "total", 1, [], [], [1, 2, 3, 4], 4, False, None),)
     assert layout.code_rows == (("c", 1, [], [2, 3, 4, 5], [False, False, False, True], 5, True, True),)
     assert not lay_out((BoundPart(part, None, sums=False),), None, None).bills_spend

@@ -162,6 +162,32 @@ def test_the_query_bounds_what_it_returns() -> None:
     }
 
 
+def test_the_gauges_tell_what_was_found_and_how_a_command_ended() -> None:
+    found = measured(outcomes={Outcome.SENT: 3}, verified=2)
+    ended = (*last_run_gauges(START, 3, timedelta(seconds=5)), success_gauge(START + timedelta(seconds=1)))
+    gauges = of_command((*findings_gauges(found), *ended), "merge")
+    assert {gauge.name: gauge.meaning for gauge in gauges} == {f"litellm_lago_{name}": GAUGES[name] for name in GAUGES}
+    told = {
+        gauge.name.removeprefix("litellm_lago_"): {sample.labels: sample.value for sample in gauge.samples}
+        for gauge in gauges
+    }
+    assert told["discrepancies"] == {("merge", kind): int(kind is Kind.MISSING) for kind in Kind}
+    assert told["held"] == {("merge", reason): 2 * (reason is HoldReason.ZERO_QUANTITY) for reason in HoldReason}
+    assert told["outcome_events"] == {("merge", outcome): 3 * (outcome is Outcome.SENT) for outcome in Outcome}
+    assert told["missing_quantity"] == {("merge", "alice", CODE): Decimal(1)}
+    assert {name: values[("merge",)] for name, values in told.items() if ("merge",) in values} == {
+        "window_start_seconds": START.timestamp(),
+        "window_end_seconds": START.timestamp() + 86_400,
+        "certified": 1,
+        "planned_events": 1,
+        "verified_events": 2,
+        "last_run_timestamp_seconds": START.timestamp(),
+        "last_run_exit_code": 3,
+        "last_run_duration_seconds": 5,
+        "last_success_timestamp_seconds": START.timestamp() + 1,
+    }
+
+
 def test_the_gauges_are_those_that_alerts_and_dashboard_may_ask_for() -> None:
     found = findings_gauges(measured(outcomes={}, verified=0))
     told = of_command((*found, success_gauge(START), *last_run_gauges(START, 0, PATIENCE)), "reconcile")

@@ -78,6 +78,7 @@ def test_periods_cover_the_span_without_gap_or_overlap(zone: str, first: date, l
         ("2026-03-01", "2026-03-31", ("2026-02-01", "2026-03-01")),  # February has no 30th
         ("2026-03-30", "2026-04-02", ("2026-02-28", "2026-03-02")),
         ("2026-09-01", "2026-12-01", ("2026-06-01", "2026-09-01")),  # a quarter
+        ("2026-11-01", "2027-01-01", ("2026-09-01", "2026-11-01")),
         ("2026-01-15", "2026-01-16", ("2025-12-15", "2025-12-16")),
     ],
 )
@@ -90,6 +91,24 @@ def test_what_a_span_is_compared_with_lies_before_it(first: date, length: int) -
     days = DaySpan(first, first + timedelta(days=length), UTC)
     earlier = days.previous()
     assert earlier.first < earlier.after <= days.first
+
+
+def test_a_span_has_whole_months_and_parts_of_some() -> None:
+    months = span("2026-10-15", "2026-12-02").periods(PeriodLength.MONTH)
+    assert [(period.name, period.window.start.day) for period in months] == [
+        ("2026-10", 15),
+        ("2026-11", 1),
+        ("2026-12", 1),
+    ]
+
+
+def test_a_reversed_span_is_refused_and_says_what_to_give() -> None:
+    with pytest.raises(SettingError) as raised:
+        span("2026-11-02", "2026-11-01")
+    assert str(raised.value) == (
+        "the report is empty or reversed: it starts 2026-11-02 and ends before 2026-11-01. "
+        "Give --from before --to; --to is the day after the last one"
+    )
 
 
 def test_months_are_those_of_the_zone() -> None:

@@ -36,6 +36,17 @@ def test_a_line_is_taken_apart_without_reading_it(identity: str) -> None:
     assert orjson.loads(taken.payload) == replace(EVENT, transaction_id=identity).payload
 
 
+def test_a_line_without_escapes_is_taken_apart_too() -> None:
+    plain = replace(EVENT, subscription="alice", request_id="1", properties=(("model", "gpt-4o"),))
+    taken = planned_line(event_line(plain))
+    assert (taken.transaction_id, orjson.loads(taken.payload)) == (plain.transaction_id, plain.payload)
+
+
+def test_the_hash_is_that_of_the_header_without_it_and_of_each_line() -> None:
+    expected = hashlib.sha256(b'{"format":"x","sha256":""}\nfirst\nsecond').hexdigest()
+    assert content_hash({"sha256": "other", "format": "x"}, [b"first", b"second"]) == expected
+
+
 def test_a_line_that_is_written_otherwise_is_refused_and_told_why() -> None:
     with pytest.raises(RefusedError, match="no event: it is written otherwise than plans are"):
         read_event(event_line(EVENT).replace(b',"payload"', b', "payload"'))

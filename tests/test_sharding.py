@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,12 @@ def test_shards_are_even() -> None:
     parts = [sum(Shard(index, 4).has(f"sub_{number}") for number in range(4000)) for index in range(4)]
     assert sum(parts) == 4000
     assert all(900 < part < 1100 for part in parts)
+
+
+@pytest.mark.parametrize("name", [None, "", "sub_1", "\u202eevil", "\ud800"])
+def test_a_shard_is_the_first_four_octets_of_a_hash(name: str | None) -> None:
+    octets = sha256((name or "").encode("utf-8", "surrogatepass")).digest()[:4]
+    assert [index for index in range(1000) if Shard(index, 1000).has(name)] == [int.from_bytes(octets, "big") % 1000]
 
 
 @pytest.mark.parametrize("text", ["", "1", "3/3", "-1/3", "1/0", "0/1001", "1/2/3", "a/b", "0/٣"])
