@@ -295,4 +295,6 @@ def test_a_layout_without_metadata_reads_none_and_knows_a_billed_cost() -> None:
     assert layout.part_rows == (("c", "total", 1, [], [], [1, 2, 3, 4], 4, False, None),)
     assert layout.code_rows == (("c", 1, [], [2, 3, 4, 5], [False, False, False, True], 5, True, True),)
     assert not lay_out((BoundPart(part, None, sums=False),), None, None).bills_spend
+    placed = MeterPart("c", "total", dimensions=(("where", "metadata.region"),), quantities=(("n", "total_tokens"),))
+    assert not lay_out((BoundPart(placed, "n", sums=True),), None, None).compares_texts
     assert not lay_out((BoundPart(part, "total_tokens", sums=True),), None, None).bills_spend

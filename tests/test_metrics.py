@@ -95,7 +95,7 @@ def test_the_first_are_named_and_the_rest_is_added_up() -> None:
     found = bounded([total("a", 1), total("b", 3), total("c", 2), total(None, 9), total("d", 1, expected=5)], 2)
     assert labels_of(found) == ["b", "c", None]
     assert found[-1] == SubscriptionTotal(None, CODE, *(Decimal(n) for n in (7, 3, 3, 3, 11)))
-    by_use = bounded([total("a", expected=1), total("b", expected=2), total("c", expected=2)], 1)
+    by_use = bounded([total("a", expected=1), total("c", expected=2), total("b", expected=2)], 1)
     assert labels_of(by_use) == ["b", None], "then the most usage, then the name"
     codes = bounded([total("a", code="y"), total("a", code="x")], 1)
     assert [(one.subscription, one.code) for one in codes] == [("a", "x"), ("a", "y")]
