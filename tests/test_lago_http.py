@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from jobs.adapters.lago.exact_json import json_text, parse_json, plain_number, value_text
+from jobs.adapters.lago.exact_json import batch_answer, json_text, parse_json, plain_number, value_text
 from jobs.adapters.lago.failures import LagoUnansweredError, surely_not_done
 from jobs.adapters.lago.http import LagoClient, RateLimiter, asked_wait, check_access
 from jobs.adapters.lago_standin import LagoStandIn
@@ -272,6 +273,35 @@ def test_blind_sending_is_not_repeated_where_lago_may_have_acted(organization: O
         client.post_events("events", _EVENT, retry=surely_not_done)
     assert caught.value.may_have_acted
     assert len(organization.requests()) == 1
+
+
+def test_of_an_accepted_batch_only_the_number_of_events_is_read() -> None:
+    answer = batch_answer(b'{"events":[{"code":"c","properties":{"n":1e999}},{}],"more":[]}')
+    assert answer is not None
+    assert list(answer) == ["events"]
+    assert len(answer["events"]) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error_details":{"0":{"transaction_id":["value_already_exist"]}}}',
+        b'{"events":[null]}',
+        b'{"events":"none"}',
+        b'{"ok":true}',
+    ],
+)
+def test_any_other_answer_to_a_batch_is_read_whole(body: bytes) -> None:
+    assert batch_answer(body) == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<h1>Bad Gateway</h1>", b"[{}]", b'{"events":[{"a":1},{"b"', b'{"events":[{}]}x', b"\xff", b"[" * 9999],
+)
+def test_a_body_that_is_no_whole_object_answers_no_batch(body: bytes) -> None:
+    assert batch_answer(body) is None
+    assert batch_answer(b'{"events":[{"a":' + body) is None
 
 
 def test_a_refusal_the_caller_expects_is_a_reply(organization: Organization) -> None:

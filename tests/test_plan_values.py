@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -10,7 +11,17 @@ from typing import Any
 import orjson
 import pytest
 
-from jobs.core.plan import FORMAT, checked_header, content_hash, event_line, plan_window, planned_line, read_event
+from jobs.core.plan import (
+    FORMAT,
+    EventOutcome,
+    Outcome,
+    checked_header,
+    content_hash,
+    event_line,
+    plan_window,
+    planned_line,
+    read_event,
+)
 from jobs.core.window import Window
 from jobs.errors import RefusedError
 
@@ -40,6 +51,12 @@ def test_a_line_without_escapes_is_taken_apart_too() -> None:
     plain = replace(EVENT, subscription="alice", request_id="1", properties=(("model", "gpt-4o"),))
     taken = planned_line(event_line(plain))
     assert (taken.transaction_id, orjson.loads(taken.payload)) == (plain.transaction_id, plain.payload)
+
+
+def test_the_garbage_collector_does_not_walk_what_is_sent() -> None:
+    outcome = EventOutcome(planned_line(event_line(EVENT)), Outcome.SENT, "")
+    assert not gc.is_tracked(outcome)
+    assert not gc.is_tracked(outcome.planned)
 
 
 def test_the_hash_is_that_of_the_header_without_it_and_of_each_line() -> None:

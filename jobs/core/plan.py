@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import orjson
 
 from jobs.core.window import Window
@@ -90,8 +91,9 @@ class PlannedEvent:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(Decimal(self.timestamp) * 1000))
 
 
-class PlannedLine(NamedTuple):
-    """An event's line of a plan file, taken apart no further than sending needs: a plan can hold millions."""
+# Millions of these come and go while a plan is sent. They hold no cycles, so the garbage collector leaves them alone.
+class PlannedLine(msgspec.Struct, frozen=True, gc=False):
+    """An event's line of a plan file, taken apart no further than sending needs."""
 
     line: bytes
     """The whole line, without its line break."""
@@ -106,7 +108,7 @@ class PlannedLine(NamedTuple):
         return read_event(self.line)
 
 
-class EventOutcome(NamedTuple):
+class EventOutcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one planned event after one attempt to send it."""
 
     planned: PlannedLine
