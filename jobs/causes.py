@@ -30,7 +30,6 @@ def find_causes(
     counts = {row["kind"]: row["findings"] for row in workspace.rows("finding_counts")}
     if not counts:
         return ()
-    workspace.run("collect_arrivals")
     workspace.run("pair_doubtful_findings", **reach)
     middle = (rules.tolerance.late_us - rules.tolerance.early_us) // 2
     zone = core.zone_offset(workspace.rows("doubt_offsets", middle_us=middle, **reach), counts.get("ambiguous", 0))

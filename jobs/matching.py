@@ -124,7 +124,7 @@ def match_within(
     *,
     ids_are_unique: bool = False,
 ) -> None:
-    """Account for every spend log, meter it, and pair what agrees within one subscription.
+    """Account for every spend log, meter it, pair what agrees within one subscription, and tally what was read.
 
     Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart. `ids_are_unique` says
     that no request id can stand twice.
@@ -153,6 +153,7 @@ def match_within(
         workspace.run("pair_by_transaction_id")
     stages = {name: query for name, query in STAGES_WITHIN.items() if own["has_own_events"] or name != "topped_up"}
     _match(workspace, stages, rules, window)
+    _tally(workspace, window)
 
 
 def judge_left_over(
@@ -162,7 +163,7 @@ def judge_left_over(
 
     `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
     """
-    workspace.run("keep_unpaired")
+    workspace.run("keep_unsettled")
     _match(workspace, STAGES_BEYOND, rules, window)
     read = rules.read_window(window)
     workspace.run(
@@ -181,14 +182,8 @@ def judge_left_over(
     workspace.run("judge_expected_events")
     workspace.run("judge_recorded_events")
     workspace.run("summarise")
-    first_day, day_after = whole_days(window)
     (daily,) = workspace.rows("has_daily_totals")
-    workspace.run(
-        "compare_daily_totals",
-        first_day=naive(first_day),
-        day_after=naive(day_after),
-        compares=daily["has_daily_totals"],
-    )
+    workspace.run("compare_daily_totals", compares=daily["has_daily_totals"])
 
 
 def judge(
@@ -204,6 +199,15 @@ def judge(
     """Match both sides in all stages, and give each event of the window its kind."""
     match_within(workspace, rules, layout, catalogue, window)
     judge_left_over(workspace, rules, window, now, may_pin_end_users=may_pin_end_users)
+
+
+def _tally(workspace: Workspace, window: Window) -> None:
+    """Add up all that was read: what follows asks these tables, and looks only at single rows that are not settled."""
+    first_day, day_after = whole_days(window)
+    workspace.run("tally_sources", start=naive(window.start), end=naive(window.end))
+    workspace.run("tally_days", first_day=naive(first_day), day_after=naive(day_after))
+    for name in ("spend_logs", "call_types", "named", "keys", "events", "codes", "minutes", "arrivals"):
+        workspace.run(f"tally_{name}")
 
 
 def _match(workspace: Workspace, stages: Mapping[str, str], rules: Rules, window: Window) -> None:

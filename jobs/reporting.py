@@ -21,7 +21,6 @@ from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.rules import Rules
-from jobs.matching import naive
 from jobs.planning import PlanRequest, PlanSummary, write_plan
 from jobs.reconcile_values import Progress, Reading, ReconcileSettings, Run
 from jobs.report_page import PAGE_FILE, Findings, make_page
@@ -59,11 +58,7 @@ def report_run(
 
 
 def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, now: datetime) -> dict[str, Any]:
-    (counted,) = workspace.rows(
-        "source_facts",
-        start=naive(settings.window.start),
-        end=naive(settings.window.end),
-    )
+    (counted,) = workspace.rows("source_facts")
     return {
         **counted,
         "settled_until": now - settings.rules.settlement_lag,

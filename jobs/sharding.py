@@ -1,8 +1,8 @@
 """Use case: one run over several processes. Each shard matches its own subscriptions; a merge judges what they leave.
 
-A shard reads the spend logs and events of its subscriptions and pairs what agrees within each of them, which is most of
-the work. Everything that looks across subscriptions waits for the merge, which takes the shards' rows as they are and
-goes on as an unsharded run would: same files, to the byte.
+A shard reads the spend logs and events of its subscriptions, pairs what agrees within each of them, and adds up what it
+read, which is nearly all of the work. It leaves tallies and the few rows that are not settled. Everything that looks
+across subscriptions waits for the merge, which takes these and goes on as an unsharded run would: the same files.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from jobs import __version__
 from jobs.adapters.lago.catalogue import read_catalogue
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.run_folder import RunFolder
-from jobs.adapters.workspace import WORKSPACE_FILE, Workspace
+from jobs.adapters.workspace import Workspace
+from jobs.core.causes import SENT_TWICE_WITHIN
 from jobs.core.layout import Layout, lay_out
 from jobs.core.meters import BoundPart, bind
 from jobs.core.shard import WHOLE
@@ -42,7 +43,7 @@ def reconcile_shard(settings: ReconcileSettings, progress: Progress, *, now: dat
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with matched_workspace(settings, folder.scratch, progress, now=now) as (workspace, reading):
             progress.step("writing the shard")
-            workspace.run("keep_rows")
+            _keep(workspace, folder.scratch / ROWS_FILE, has_allowed_file=settings.rules.allowed is not None)
             record = ShardRecord(
                 shard=settings.shard,
                 agreement=_agreement(settings, reading.layout, reading.bound),
@@ -52,7 +53,7 @@ def reconcile_shard(settings: ReconcileSettings, progress: Progress, *, now: dat
                 legacy_rows=reading.legacy_rows,
                 dead_letters=reading.dead_letters,
             )
-        folder.keep(folder.scratch / WORKSPACE_FILE, ROWS_FILE)
+        folder.keep(folder.scratch / ROWS_FILE, ROWS_FILE)
         folder.write_json(RECORD_FILE, record.document())
         folder.discard_scratch()
     return folder.path
@@ -93,6 +94,19 @@ def merge(settings: ReconcileSettings, folders: Sequence[Path], progress: Progre
     return run
 
 
+def _keep(workspace: Workspace, path: Path, *, has_allowed_file: bool) -> None:
+    """Write what a merge asks for: what is not settled, row by row, and of all that is settled the tallies."""
+    with workspace.keeping(path):
+        workspace.run(
+            "keep_pairs",
+            twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1),
+            has_allowed_file=has_allowed_file,
+        )
+        workspace.run("number_kept_spend_logs")
+        for name in ("spend_logs", "accounts", "expected_events", "recorded_events", "tallies"):
+            workspace.run(f"keep_{name}")
+
+
 def _adopt(workspace: Workspace, path: Path) -> None:
     with workspace.attached(path):
         workspace.run("adopt_tables")
@@ -105,6 +119,7 @@ def _adopt(workspace: Workspace, path: Path) -> None:
         workspace.run("adopt_recorded_events", **recorded)
         workspace.run("adopt_pairs", **expected, **recorded)
         workspace.run("adopt_open_chains", **expected)
+        workspace.run("adopt_tallies")
         workspace.run("adopt_daily_totals")
         workspace.run("adopt_known_end_users")
         (checked,) = workspace.rows("adopted_as_they_were", **spend_logs)

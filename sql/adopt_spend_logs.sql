@@ -1,3 +1,6 @@
--- A shard's spend logs, in their order: their numbers, which other tables name, go on after those that are here.
--- Runs on DuckDB.
-INSERT INTO spend_log FROM shard.spend_log
+-- The spend logs that a shard kept, in their order: their numbers, which other tables name, go on after those that are
+-- here. Runs on DuckDB.
+INSERT INTO spend_log
+SELECT * EXCLUDE (number)
+FROM shard.spend_log
+ORDER BY number

@@ -1,4 +1,4 @@
 -- Whether anything arrived while calls ended. Runs on DuckDB.
 SELECT
-    (SELECT count(*) FROM arrival) AS arrivals,
+    (SELECT count(DISTINCT second) FROM arrival) AS arrivals,
     (SELECT count(*) FROM finding WHERE kind IN ('missing', 'held')) AS expected

@@ -10,13 +10,13 @@ WITH undecided AS (
         dimensions,
         time,
         concat(request_id, chr(31), part, chr(31), subscription) AS tie
-    FROM unpaired_expected
-    WHERE quantity <> 0 AND topped_up IS NULL AND id NOT IN (SELECT expected_id FROM pair WHERE stage = 'elsewhere')
+    FROM unsettled_expected
+    WHERE quantity <> 0 AND topped_up IS NULL AND id NOT IN (SELECT expected_id FROM pair)
     UNION ALL
     SELECT false, id, subscription, code, dimensions, time, concat(transaction_id, chr(31), subscription)
-    FROM unpaired_recorded
+    FROM unsettled_recorded
     WHERE time IS NOT NULL AND subscription IS NOT NULL
-        AND id NOT IN (SELECT recorded_id FROM pair WHERE stage = 'elsewhere')
+        AND id NOT IN (SELECT recorded_id FROM pair)
 )
 SELECT is_expected, id, dense_rank() OVER (ORDER BY subscription, code, dimensions), epoch_us(time), tie
 FROM undecided

@@ -7,19 +7,14 @@ WITH lost AS (
     WHERE finding.kind IN ('missing', 'held') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
 ),
 silent_type AS (
-    SELECT log.call_type
-    FROM spend_log AS log
-    JOIN accounted_spend_log AS account ON account.spend_log_id = log.rowid
-    WHERE account.in_window AND account.subscription IS NOT NULL
-    GROUP BY log.call_type
-    HAVING count(*) >= $fewest
-        AND count(*) <= (SELECT count(DISTINCT spend_log_id) FROM lost WHERE lost.call_type = log.call_type)
+    SELECT tally.call_type
+    FROM call_type_tally AS tally
+    GROUP BY tally.call_type
+    HAVING sum(tally.spend_logs) >= $fewest
+        AND sum(tally.spend_logs) <= (SELECT count(DISTINCT spend_log_id) FROM lost WHERE lost.call_type = tally.call_type)
 ),
 cache_hits AS (
-    SELECT count(*) AS hits
-    FROM spend_log AS log
-    JOIN accounted_spend_log AS account ON account.spend_log_id = log.rowid
-    WHERE account.in_window AND account.subscription IS NOT NULL AND log.cache_hit = 'True'
+    SELECT sum(spend_logs) AS hits FROM call_type_tally WHERE is_cache_hit
 )
 SELECT
     lost.id,

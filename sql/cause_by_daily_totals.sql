@@ -17,7 +17,7 @@ WITH place AS (
 SELECT
     finding.id,
     CASE
-        WHEN place.has_spend_logs AND finding.time >= (SELECT min(start_time) FROM spend_log) THEN 'repeated_request_id'
+        WHEN place.has_spend_logs AND finding.time >= (SELECT min(first_start) FROM source_tally) THEN 'repeated_request_id'
         ELSE 'spend_logs_gone'
     END,
     ''

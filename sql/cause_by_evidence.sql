@@ -3,15 +3,14 @@
 INSERT INTO finding_cause
 WITH bare_code AS (
     SELECT code
-    FROM recorded_event
-    WHERE in_window
+    FROM code_tally
     GROUP BY code
-    HAVING count(*) >= $fewest AND bool_and(lacks_quantity)
+    HAVING sum(events) >= $fewest AND sum(lacking) = sum(events)
 ),
 -- How many users the spend logs of a key name, for keys whose calls Lago has under another subscription.
 key_users AS (
     SELECT api_key, count(DISTINCT end_user) AS users
-    FROM spend_log
+    FROM key_end_user
     WHERE $may_pin_end_users AND api_key IN (
         SELECT log.api_key
         FROM finding

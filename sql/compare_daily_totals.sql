@@ -1,22 +1,17 @@
 -- LiteLLM's daily totals are a second, independent count: where they hold more than the spend logs, spend logs were
--- lost (a repeated request id keeps one row of many); where they hold less, a restart lost counts. Days are UTC days of
--- the call's start, and failed calls count, as they do there. Without any daily total there is nothing to compare. Runs on
--- DuckDB.
+-- lost (a repeated request id keeps one row of many); where they hold less, a restart lost counts. Without any daily total
+-- there is nothing to compare. Runs on DuckDB.
 CREATE TABLE daily_difference AS
 WITH logged AS (
     SELECT
-        strftime(spend_log.start_time, '%Y-%m-%d') AS day,
-        account.source,
-        names.model_key,
-        count(*) AS requests,
-        sum(CAST(prompt_tokens AS HUGEINT)) AS prompt_tokens,
-        sum(CAST(completion_tokens AS HUGEINT)) AS completion_tokens
-    FROM spend_log
-    JOIN accounted_spend_log AS account ON account.spend_log_id = spend_log.rowid
-    JOIN spend_log_model AS names
-        ON names.model = spend_log.model AND names.provider IS NOT DISTINCT FROM spend_log.provider
-    WHERE spend_log.start_time >= $first_day AND spend_log.start_time < $day_after AND account.source IS NOT NULL
-        AND $compares
+        day,
+        source,
+        model_key,
+        sum(requests) AS requests,
+        sum(prompt_tokens) AS prompt_tokens,
+        sum(completion_tokens) AS completion_tokens
+    FROM day_tally
+    WHERE $compares
     GROUP BY ALL
 ),
 totalled AS (

@@ -4,8 +4,11 @@ SELECT count(DISTINCT account.spend_log_id) AS spend_logs
 FROM accounted_spend_log AS account
 JOIN spend_log ON spend_log.rowid = account.spend_log_id
 JOIN expected_event AS expected ON expected.spend_log_id = account.spend_log_id
-JOIN judged_expected AS judged ON judged.id = expected.id AND judged.kind IN ('matched', 'mismatched')
-WHERE account.in_window AND account.subscription IS NOT NULL
+WHERE account.in_window AND account.subscription IS NOT NULL AND expected.in_window
+    AND (
+        expected.id NOT IN (SELECT id FROM unsettled_expected)
+        OR expected.id IN (SELECT id FROM judged_expected WHERE kind IN ('matched', 'mismatched'))
+    )
     AND NOT EXISTS (
         SELECT 1
         FROM allowed

@@ -1,18 +1,16 @@
 -- Where every spend log of the window went: attributed, unattributed, or excluded under a reason. Runs on DuckDB.
 SELECT
     CASE
-        WHEN account.exclusion IS NOT NULL THEN 'excluded'
-        WHEN account.subscription IS NULL THEN 'unattributed'
+        WHEN exclusion IS NOT NULL THEN 'excluded'
+        WHEN subscription IS NULL THEN 'unattributed'
         ELSE 'attributed'
     END AS disposition,
-    account.exclusion AS reason,
-    count(*) AS spend_logs,
-    CAST(sum(CAST(spend_log.prompt_tokens AS HUGEINT)) AS VARCHAR) AS prompt_tokens,
-    CAST(sum(CAST(spend_log.completion_tokens AS HUGEINT)) AS VARCHAR) AS completion_tokens,
-    CAST(sum(CAST(spend_log.total_tokens AS HUGEINT)) AS VARCHAR) AS total_tokens,
-    plain_number(round(coalesce(sum(spend_amount(spend_log.spend)), 0), 12)) AS spend
-FROM accounted_spend_log AS account
-JOIN spend_log ON spend_log.rowid = account.spend_log_id
-WHERE account.in_window
+    exclusion AS reason,
+    CAST(sum(spend_logs) AS BIGINT) AS spend_logs,
+    CAST(sum(prompt_tokens) AS VARCHAR) AS prompt_tokens,
+    CAST(sum(completion_tokens) AS VARCHAR) AS completion_tokens,
+    CAST(sum(total_tokens) AS VARCHAR) AS total_tokens,
+    plain_number(round(coalesce(sum(spend), 0), 12)) AS spend
+FROM spend_log_tally
 GROUP BY disposition, reason
 ORDER BY disposition, reason

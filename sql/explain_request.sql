@@ -13,8 +13,7 @@ SELECT
     expected.code,
     expected.part,
     plain_number(expected.quantity) AS expected_quantity,
-    coalesce(judged.kind, CASE WHEN account.exclusion IS NULL AND account.subscription IS NULL THEN 'unattributed' END)
-        AS kind,
+    found.kind,
     judged.reason,
     judged.detail,
     coalesce(by_detail.step, by_sort.step) AS next_step,
@@ -30,13 +29,20 @@ JOIN spend_log_model AS names
     ON names.model = spend_log.model AND names.provider IS NOT DISTINCT FROM spend_log.provider
 LEFT JOIN expected_event AS expected ON expected.spend_log_id = spend_log.rowid
 LEFT JOIN judged_expected AS judged ON judged.id = expected.id
-LEFT JOIN next_step AS by_sort
-    ON by_sort.kind = coalesce(judged.kind, 'unattributed') AND account.exclusion IS NULL
-    AND by_sort.reason IS NOT DISTINCT FROM judged.reason AND by_sort.detail IS NULL
-LEFT JOIN next_step AS by_detail
-    ON by_detail.kind = judged.kind AND by_detail.reason IS NOT DISTINCT FROM judged.reason
-    AND by_detail.detail = judged.detail
 LEFT JOIN pair ON pair.expected_id = expected.id
 LEFT JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
+CROSS JOIN LATERAL (
+    SELECT
+        CASE
+            WHEN judged.kind IS NOT NULL THEN judged.kind
+            WHEN account.exclusion IS NULL AND account.subscription IS NULL THEN 'unattributed'
+            WHEN expected.in_window AND pair.stage IS NOT NULL THEN 'matched'
+        END AS kind
+) AS found
+LEFT JOIN next_step AS by_sort
+    ON by_sort.kind = found.kind AND by_sort.reason IS NOT DISTINCT FROM judged.reason AND by_sort.detail IS NULL
+LEFT JOIN next_step AS by_detail
+    ON by_detail.kind = found.kind AND by_detail.reason IS NOT DISTINCT FROM judged.reason
+    AND by_detail.detail = judged.detail
 WHERE spend_log.request_id = $request_id
 ORDER BY spend_log.start_time, expected.code, expected.part

@@ -3,15 +3,13 @@
 -- Nothing is new where nothing is known. Runs on DuckDB.
 WITH named AS (
     SELECT
-        spend_log.api_key,
-        spend_log.team_id,
-        account.source AS end_user,
-        account.subscription,
-        count(*) AS spend_logs,
-        CAST(sum(spend_log.total_tokens) AS BIGINT) AS total_tokens
-    FROM accounted_spend_log AS account
-    JOIN spend_log ON spend_log.rowid = account.spend_log_id
-    WHERE account.in_window AND account.subscription IS NOT NULL
+        api_key,
+        team_id,
+        source AS end_user,
+        subscription,
+        CAST(sum(spend_logs) AS BIGINT) AS spend_logs,
+        CAST(sum(total_tokens) AS BIGINT) AS total_tokens
+    FROM named_tally
     GROUP BY ALL
 )
 SELECT

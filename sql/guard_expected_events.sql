@@ -13,15 +13,15 @@ WITH undecided AS (
                 AND allowed.key_or_team IN (spend_log.api_key, spend_log.team_id)
         ) AS is_allowed,
         CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
-    FROM unpaired_expected AS expected
+    FROM unsettled_expected AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
-    WHERE expected.in_window AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage = 'elsewhere')
+    WHERE expected.in_window AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage IN ('elsewhere', 'id_differs'))
 ),
 left_over AS (
     SELECT *, CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
-    FROM unpaired_recorded
+    FROM unsettled_recorded
     -- Next to the edge of what was read, the call that an event belongs to may not have been read.
-    WHERE id NOT IN (SELECT recorded_id FROM pair WHERE stage IN ('elsewhere', 'near'))
+    WHERE id NOT IN (SELECT recorded_id FROM pair)
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
 ),
 -- A second event of a matched content is explained: it is a duplicate.

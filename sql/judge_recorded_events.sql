@@ -1,9 +1,9 @@
--- Gives every recorded event of the window exactly one kind. Runs on DuckDB.
+-- Gives every recorded event of the window that is not settled one kind. Runs on DuckDB.
 CREATE TABLE judged_recorded AS
 WITH matched_content AS (
     SELECT DISTINCT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
     FROM recorded_event AS recorded
-    SEMI JOIN unpaired_recorded USING (subscription, code, dimensions, quantities)
+    SEMI JOIN unsettled_recorded USING (subscription, code, dimensions, quantities)
     JOIN pair ON pair.recorded_id = recorded.id
     WHERE pair.stage IN ('id', 'topped_up', 'content')
 ),
@@ -11,20 +11,19 @@ WITH matched_content AS (
 near AS (
     SELECT pair.recorded_id, expected.quantity
     FROM pair
-    JOIN unpaired_expected AS expected ON expected.id = pair.expected_id
+    JOIN unsettled_expected AS expected ON expected.id = pair.expected_id
     WHERE pair.stage = 'near'
 )
 SELECT
     recorded.id,
     CASE
-        WHEN pair.stage IN ('id', 'topped_up', 'content') THEN 'matched'
         WHEN pair.stage = 'near' AND recorded.quantity = near.quantity THEN 'matched'
         WHEN pair.stage = 'elsewhere' THEN 'misattributed'
         WHEN pair.stage IN ('near', 'id_differs') THEN 'mismatched'
         WHEN matched_content.code IS NOT NULL THEN 'duplicated'
         ELSE 'orphaned'
     END AS kind
-FROM recorded_event AS recorded
+FROM unsettled_recorded AS recorded
 LEFT JOIN pair ON pair.recorded_id = recorded.id
 LEFT JOIN near ON near.recorded_id = recorded.id
 LEFT JOIN matched_content ON pair.recorded_id IS NULL

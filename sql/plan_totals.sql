@@ -5,14 +5,14 @@ SELECT
     count(*) AS events,
     plain_number(sum(planned.quantity)) AS quantity,
     (
-        SELECT count(*)
-        FROM expected_event AS expected
-        WHERE expected.in_window AND expected.subscription = planned.subscription AND expected.code = planned.code
+        SELECT CAST(sum(tally.events) AS BIGINT)
+        FROM event_tally AS tally
+        WHERE tally.is_expected AND tally.subscription = planned.subscription AND tally.code = planned.code
     ) AS expected_events,
     (
-        SELECT plain_number(sum(expected.quantity))
-        FROM expected_event AS expected
-        WHERE expected.in_window AND expected.subscription = planned.subscription AND expected.code = planned.code
+        SELECT plain_number(sum(tally.quantity))
+        FROM event_tally AS tally
+        WHERE tally.is_expected AND tally.subscription = planned.subscription AND tally.code = planned.code
     ) AS expected_quantity,
     count(*) <> count(DISTINCT planned.transaction_id) AS repeats_ids
 FROM planned_event AS planned

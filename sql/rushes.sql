@@ -2,9 +2,8 @@
 -- without times the same for all quiet minutes. A minute is busy by the median of the minutes that had calls. Only
 -- subscriptions that lost something in a busy stretch are listed. Runs on DuckDB.
 WITH minute AS (
-    SELECT date_trunc('minute', time) AS minute, subscription, count(*) AS calls
-    FROM expected_event
-    WHERE in_window
+    SELECT minute, subscription, sum(calls) AS calls
+    FROM minute_tally
     GROUP BY ALL
 ),
 busy AS (

@@ -1,31 +1,34 @@
 -- One row per subscription, model and code: events and quantity expected, recorded, and of each kind, gross on both
 -- sides and never netted. Runs on DuckDB.
 CREATE TABLE summary AS
-WITH sides AS (
+WITH judged AS (
     SELECT true AS is_expected, expected.subscription, expected.model_key, expected.code, expected.quantity, judged.kind
-    FROM expected_event AS expected
-    LEFT JOIN judged_expected AS judged ON judged.id = expected.id
-    WHERE expected.in_window
+    FROM judged_expected AS judged
+    JOIN unsettled_expected AS expected ON expected.id = judged.id
     UNION ALL
     SELECT false, recorded.subscription, recorded.model_key, recorded.code, recorded.quantity, judged.kind
-    FROM recorded_event AS recorded
-    LEFT JOIN judged_recorded AS judged ON judged.id = recorded.id
-    WHERE recorded.in_window
+    FROM judged_recorded AS judged
+    JOIN unsettled_recorded AS recorded ON recorded.id = judged.id
 ),
--- First by kind, then side by side: twenty filtered sums over few rows and not over all of them.
+-- First by kind, then side by side: twenty filtered sums over few rows and not over all of them. `all` is what was counted
+-- before anything was judged: the law that nothing is lost compares the kinds with it.
 counted AS (
     SELECT is_expected, subscription, model_key, code, kind, count(*) AS events, sum(quantity) AS quantity
-    FROM sides
+    FROM judged
     GROUP BY ALL
+    UNION ALL
+    SELECT is_expected, subscription, model_key, code, 'matched', settled_events, settled_quantity FROM event_tally
+    UNION ALL
+    SELECT is_expected, subscription, model_key, code, 'all', events, quantity FROM event_tally
 )
 SELECT
     coalesce(subscription, '') AS subscription,
     coalesce(model_key, '') AS model,
     code,
-    coalesce(CAST(sum(events) FILTER (is_expected) AS BIGINT), 0) AS expected_events,
-    coalesce(sum(quantity) FILTER (is_expected), 0) AS expected_quantity,
-    coalesce(CAST(sum(events) FILTER (NOT is_expected) AS BIGINT), 0) AS recorded_events,
-    coalesce(sum(quantity) FILTER (NOT is_expected), 0) AS recorded_quantity,
+    coalesce(CAST(sum(events) FILTER (is_expected AND kind = 'all') AS BIGINT), 0) AS expected_events,
+    coalesce(sum(quantity) FILTER (is_expected AND kind = 'all'), 0) AS expected_quantity,
+    coalesce(CAST(sum(events) FILTER (NOT is_expected AND kind = 'all') AS BIGINT), 0) AS recorded_events,
+    coalesce(sum(quantity) FILTER (NOT is_expected AND kind = 'all'), 0) AS recorded_quantity,
     coalesce(CAST(sum(events) FILTER (is_expected AND kind = 'matched') AS BIGINT), 0) AS matched_expected_events,
     coalesce(sum(quantity) FILTER (is_expected AND kind = 'matched'), 0) AS matched_expected_quantity,
     coalesce(CAST(sum(events) FILTER (NOT is_expected AND kind = 'matched') AS BIGINT), 0) AS matched_recorded_events,

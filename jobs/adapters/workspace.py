@@ -20,8 +20,7 @@ from jobs.core.assignment import Tolerance, assign
 from jobs.errors import ReconcileError
 from jobs.queries import query
 
-WORKSPACE_FILE = "workspace.duckdb"
-"""The file that a workspace keeps in its folder."""
+_WORKSPACE_FILE = "workspace.duckdb"
 _ROWS_AT_A_TIME = 50_000
 
 
@@ -43,8 +42,8 @@ class Workspace:
         }
         if threads:
             config["threads"] = threads
-        self._database = duckdb.connect(str(folder / WORKSPACE_FILE), config=config)
-        # Whoever wants the file afterwards runs `keep_rows`.
+        self._database = duckdb.connect(str(folder / _WORKSPACE_FILE), config=config)
+        # Nobody wants the file afterwards: what is to be kept has a file of its own (`keeping`).
         self._database.execute("PRAGMA disable_checkpoint_on_shutdown")
         self._database.execute(query("workspace_schema"))
 
@@ -99,6 +98,15 @@ class Workspace:
                 self._run(connection, name, {"path": str(path), **parameters})
             connection.commit()
         path.unlink(missing_ok=True)
+
+    @contextmanager
+    def keeping(self, path: Path) -> Iterator[None]:
+        """Let queries write tables that outlive the workspace into this file, as `kept`."""
+        with _explained("what a shard keeps"):
+            self._database.execute(f"ATTACH {_literal(path)} AS kept")
+            yield
+            self._database.execute("CHECKPOINT kept")
+            self._database.execute("DETACH kept")
 
     @contextmanager
     def attached(self, path: Path) -> Iterator[None]:

@@ -1,0 +1,45 @@
+-- The pairs of a shard that a merge asks for: those that are not settled; where a content also stands unsettled on Lago's
+-- side, one that shows that it was matched, and those near such an event, which may be a duplicate of theirs; and those of
+-- keys that may not name their subscription. Runs on DuckDB.
+CREATE TABLE kept.pair AS
+WITH unsettled AS (
+    SELECT subscription, code, dimensions, quantities, time
+    FROM recorded_event
+    WHERE id NOT IN (SELECT recorded_id FROM pair WHERE stage <> 'id_differs')
+),
+alike AS (
+    SELECT id, subscription, code, dimensions, quantities, time
+    FROM recorded_event
+    SEMI JOIN unsettled USING (subscription, code, dimensions, quantities)
+    WHERE id IN (SELECT recorded_id FROM pair WHERE stage <> 'id_differs')
+),
+asked_for AS (
+    SELECT min(id)
+    FROM alike
+    GROUP BY subscription, code, dimensions, quantities
+    UNION
+    SELECT alike.id
+    FROM alike
+    ASOF LEFT JOIN unsettled AS before
+        ON before.subscription = alike.subscription AND before.code = alike.code
+        AND before.dimensions = alike.dimensions AND before.quantities = alike.quantities AND before.time <= alike.time
+    ASOF LEFT JOIN unsettled AS after
+        ON after.subscription = alike.subscription AND after.code = alike.code
+        AND after.dimensions = alike.dimensions AND after.quantities = alike.quantities AND after.time >= alike.time
+    WHERE alike.time - before.time <= to_microseconds($twin_within_us)
+        OR after.time - alike.time <= to_microseconds($twin_within_us)
+),
+not_allowed AS (
+    SELECT expected.id
+    FROM expected_event AS expected
+    JOIN spend_log ON spend_log.rowid = expected.spend_log_id
+    WHERE $has_allowed_file AND NOT EXISTS (
+        SELECT 1
+        FROM allowed
+        WHERE allowed.subscription = expected.subscription
+            AND allowed.key_or_team IN (spend_log.api_key, spend_log.team_id)
+    )
+)
+SELECT *
+FROM pair
+WHERE stage = 'id_differs' OR recorded_id IN (FROM asked_for) OR expected_id IN (FROM not_allowed)

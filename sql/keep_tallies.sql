@@ -1,0 +1,14 @@
+-- What a shard added up, and what it read for all. Runs on DuckDB.
+CREATE TABLE kept.source_tally AS FROM source_tally;
+CREATE TABLE kept.spend_log_tally AS FROM spend_log_tally;
+CREATE TABLE kept.day_tally AS FROM day_tally;
+CREATE TABLE kept.call_type_tally AS FROM call_type_tally;
+CREATE TABLE kept.named_tally AS FROM named_tally;
+CREATE TABLE kept.key_end_user AS FROM key_end_user;
+CREATE TABLE kept.event_tally AS FROM event_tally;
+CREATE TABLE kept.code_tally AS FROM code_tally;
+CREATE TABLE kept.minute_tally AS FROM minute_tally;
+CREATE TABLE kept.arrival AS FROM arrival;
+CREATE TABLE kept.open_chain AS FROM open_chain;
+CREATE TABLE kept.daily_total AS FROM daily_total;
+CREATE TABLE kept.known_end_user AS FROM known_end_user
