@@ -21,7 +21,7 @@ from jobs.errors import ReconcileError
 from jobs.queries import query
 
 _WORKSPACE_FILE = "workspace.duckdb"
-_ROWS_AT_A_TIME = 50_000
+_ROWS_AT_A_TIME = 10_000
 
 
 class Workspace:
@@ -81,7 +81,7 @@ class Workspace:
         """Yield a result of any size as pandas frames of bounded length."""
         result = self.run(name, **parameters)
         with _explained(name):
-            while not (frame := result.fetch_df_chunk(vectors_per_chunk=25)).empty:
+            while not (frame := result.fetch_df_chunk(vectors_per_chunk=5)).empty:
                 yield frame
 
     def load(self, name: str, chunks: Iterable[bytes], **parameters: object) -> None:
