@@ -2,7 +2,8 @@
 -- ordering, NULL rules and number text are PostgreSQL's. The lock keeps two stand-ins that start together apart.
 --
 -- Events are not logged, and of Lago's seven indexes only those are here that a query of the stand-in needs: it shares a
--- machine with what it measures. Its unique index has Lago's columns in another order, so that it also finds one event.
+-- machine with what it measures. Its unique index has Lago's columns in another order, so that it also
+-- finds one event, and so that an organization's events lie together in it.
 SELECT pg_advisory_xact_lock(5246011);
 
 CREATE TABLE IF NOT EXISTS organizations (
@@ -123,7 +124,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS events (
     precise_total_amount_cents numeric(40, 15)
 );
 CREATE UNIQUE INDEX IF NOT EXISTS index_unique_transaction_id
-ON events (transaction_id, organization_id, external_subscription_id);
+ON events (organization_id, transaction_id, external_subscription_id);
 CREATE INDEX IF NOT EXISTS idx_events_billing_lookup
 ON events (external_subscription_id, organization_id, code, "timestamp")
 WHERE deleted_at IS NULL;
