@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
@@ -114,7 +115,8 @@ class LagoClient:
         timeout = httpx.Timeout(
             connection.timeout_seconds, connect=min(_LONGEST_CONNECT_SECONDS, connection.timeout_seconds)
         )
-        self._http = httpx.Client(
+        self._open = partial(
+            httpx.Client,
             base_url=f"{connection.api_base}/api/v1/",
             headers={
                 "Authorization": f"Bearer {connection.api_key}",
@@ -122,11 +124,14 @@ class LagoClient:
                 "User-Agent": "litellm-lago-reconcile",
             },
             timeout=timeout,
-            limits=httpx.Limits(
-                max_connections=connection.concurrency, max_keepalive_connections=connection.concurrency
-            ),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             verify=_trusted(connection),
         )
+        self._http = self._open()
+        # Each request borrows a client with one connection: a pool of many looks at all of them for every request.
+        self._turns = threading.Semaphore(connection.concurrency)
+        self._opened = [self._http]
+        self._idle = [self._http]
         self._posts = {path: self._http.build_request("POST", path) for path in ("events", "events/batch")}
 
     def __enter__(self) -> Self:
@@ -142,7 +147,8 @@ class LagoClient:
     def close(self) -> None:
         """Close the connections and wake up every thread that waits for its next attempt."""
         self._closed.set()
-        self._http.close()
+        for http in self._opened:
+            http.close()
 
     def wait(self, seconds: float) -> None:
         """Wait this long, or until the client is closed."""
@@ -196,10 +202,24 @@ class LagoClient:
         return self.attempts(attempt, retry)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
+        with self._turns:
+            http = self._borrow()
+            try:
+                return http.send(request)
+            except httpx.RequestError as error:
+                raise of_transport(error, self.connection.timeout_seconds) from error
+            finally:
+                self._idle.append(http)
+                if self._closed.is_set():
+                    http.close()
+
+    def _borrow(self) -> httpx.Client:
         try:
-            return self._http.send(request)
-        except httpx.RequestError as error:
-            raise of_transport(error, self.connection.timeout_seconds) from error
+            return self._idle.pop()
+        except IndexError:
+            http = self._open()
+            self._opened.append(http)
+            return http
 
     def attempts(self, attempt: Callable[[], _Result], retry: RetryPolicy = any_failure) -> _Result:
         """Call `attempt` within the rate until it returns or raises a `Failure` that `retry` gives up on.
