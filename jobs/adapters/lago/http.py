@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
@@ -115,8 +114,7 @@ class LagoClient:
         timeout = httpx.Timeout(
             connection.timeout_seconds, connect=min(_LONGEST_CONNECT_SECONDS, connection.timeout_seconds)
         )
-        self._open = partial(
-            httpx.Client,
+        self._http = httpx.Client(
             base_url=f"{connection.api_base}/api/v1/",
             headers={
                 "Authorization": f"Bearer {connection.api_key}",
@@ -124,14 +122,11 @@ class LagoClient:
                 "User-Agent": "litellm-lago-reconcile",
             },
             timeout=timeout,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            limits=httpx.Limits(
+                max_connections=connection.concurrency, max_keepalive_connections=connection.concurrency
+            ),
             verify=_trusted(connection),
         )
-        self._http = self._open()
-        # Each request borrows a client with one connection: a pool of many looks at all of them for every request.
-        self._turns = threading.Semaphore(connection.concurrency)
-        self._opened = [self._http]
-        self._idle = [self._http]
         self._posts = {path: self._http.build_request("POST", path) for path in ("events", "events/batch")}
 
     def __enter__(self) -> Self:
@@ -147,8 +142,7 @@ class LagoClient:
     def close(self) -> None:
         """Close the connections and wake up every thread that waits for its next attempt."""
         self._closed.set()
-        for http in self._opened:
-            http.close()
+        self._http.close()
 
     def wait(self, seconds: float) -> None:
         """Wait this long, or until the client is closed."""
@@ -202,24 +196,10 @@ class LagoClient:
         return self.attempts(attempt, retry)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
-        with self._turns:
-            http = self._borrow()
-            try:
-                return http.send(request)
-            except httpx.RequestError as error:
-                raise of_transport(error, self.connection.timeout_seconds) from error
-            finally:
-                self._idle.append(http)
-                if self._closed.is_set():
-                    http.close()
-
-    def _borrow(self) -> httpx.Client:
         try:
-            return self._idle.pop()
-        except IndexError:
-            http = self._open()
-            self._opened.append(http)
-            return http
+            return self._http.send(request)
+        except httpx.RequestError as error:
+            raise of_transport(error, self.connection.timeout_seconds) from error
 
     def attempts(self, attempt: Callable[[], _Result], retry: RetryPolicy = any_failure) -> _Result:
         """Call `attempt` within the rate until it returns or raises a `Failure` that `retry` gives up on.
