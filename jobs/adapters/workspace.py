@@ -103,7 +103,7 @@ class Workspace:
     def keeping(self, path: Path) -> Iterator[None]:
         """Let queries write tables that outlive the workspace into this file, as `kept`."""
         with _explained("what a shard keeps"):
-            self._database.execute(f"ATTACH {_literal(path)} AS kept")
+            self._database.execute("ATTACH $path AS kept", {"path": str(path)})
             yield
             self._database.execute("CHECKPOINT kept")
             self._database.execute("DETACH kept")
@@ -111,21 +111,19 @@ class Workspace:
     @contextmanager
     def attached(self, path: Path) -> Iterator[None]:
         """Let queries read the workspace in this file as `shard`, and keep its rows' order where they insert them."""
-        self._execute(f"ATTACH {_literal(path)} AS shard (READ_ONLY)", f"the shard's workspace {path}")
-        self._execute("SET preserve_insertion_order = true", "the order of rows")
+        try:
+            self._database.execute("ATTACH $path AS shard (READ_ONLY)", {"path": str(path)})
+        except duckdb.Error as error:
+            raise ReconcileError(
+                f"the workspace could not take the shard's {path}: {_first_line(error)}",
+                "Run the shard again with this version of the job",
+            ) from error
+        self._database.execute("SET preserve_insertion_order = true")
         try:
             yield
         finally:
             self._database.execute("SET preserve_insertion_order = false")
             self._database.execute("DETACH shard")
-
-    def _execute(self, statement: str, what: str) -> None:
-        try:
-            self._database.execute(statement)
-        except duckdb.Error as error:
-            raise ReconcileError(
-                f"the workspace could not take {what}: {error}", "Run the shard again with this version of the job"
-            ) from error
 
     def insert(self, table: str, rows: Iterable[Sequence[object]]) -> None:
         """Append rows to one of the workspace's tables, in its column order."""
@@ -199,10 +197,6 @@ def _rows(name: str, result: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, .
     with _explained(name):
         while rows := result.fetchmany(_ROWS_AT_A_TIME):
             yield from rows
-
-
-def _literal(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _read_ahead(chunks: Iterable[bytes]) -> Iterator[bytes]:
