@@ -163,7 +163,7 @@ def judge_left_over(
 
     `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
     """
-    workspace.run("keep_unsettled")
+    workspace.run("find_unmatched")
     _match(workspace, STAGES_BEYOND, rules, window)
     read = rules.read_window(window)
     workspace.run(
@@ -202,7 +202,7 @@ def judge(
 
 
 def _tally(workspace: Workspace, window: Window) -> None:
-    """Add up all that was read: what follows asks these tables, and looks only at single rows that are not settled."""
+    """Add up all that was read: what follows asks these tables, and looks only at single rows that have not matched."""
     first_day, day_after = whole_days(window)
     workspace.run("tally_sources", start=naive(window.start), end=naive(window.end))
     workspace.run("tally_days", first_day=naive(first_day), day_after=naive(day_after))

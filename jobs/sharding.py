@@ -1,7 +1,7 @@
 """Use case: one run over several processes. Each shard matches its own subscriptions; a merge judges what they leave.
 
 A shard reads the spend logs and events of its subscriptions, pairs what agrees within each of them, and adds up what it
-read, which is nearly all of the work. It leaves tallies and the few rows that are not settled. Everything that looks
+read, which is nearly all of the work. It leaves tallies and the few rows that have not matched. Everything that looks
 across subscriptions waits for the merge, which takes these and goes on as an unsharded run would: the same files.
 """
 
@@ -95,7 +95,7 @@ def merge(settings: ReconcileSettings, folders: Sequence[Path], progress: Progre
 
 
 def _keep(workspace: Workspace, path: Path, *, has_allowed_file: bool) -> None:
-    """Write what a merge asks for: what is not settled, row by row, and of all that is settled the tallies."""
+    """Write what a merge asks for: what has not matched, row by row, and of all that has the tallies."""
     with workspace.keeping(path):
         workspace.run(
             "keep_pairs",

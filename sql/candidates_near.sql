@@ -10,11 +10,11 @@ WITH undecided AS (
         dimensions,
         time,
         concat(request_id, chr(31), part, chr(31), subscription) AS tie
-    FROM unsettled_expected
+    FROM unmatched_expected
     WHERE quantity <> 0 AND topped_up IS NULL AND id NOT IN (SELECT expected_id FROM pair)
     UNION ALL
     SELECT false, id, subscription, code, dimensions, time, concat(transaction_id, chr(31), subscription)
-    FROM unsettled_recorded
+    FROM unmatched_recorded
     WHERE time IS NOT NULL AND subscription IS NOT NULL
         AND id NOT IN (SELECT recorded_id FROM pair)
 )

@@ -6,7 +6,7 @@ JOIN spend_log ON spend_log.rowid = account.spend_log_id
 JOIN expected_event AS expected ON expected.spend_log_id = account.spend_log_id
 WHERE account.in_window AND account.subscription IS NOT NULL AND expected.in_window
     AND (
-        expected.id NOT IN (SELECT id FROM unsettled_expected)
+        expected.id NOT IN (SELECT id FROM unmatched_expected)
         OR expected.id IN (SELECT id FROM judged_expected WHERE kind IN ('matched', 'mismatched'))
     )
     AND NOT EXISTS (

@@ -13,13 +13,13 @@ WITH undecided AS (
                 AND allowed.key_or_team IN (spend_log.api_key, spend_log.team_id)
         ) AS is_allowed,
         CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
-    FROM unsettled_expected AS expected
+    FROM unmatched_expected AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
     WHERE expected.in_window AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage IN ('elsewhere', 'id_differs'))
 ),
 left_over AS (
     SELECT *, CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
-    FROM unsettled_recorded
+    FROM unmatched_recorded
     -- Next to the edge of what was read, the call that an event belongs to may not have been read.
     WHERE id NOT IN (SELECT recorded_id FROM pair)
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
@@ -32,8 +32,7 @@ unexplained AS (
         SELECT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
         FROM recorded_event AS recorded
         SEMI JOIN left_over USING (subscription, code, dimensions, quantities)
-        JOIN pair ON pair.recorded_id = recorded.id
-        WHERE pair.stage IN ('id', 'topped_up', 'content')
+        JOIN matched_pair ON matched_pair.recorded_id = recorded.id
     ) AS matched
         ON matched.subscription = left_over.subscription AND matched.code = left_over.code
         AND matched.dimensions = left_over.dimensions AND matched.quantities = left_over.quantities

@@ -1,10 +1,10 @@
--- Gives every expected event of the window that is not settled one kind, and a missing one that may not be sent its reason.
+-- Gives every expected event of the window that has not matched one kind, and a missing one that may not be sent its reason.
 -- A near pair that bills the same agrees on all that matters. Runs on DuckDB.
 CREATE TABLE judged_expected AS
 WITH near AS (
     SELECT pair.expected_id, recorded.quantity
     FROM pair
-    JOIN unsettled_recorded AS recorded ON recorded.id = pair.recorded_id
+    JOIN unmatched_recorded AS recorded ON recorded.id = pair.recorded_id
     WHERE pair.stage = 'near'
 )
 SELECT
@@ -21,7 +21,7 @@ SELECT
         WHEN pair.stage IS NULL THEN guarded.detail
     END AS detail,
     pair.recorded_id
-FROM unsettled_expected AS expected
+FROM unmatched_expected AS expected
 LEFT JOIN pair ON pair.expected_id = expected.id
 LEFT JOIN near ON near.expected_id = expected.id
 LEFT JOIN guarded_event AS guarded ON guarded.id = expected.id

@@ -1,17 +1,16 @@
--- Gives every recorded event of the window that is not settled one kind. Runs on DuckDB.
+-- Gives every recorded event of the window that has not matched one kind. Runs on DuckDB.
 CREATE TABLE judged_recorded AS
 WITH matched_content AS (
     SELECT DISTINCT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
     FROM recorded_event AS recorded
-    SEMI JOIN unsettled_recorded USING (subscription, code, dimensions, quantities)
-    JOIN pair ON pair.recorded_id = recorded.id
-    WHERE pair.stage IN ('id', 'topped_up', 'content')
+    SEMI JOIN unmatched_recorded USING (subscription, code, dimensions, quantities)
+    JOIN matched_pair ON matched_pair.recorded_id = recorded.id
 ),
 -- Only a near pair's two quantities have to be compared.
 near AS (
     SELECT pair.recorded_id, expected.quantity
     FROM pair
-    JOIN unsettled_expected AS expected ON expected.id = pair.expected_id
+    JOIN unmatched_expected AS expected ON expected.id = pair.expected_id
     WHERE pair.stage = 'near'
 )
 SELECT
@@ -23,7 +22,7 @@ SELECT
         WHEN matched_content.code IS NOT NULL THEN 'duplicated'
         ELSE 'orphaned'
     END AS kind
-FROM unsettled_recorded AS recorded
+FROM unmatched_recorded AS recorded
 LEFT JOIN pair ON pair.recorded_id = recorded.id
 LEFT JOIN near ON near.recorded_id = recorded.id
 LEFT JOIN matched_content ON pair.recorded_id IS NULL

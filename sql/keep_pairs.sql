@@ -1,17 +1,17 @@
--- The pairs of a shard that a merge asks for: those that are not settled; where a content also stands unsettled on Lago's
+-- The pairs of a shard that a merge asks for: those that do not match; where a content also stands unmatched on Lago's
 -- side, one that shows that it was matched, and those near such an event, which may be a duplicate of theirs; and those of
 -- keys that may not name their subscription. Runs on DuckDB.
 CREATE TABLE kept.pair AS
-WITH unsettled AS (
+WITH unmatched AS (
     SELECT subscription, code, dimensions, quantities, time
     FROM recorded_event
-    WHERE id NOT IN (SELECT recorded_id FROM pair WHERE stage <> 'id_differs')
+    WHERE id NOT IN (SELECT recorded_id FROM matched_pair)
 ),
 alike AS (
     SELECT id, subscription, code, dimensions, quantities, time
     FROM recorded_event
-    SEMI JOIN unsettled USING (subscription, code, dimensions, quantities)
-    WHERE id IN (SELECT recorded_id FROM pair WHERE stage <> 'id_differs')
+    SEMI JOIN unmatched USING (subscription, code, dimensions, quantities)
+    WHERE id IN (SELECT recorded_id FROM matched_pair)
 ),
 asked_for AS (
     SELECT min(id)
@@ -20,10 +20,10 @@ asked_for AS (
     UNION
     SELECT alike.id
     FROM alike
-    ASOF LEFT JOIN unsettled AS before
+    ASOF LEFT JOIN unmatched AS before
         ON before.subscription = alike.subscription AND before.code = alike.code
         AND before.dimensions = alike.dimensions AND before.quantities = alike.quantities AND before.time <= alike.time
-    ASOF LEFT JOIN unsettled AS after
+    ASOF LEFT JOIN unmatched AS after
         ON after.subscription = alike.subscription AND after.code = alike.code
         AND after.dimensions = alike.dimensions AND after.quantities = alike.quantities AND after.time >= alike.time
     WHERE alike.time - before.time <= to_microseconds($twin_within_us)

@@ -1,10 +1,10 @@
--- The spend logs of a shard that a merge looks at one by one, numbered anew: those of events that are not settled or
+-- The spend logs of a shard that a merge looks at one by one, numbered anew: those of events that have not matched or
 -- whose pair is kept, and those that are charged to nobody. Runs on DuckDB.
 CREATE TABLE scratch.kept_spend_log AS
 WITH asked_for AS (
     SELECT spend_log_id
     FROM expected_event
-    WHERE id NOT IN (SELECT expected_id FROM pair WHERE stage <> 'id_differs')
+    WHERE id NOT IN (SELECT expected_id FROM matched_pair)
         OR id IN (SELECT expected_id FROM kept.pair)
     UNION
     SELECT spend_log_id

@@ -4,11 +4,11 @@ CREATE TABLE summary AS
 WITH judged AS (
     SELECT true AS is_expected, expected.subscription, expected.model_key, expected.code, expected.quantity, judged.kind
     FROM judged_expected AS judged
-    JOIN unsettled_expected AS expected ON expected.id = judged.id
+    JOIN unmatched_expected AS expected ON expected.id = judged.id
     UNION ALL
     SELECT false, recorded.subscription, recorded.model_key, recorded.code, recorded.quantity, judged.kind
     FROM judged_recorded AS judged
-    JOIN unsettled_recorded AS recorded ON recorded.id = judged.id
+    JOIN unmatched_recorded AS recorded ON recorded.id = judged.id
 ),
 -- First by kind, then side by side: twenty filtered sums over few rows and not over all of them. `all` is what was counted
 -- before anything was judged: the law that nothing is lost compares the kinds with it.
@@ -17,7 +17,7 @@ counted AS (
     FROM judged
     GROUP BY ALL
     UNION ALL
-    SELECT is_expected, subscription, model_key, code, 'matched', settled_events, settled_quantity FROM event_tally
+    SELECT is_expected, subscription, model_key, code, 'matched', matched_events, matched_quantity FROM event_tally
     UNION ALL
     SELECT is_expected, subscription, model_key, code, 'all', events, quantity FROM event_tally
 )

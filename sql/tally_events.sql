@@ -1,5 +1,5 @@
--- The events of the window on either side per subscription, model and code: all of them, and those that are settled, for
--- they matched within their subscription. Only what is not settled is looked at one by one from here on. Runs on DuckDB.
+-- The events of the window on either side per subscription, model and code: all of them, and those that matched
+-- within their subscription. Only what did not is looked at one by one from here on. Runs on DuckDB.
 CREATE TABLE event_tally AS
 SELECT
     true AS is_expected,
@@ -8,10 +8,10 @@ SELECT
     code,
     count(*) AS events,
     sum(quantity) AS quantity,
-    count(*) FILTER (is_settled) AS settled_events,
-    coalesce(sum(quantity) FILTER (is_settled), 0) AS settled_quantity
+    count(*) FILTER (is_matched) AS matched_events,
+    coalesce(sum(quantity) FILTER (is_matched), 0) AS matched_quantity
 FROM (
-    SELECT *, id IN (SELECT expected_id FROM pair WHERE stage <> 'id_differs') AS is_settled
+    SELECT *, id IN (SELECT expected_id FROM matched_pair) AS is_matched
     FROM expected_event
     WHERE in_window
 )
@@ -24,10 +24,10 @@ SELECT
     code,
     count(*),
     sum(quantity),
-    count(*) FILTER (is_settled),
-    coalesce(sum(quantity) FILTER (is_settled), 0)
+    count(*) FILTER (is_matched),
+    coalesce(sum(quantity) FILTER (is_matched), 0)
 FROM (
-    SELECT *, id IN (SELECT recorded_id FROM pair WHERE stage <> 'id_differs') AS is_settled
+    SELECT *, id IN (SELECT recorded_id FROM matched_pair) AS is_matched
     FROM recorded_event
     WHERE in_window
 )

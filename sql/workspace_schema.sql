@@ -96,6 +96,11 @@ CREATE TABLE pair (
     recorded_id BIGINT NOT NULL,
     stage VARCHAR NOT NULL
 );
+-- The pairs that match within one subscription, by id or by content and time: nothing later changes them.
+CREATE VIEW matched_pair AS
+SELECT expected_id, recorded_id
+FROM pair
+WHERE stage IN ('id', 'topped_up', 'content');
 
 -- Lago bills a property's text only if it is a plain decimal (facts: its numeric gate); beyond a million million the
 -- figure is no token count and no sum of such figures would fit, so it is left out and counted as unreadable.
