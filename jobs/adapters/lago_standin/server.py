@@ -33,7 +33,7 @@ _BAD_GATEWAY = Answer(
 )
 _LOGGED_REQUESTS = 200_000
 _LARGEST_BODY = 64 * 1024 * 1024
-_CONNECTIONS = 12
+_CONNECTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
