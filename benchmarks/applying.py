@@ -14,12 +14,11 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -27,7 +26,7 @@ import orjson
 import psycopg
 from psycopg import sql
 
-from benchmarks.measuring import MEGABYTE, machine, peak_bytes
+from benchmarks.measuring import MEGABYTE, forget_peak, machine, peak_bytes
 from jobs.adapters.embedded_postgres import EmbeddedPostgres
 from jobs.adapters.lago_standin import Fault, LagoStandIn, Organization
 from jobs.adapters.litellm_schema import apply_migrations
@@ -56,6 +55,8 @@ class Target:
     """The key of the organization made for this one measurement."""
     concurrency: int
     """Requests at one time."""
+    memory_limit: str
+    """The workspace's memory limit, such as `1GB`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +69,24 @@ class Measurement:
     """Wall-clock seconds of each phase, in order; the start of the process and its imports are not in it."""
     cpu_seconds: float
     """Processor seconds of the process, all its threads."""
-    peak_bytes: int
-    """Highest resident memory of the process."""
+    peak_bytes: dict[str, int]
+    """Highest resident memory of the process in each phase."""
 
 
 class _Phases:
-    """Takes the time at each step that a run tells of."""
+    """Takes the time and the memory at each step that a run tells of."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.peak_bytes: defaultdict[str, int] = defaultdict(int)
         self._name = "opening the ledger"
         self._began = time.perf_counter()
 
     def step(self, name: str) -> None:
         now = time.perf_counter()
         self.seconds[self._name] += now - self._began
+        self.peak_bytes[self._name] = max(self.peak_bytes[self._name], peak_bytes())
+        forget_peak()
         self._name, self._began = name, now
 
     def note(self, text: str) -> None: ...
@@ -105,7 +109,7 @@ def apply(target: Target) -> Measurement:
                 "LAGO_API_EVENT_CODE": CODE,
                 "RECONCILE_LAGO_RATE": "10000",
                 "RECONCILE_LAGO_CONCURRENCY": str(target.concurrency),
-                "RECONCILE_MEMORY_LIMIT": "500MB",
+                "RECONCILE_MEMORY_LIMIT": target.memory_limit,
                 "RECONCILE_MOST_EVENTS": "10000000",
                 "RECONCILE_MOST_QUANTITY": "1000000000000",
                 "RECONCILE_MOST_SHARE": "1",
@@ -127,7 +131,7 @@ def apply(target: Target) -> Measurement:
     if done.applied is None or not done.applied.complete:
         raise click.ClickException(f"the plan was not applied: {done.run.kinds}, {done.applied}")
     events = done.applied.outcomes[Outcome.SENT]
-    return Measurement(events, dict(phases.seconds), time.process_time() - cpu_began, peak_bytes())
+    return Measurement(events, dict(phases.seconds), time.process_time() - cpu_began, dict(phases.peak_bytes))
 
 
 @click.group()
@@ -142,25 +146,38 @@ def contend() -> None:
 
 
 @main.command()
-@click.option("--events", default=100_000, show_default=True, help="of the plan; a tenth of it is measured beside it")
-@click.option("--rounds", default=1, show_default=True, help="how often each is measured; the table shows medians")
-def run(events: int, rounds: int) -> None:
-    """Make the spend logs, apply all of them in turn, and print a table."""
-    measured: defaultdict[tuple[int, str], list[Measurement]] = defaultdict(list)
+@click.option(
+    "--events",
+    "sizes",
+    multiple=True,
+    default=(10_000, 100_000),
+    show_default=True,
+    help="events of a plan; repeatable",
+)
+@click.option("--server", "servers", multiple=True, type=click.Choice(list(TITLES)), default=tuple(TITLES))
+@click.option("--rounds", default=1, show_default=True, help="how often each is measured; the tables show medians")
+@click.option("--memory-limit", default="500MB", show_default=True, help="RECONCILE_MEMORY_LIMIT of each run")
+def run(sizes: tuple[int, ...], servers: tuple[str, ...], rounds: int, memory_limit: str) -> None:
+    """Make the spend logs, apply all of them in turn, and print the tables."""
+    measured: defaultdict[str, list[Measurement]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, EmbeddedPostgres.start(Path(folder)) as postgres:
-        databases = {size: _spend_logs(postgres.url, size) for size in (events // 10, events)}
+        databases = {size: _spend_logs(postgres.url, size) for size in sizes}
         with LagoStandIn.start(postgres.url) as standin:
             for number in range(1, rounds + 1):
                 for size, database_url in databases.items():
-                    for server in TITLES:
-                        click.echo(f"round {number} of {rounds}: {size:,} events, {server}", err=True)
+                    for server in servers:
+                        title = f"{size:,} events, {TITLES[server]}"
+                        click.echo(f"round {number} of {rounds}: {title}", err=True)
                         with _organization(standin, server) as organization:
-                            found = _measure(
-                                Target(database_url, standin.api_base, organization.api_key, CONCURRENCY[server])
+                            target = Target(
+                                database_url, standin.api_base, organization.api_key, CONCURRENCY[server], memory_limit
                             )
+                            measured[title].append(_measure(target))
                             _check_billed(organization, database_url)
-                        measured[size, server].append(found)
-    click.echo(f"{machine()}\n\n### `backfill --apply`, median of {rounds}\n\n{_table(measured)}")
+    click.echo(
+        f"{machine()}\n\n### `backfill --apply` with `RECONCILE_MEMORY_LIMIT={memory_limit}`, median of {rounds}\n"
+    )
+    click.echo(f"{_seconds_table(measured)}\n\n{_memory_table(measured)}")
 
 
 def _spend_logs(server_url: str, rows: int) -> str:
@@ -217,40 +234,64 @@ def _measure(target: Target) -> Measurement:
     return Measurement(**orjson.loads(done.stdout))
 
 
-def _table(measured: Mapping[tuple[int, str], list[Measurement]]) -> str:
+def _seconds_table(measured: Mapping[str, list[Measurement]]) -> str:
     """Return a Markdown table with a column per size and server, and a row per phase."""
     columns = list(measured.values())
-
-    def row(title: str, values: list[Any]) -> str:
-        return f"| {title} | {' | '.join(values)} |"
-
-    def median(runs: list[Measurement], phase: str) -> float:
-        return statistics.median(run.seconds.get(phase, 0.0) for run in runs)
-
-    phases = dict.fromkeys(phase for runs in columns for one in runs for phase in one.seconds)
     wholes = [statistics.median(sum(one.seconds.values()) for one in runs) for runs in columns]
-    sizes = [size for size, _ in measured]
+    sizes = [runs[0].events for runs in columns]
+    sending = [statistics.median(one.seconds["sending"] for one in runs) for runs in columns]
     return "\n".join(
         [
-            row("seconds", [f"{size:,} events, {TITLES[server]}" for size, server in measured]),
-            row("---", ["---:"] * len(columns)),
-            *(row(phase, [f"{median(runs, phase):.2f}" for runs in columns]) for phase in phases),
-            row("**all**", [f"**{whole:.2f}**" for whole in wholes]),
-            row("events/s, all", [f"{size / whole:,.0f}" for size, whole in zip(sizes, wholes, strict=True)]),
-            row(
-                "events/s, sending and its ledger",
-                [f"{size / median(runs, 'sending'):,.0f}" for size, runs in zip(sizes, columns, strict=True)],
+            *_head("seconds", measured),
+            *(
+                _row(
+                    phase, [f"{statistics.median(one.seconds.get(phase, 0.0) for one in runs):.2f}" for runs in columns]
+                )
+                for phase in _phases(columns)
             ),
-            row(
+            _row("**all**", [f"**{whole:.2f}**" for whole in wholes]),
+            _row("events/s, all", [f"{size / whole:,.0f}" for size, whole in zip(sizes, wholes, strict=True)]),
+            _row(
+                "events/s, sending and its ledger",
+                [f"{size / seconds:,.0f}" for size, seconds in zip(sizes, sending, strict=True)],
+            ),
+            _row(
                 "CPU µs per event",
                 [f"{statistics.median(one.cpu_seconds / one.events * 1e6 for one in runs):,.0f}" for runs in columns],
             ),
-            row(
-                "peak memory",
-                [f"{statistics.median(one.peak_bytes for one in runs) / MEGABYTE:,.0f} MB" for runs in columns],
-            ),
         ]
     )
+
+
+def _memory_table(measured: Mapping[str, list[Measurement]]) -> str:
+    """Return a Markdown table of the highest memory in each phase."""
+    columns = list(measured.values())
+
+    def megabytes(peaks: Iterable[int]) -> str:
+        return f"{statistics.median(peaks) / MEGABYTE:,.0f}"
+
+    return "\n".join(
+        [
+            *_head("peak memory, MB", measured),
+            *(
+                _row(phase, [megabytes(one.peak_bytes.get(phase, 0) for one in runs) for runs in columns])
+                for phase in _phases(columns)
+            ),
+            _row("**all**", [f"**{megabytes(max(one.peak_bytes.values()) for one in runs)}**" for runs in columns]),
+        ]
+    )
+
+
+def _phases(columns: Iterable[list[Measurement]]) -> list[str]:
+    return list(dict.fromkeys(phase for runs in columns for one in runs for phase in one.seconds))
+
+
+def _head(title: str, measured: Mapping[str, list[Measurement]]) -> list[str]:
+    return [_row(title, list(measured)), _row("---", ["---:"] * len(measured))]
+
+
+def _row(title: str, values: list[str]) -> str:
+    return f"| {title} | {' | '.join(values)} |"
 
 
 if __name__ == "__main__":
