@@ -24,8 +24,7 @@ SELECT
 FROM finding
 JOIN place ON place.day = strftime(finding.time, '%Y-%m-%d') AND place.subscription = finding.subscription
     AND place.model = finding.model_key
-JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
 WHERE finding.kind IN ('duplicated', 'orphaned') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
 QUALIFY row_number() OVER (
-    PARTITION BY finding.subscription, finding.model_key, place.day ORDER BY finding.time, recorded.transaction_id
+    PARTITION BY finding.subscription, finding.model_key, place.day ORDER BY finding.time, finding.transaction_id
 ) <= place.uncounted

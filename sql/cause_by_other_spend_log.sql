@@ -20,9 +20,8 @@ WITH other AS (
 ),
 surplus AS (
     SELECT
-        finding.id, finding.subscription, finding.model_key, finding.time, finding.surplus_quantity, recorded.transaction_id
+        finding.id, finding.subscription, finding.model_key, finding.time, finding.surplus_quantity, finding.transaction_id
     FROM finding
-    JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
     WHERE finding.kind IN ('orphaned', 'duplicated') AND finding.surplus_quantity > 0
         AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
 ),

@@ -5,10 +5,9 @@ WITH lost AS (
     SELECT
         finding.id,
         finding.subscription,
-        log.call_type,
+        finding.call_type,
         date_trunc('second', finding.time) AS second
     FROM finding
-    JOIN spend_log AS log ON log.rowid = finding.spend_log_id
     WHERE finding.kind IN ('missing', 'held') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
 )
 SELECT lost.id, 'user_outside_the_body', lost.call_type

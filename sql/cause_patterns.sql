@@ -7,13 +7,11 @@ SELECT
     min(finding.time) AS first_time,
     max(finding.time) AS last_time,
     arg_min(
-        coalesce(log.request_id, recorded.transaction_id, ''),
-        [coalesce(CAST(finding.time AS VARCHAR), ''), coalesce(log.request_id, recorded.transaction_id, '')]
+        coalesce(finding.request_id, finding.transaction_id, ''),
+        [coalesce(CAST(finding.time AS VARCHAR), ''), coalesce(finding.request_id, finding.transaction_id, '')]
     ) AS example
 FROM finding_cause AS cause
 JOIN finding ON finding.id = cause.finding_id
-LEFT JOIN spend_log AS log ON log.rowid = finding.spend_log_id
-LEFT JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
 GROUP BY cause.cause, cause.pattern
 QUALIFY row_number() OVER (PARTITION BY cause.cause ORDER BY count(*) DESC, cause.pattern) <= $most
 ORDER BY cause.cause, events DESC, cause.pattern

@@ -9,14 +9,13 @@ WITH spent AS (
         finding.time,
         finding.missing_quantity,
         finding.surplus_quantity,
-        log.total_tokens,
+        finding.total_tokens,
         CASE
             WHEN row_number() OVER (PARTITION BY finding.spend_log_id, cause.cause, finding.kind, finding.code) = 1
-            THEN spend_amount(log.spend)
+            THEN finding.spend
         END AS spend
     FROM finding_cause AS cause
     JOIN finding ON finding.id = cause.finding_id
-    LEFT JOIN spend_log AS log ON log.rowid = finding.spend_log_id
 )
 SELECT
     cause,

@@ -10,22 +10,20 @@ WITH weighed AS (
         coalesce(finding.subscription, '') AS subscription,
         coalesce(finding.model_key, '') AS model,
         coalesce(finding.code, '') AS code,
-        coalesce(log.request_id, '') AS request_id,
-        coalesce(recorded.transaction_id, '') AS transaction_id,
-        coalesce(log.call_type, '') AS call_type,
-        coalesce(CAST(log.total_tokens AS VARCHAR), '') AS tokens,
-        coalesce(plain_number(spend_amount(log.spend)), '') AS spend,
-        CASE WHEN finding.kind = 'misattributed' THEN coalesce(recorded.subscription, '') ELSE '' END AS recorded_subscription,
-        plain_number(expected.quantity) AS expected_quantity,
-        plain_number(recorded.quantity) AS recorded_quantity,
+        coalesce(finding.request_id, '') AS request_id,
+        coalesce(finding.transaction_id, '') AS transaction_id,
+        coalesce(finding.call_type, '') AS call_type,
+        coalesce(CAST(finding.total_tokens AS VARCHAR), '') AS tokens,
+        coalesce(plain_number(finding.spend), '') AS spend,
+        CASE WHEN finding.kind = 'misattributed' THEN coalesce(finding.recorded_subscription, '') ELSE '' END
+            AS recorded_subscription,
+        plain_number(finding.expected_quantity) AS expected_quantity,
+        plain_number(finding.recorded_quantity) AS recorded_quantity,
         abs(finding.missing_quantity) + abs(finding.surplus_quantity) AS weight,
-        coalesce(log.total_tokens, 0) AS size,
+        coalesce(finding.total_tokens, 0) AS size,
         count(*) OVER (PARTITION BY finding.kind, finding.reason, finding.detail) AS listed
     FROM finding
     LEFT JOIN finding_cause AS cause ON cause.finding_id = finding.id
-    LEFT JOIN spend_log AS log ON log.rowid = finding.spend_log_id
-    LEFT JOIN expected_event AS expected ON expected.id = finding.expected_id
-    LEFT JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
     WHERE finding.kind <> 'missing'
 )
 SELECT * EXCLUDE (weight, size)

@@ -2,7 +2,7 @@
 -- request counts once under each, whatever its number of events. Runs on DuckDB.
 WITH concerned AS (
     SELECT
-        finding.spend_log_id,
+        any_value(finding.spend) AS spend,
         bool_or(finding.kind IN ('missing', 'held', 'ambiguous') OR (finding.kind = 'mismatched' AND finding.missing_quantity > 0))
             AS is_missing,
         bool_or(finding.kind = 'misattributed') AS is_elsewhere,
@@ -10,14 +10,9 @@ WITH concerned AS (
     FROM finding
     WHERE finding.spend_log_id IS NOT NULL
     GROUP BY finding.spend_log_id
-),
-spent AS (
-    SELECT concerned.*, spend_amount(log.spend) AS spend
-    FROM concerned
-    JOIN spend_log AS log ON log.rowid = concerned.spend_log_id
 )
 SELECT
     plain_number(round(coalesce(sum(spend) FILTER (is_missing), 0), 12)) AS missing,
     plain_number(round(coalesce(sum(spend) FILTER (is_elsewhere), 0), 12)) AS elsewhere,
     plain_number(round(coalesce(sum(spend) FILTER (NOT is_unattributed), 0), 12)) AS not_agreed
-FROM spent
+FROM concerned

@@ -163,8 +163,7 @@ CREATE TABLE sent_event (
     properties VARCHAR[] NOT NULL
 );
 
--- The discrepancies that bill something, and why each came about, with what its evidence is about; one row each.
-CREATE TABLE finding (
+CREATE TABLE discrepancy (
     id BIGINT NOT NULL,
     kind VARCHAR NOT NULL,
     reason VARCHAR,
@@ -175,10 +174,37 @@ CREATE TABLE finding (
     subscription VARCHAR,
     model_key VARCHAR,
     code VARCHAR,
-    time TIMESTAMP,
-    missing_quantity DECIMAL(38, 20) NOT NULL,
-    surplus_quantity DECIMAL(38, 20) NOT NULL
+    part VARCHAR,
+    request_id VARCHAR,
+    transaction_id VARCHAR,
+    expected_time TIMESTAMP,
+    recorded_time TIMESTAMP,
+    expected_quantity DECIMAL(38, 20),
+    recorded_quantity DECIMAL(38, 20),
+    recorded_subscription VARCHAR,
+    call_type VARCHAR,
+    prompt_tokens BIGINT,
+    completion_tokens BIGINT,
+    total_tokens BIGINT,
+    spend DECIMAL(38, 20),
+    api_key VARCHAR
 );
+-- The discrepancies that bill something, and why each came about, with what its evidence is about; one row each.
+CREATE VIEW finding AS
+SELECT
+    *,
+    coalesce(expected_time, recorded_time) AS time,
+    CASE kind
+        WHEN 'mismatched' THEN greatest(expected_quantity - recorded_quantity, 0)
+        ELSE coalesce(expected_quantity, 0)
+    END AS missing_quantity,
+    CASE
+        WHEN kind = 'mismatched' THEN greatest(recorded_quantity - expected_quantity, 0)
+        WHEN kind IN ('misattributed', 'duplicated', 'orphaned') THEN recorded_quantity
+        ELSE 0
+    END AS surplus_quantity
+FROM discrepancy
+WHERE coalesce(reason, '') <> 'zero_quantity';
 CREATE TABLE finding_cause (finding_id BIGINT NOT NULL, cause VARCHAR NOT NULL, pattern VARCHAR NOT NULL);
 -- Stretches of time whose cause was established, of one subscription where it is named, and subscriptions that lose
 -- events of their own.

@@ -1,0 +1,71 @@
+-- Every discrepancy of the window, with what its report and the search for its cause look at. What is missing and what is
+-- too much stand side by side; a misattributed event is missing from one subscription and too much under another. Runs on
+-- DuckDB.
+INSERT INTO discrepancy BY NAME
+WITH united AS (
+    SELECT
+        judged.kind,
+        judged.reason,
+        judged.detail,
+        expected.id AS expected_id,
+        judged.recorded_id,
+        expected.spend_log_id,
+        expected.subscription,
+        expected.model_key,
+        expected.code,
+        expected.part,
+        expected.request_id,
+        recorded.transaction_id,
+        expected.time AS expected_time,
+        recorded.time AS recorded_time,
+        expected.quantity AS expected_quantity,
+        recorded.quantity AS recorded_quantity,
+        recorded.subscription AS recorded_subscription
+    FROM judged_expected AS judged
+    JOIN expected_event AS expected ON expected.id = judged.id
+    LEFT JOIN recorded_event AS recorded ON recorded.id = judged.recorded_id
+    WHERE judged.kind <> 'matched'
+    UNION ALL BY NAME
+    SELECT
+        judged.kind,
+        CASE
+            WHEN recorded.time IS NULL THEN 'its timestamp cannot be read'
+            WHEN recorded.subscription IS NULL THEN 'it names no subscription'
+        END AS detail,
+        recorded.id AS recorded_id,
+        recorded.subscription,
+        recorded.model_key,
+        recorded.code,
+        recorded.transaction_id,
+        recorded.time AS recorded_time,
+        recorded.quantity AS recorded_quantity,
+        recorded.subscription AS recorded_subscription
+    FROM judged_recorded AS judged
+    JOIN recorded_event AS recorded ON recorded.id = judged.id
+    WHERE judged.kind IN ('duplicated', 'orphaned')
+    UNION ALL BY NAME
+    SELECT
+        'unattributed' AS kind,
+        CASE WHEN account.source IS NULL THEN 'the spend log names nobody' ELSE 'the mapping file does not name its source' END
+            AS detail,
+        account.spend_log_id,
+        names.model_key,
+        spend_log.request_id,
+        date_trunc('millisecond', spend_log.end_time) AS expected_time
+    FROM accounted_spend_log AS account
+    JOIN spend_log ON spend_log.rowid = account.spend_log_id
+    JOIN spend_log_model AS names
+        ON names.model = spend_log.model AND names.provider IS NOT DISTINCT FROM spend_log.provider
+    WHERE account.in_window AND account.exclusion IS NULL AND account.subscription IS NULL
+)
+SELECT
+    row_number() OVER () AS id,
+    united.*,
+    log.call_type,
+    log.prompt_tokens,
+    log.completion_tokens,
+    log.total_tokens,
+    spend_amount(log.spend) AS spend,
+    log.api_key
+FROM united
+LEFT JOIN spend_log AS log ON log.rowid = united.spend_log_id
