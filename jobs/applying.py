@@ -192,6 +192,7 @@ def _write_outcomes(work: Slice, folder: Path) -> None:
 
 def _outcome_row(record: EventRecord) -> dict[str, str]:
     event = record.event
+    at = event.time
     return {
         "transaction_id": event.transaction_id,
         "subscription": event.subscription,
@@ -199,7 +200,7 @@ def _outcome_row(record: EventRecord) -> dict[str, str]:
         "code": event.code,
         "part": event.part,
         "request_id": event.request_id,
-        "timestamp": f"{event.time:%Y-%m-%dT%H:%M:%S}.{event.time.microsecond // 1000:03d}Z",
+        "timestamp": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z",
         "quantity": event.quantity,
         "outcome": record.outcome.value if record.outcome else "not_sent",
         "reason": record.outcome_reason,

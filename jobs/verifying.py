@@ -112,6 +112,5 @@ def _hours_codes_and_names(path: Path) -> tuple[list[Window], tuple[str, ...], t
 
 def _sent_row(event: PlannedEvent, names: tuple[str, ...]) -> tuple[object, ...]:
     properties = dict(event.properties)
-    milliseconds = int(Decimal(event.timestamp) * 1000)
     values = [properties.get(name) for name in names]
-    return event.transaction_id, event.subscription, event.code, milliseconds, values
+    return event.transaction_id, event.subscription, event.code, event.milliseconds, values

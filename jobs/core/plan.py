@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
 from typing import Any
@@ -26,6 +25,7 @@ from jobs.errors import RefusedError, SettingError
 FORMAT = "litellm-lago-plan/2"
 
 _LINES_HASHED_AT_ONCE = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EDITED = "Make a new plan; a plan is never edited"
 # A quotation mark inside a JSON text has a backslash before it, so these cannot begin inside one.
 _PAYLOAD_KEY = b',"payload":'
@@ -88,7 +88,12 @@ class PlannedEvent:
     @property
     def time(self) -> datetime:
         """Return the timestamp as an aware time."""
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(Decimal(self.timestamp) * 1000))
+        return _EPOCH + timedelta(milliseconds=self.milliseconds)
+
+    @property
+    def milliseconds(self) -> int:
+        """Return the timestamp in milliseconds since 1970: its digits, since three of them are decimals."""
+        return int(self.timestamp.replace(".", ""))
 
 
 # Millions of these come and go while a plan is sent. They hold no cycles, so the garbage collector leaves them alone.

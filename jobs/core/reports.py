@@ -35,15 +35,19 @@ def _columns(names: str) -> Columns:
 
 def csv_lines(columns: Columns, rows: Iterable[Mapping[str, str]]) -> Iterator[bytes]:
     """Yield a CSV's lines, its header first, strangers' text made safe for a spreadsheet."""
-    yield _csv_line(columns.names)
-    for row in rows:
-        yield _csv_line(spreadsheet_safe(row[name]) if name in columns.texts else row[name] for name in columns.names)
-
-
-def _csv_line(cells: Iterable[str]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode()
+    writer = csv.writer(text, lineterminator="\n")
+
+    def line(cells: Iterable[str]) -> bytes:
+        writer.writerow(cells)
+        written = text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+        return written
+
+    yield line(columns.names)
+    for row in rows:
+        yield line(spreadsheet_safe(row[name]) if name in columns.texts else row[name] for name in columns.names)
 
 
 DISCREPANCY_COLUMNS = _columns(

@@ -37,6 +37,7 @@ from jobs.core.ledger_values import (
 from jobs.core.plan import Outcome, PlannedEvent
 from jobs.core.window import Window
 
+_EVENT_COLUMNS = [intents.c[field] for field in PlannedEvent.__slots__]
 # Of entries recorded at one instant, the one that can only come first stands first.
 _ORDER: tuple[type[StoryEntry], ...] = (IntentEntry, AttemptEntry, OutcomeEntry, VerificationEntry)
 
@@ -72,7 +73,7 @@ def event_page(connection: Connection, run_id: str, after: int, limit: int) -> l
     used = select(plans.c.sequence, plans.c.plan_hash).join(plan_uses).where(plan_uses.c.run_id == run_id)
     plan_hashes = {row.sequence: row.plan_hash for row in connection.execute(used)}
     page = (
-        select(intents)
+        select(intents.c.sequence, intents.c.plan, *_EVENT_COLUMNS)
         # The plans by value: with a join here, planners sort all intents anew for each page.
         .where(intents.c.plan.in_(plan_hashes), intents.c.sequence > after)
         .order_by(intents.c.sequence)
@@ -80,17 +81,22 @@ def event_page(connection: Connection, run_id: str, after: int, limit: int) -> l
     )
     rows = connection.execute(page).all()
     keys = [row.sequence for row in rows]
-    last_outcomes = _last_rows(connection, outcomes, run_id, keys)
-    last_verifications = _last_rows(connection, verifications, run_id, keys)
-    return [
-        (
-            row.sequence,
-            _event_record(
-                row, plan_hashes[row.plan], last_outcomes.get(row.sequence), last_verifications.get(row.sequence)
-            ),
+    ended = _last_said(connection, outcomes, outcomes.c.outcome, run_id, keys)
+    seen = _last_said(connection, verifications, verifications.c.verified, run_id, keys)
+    records: list[tuple[int, EventRecord]] = []
+    for row in rows:
+        outcome, outcome_reason = ended.get(row.sequence, (None, ""))
+        verified, verification_reason = seen.get(row.sequence, (None, ""))
+        record = EventRecord(
+            _planned_event(row),
+            plan_hashes[row.plan],
+            None if outcome is None else Outcome(outcome),
+            outcome_reason,
+            verified,
+            verification_reason,
         )
-        for row in rows
-    ]
+        records.append((row.sequence, record))
+    return records
 
 
 def story(connection: Connection, which: ColumnElement[bool]) -> tuple[StoryEntry, ...]:
@@ -172,10 +178,13 @@ def _last_counts(connection: Connection, table: Table, counted: ColumnElement[An
     return {row[0]: row[1] for row in connection.execute(counts)}
 
 
-def _last_rows(connection: Connection, table: Table, run_id: str, keys: Sequence[int]) -> dict[int, Row[Any]]:
-    """Return the last row that a run recorded about each of these intents, by the intent's key."""
+def _last_said(
+    connection: Connection, table: Table, value: ColumnElement[Any], run_id: str, keys: Sequence[int]
+) -> dict[int, tuple[Any, str]]:
+    """Return the value and reason that a run recorded last about each of these intents, by the intent's key."""
     rows = _of_intents(table, keys).where(table.c.run_id == run_id)
-    return {row.intent: row for row in connection.execute(rows)}
+    rows = rows.with_only_columns(table.c.intent, value, table.c.reason)
+    return {row.intent: (row[1], row.reason) for row in connection.execute(rows)}
 
 
 def _planned_event(row: Row[Any]) -> PlannedEvent:
@@ -190,19 +199,6 @@ def _planned_event(row: Row[Any]) -> PlannedEvent:
         quantity=row.quantity,
         model=row.model,
         spend=row.spend,
-    )
-
-
-def _event_record(
-    row: Row[Any], plan_hash: str, outcome: Row[Any] | None, verification: Row[Any] | None
-) -> EventRecord:
-    return EventRecord(
-        event=_planned_event(row),
-        plan_hash=plan_hash,
-        outcome=None if outcome is None else Outcome(outcome.outcome),
-        outcome_reason="" if outcome is None else outcome.reason,
-        verified=None if verification is None else verification.verified,
-        verification_reason="" if verification is None else verification.reason,
     )
 
 
