@@ -9,6 +9,7 @@ from typing import Protocol
 
 from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.lago.kept_slices import KeptSlices
 from jobs.adapters.lago_clickhouse_store import read_clickhouse_events
 from jobs.adapters.lago_postgres_store import read_stored_events
 from jobs.core.lago_values import Organization
@@ -43,6 +44,8 @@ class EventsAsked:
     """The longest query to a store."""
     patience: Patience
     """How long to try to connect to one."""
+    kept: KeptSlices | None = None
+    """What an earlier reading through the API has left, and where this one leaves what it has read."""
     on_dead_letters: Callable[[int], None] = lambda _: None
     """Told how many events more Lago accepted and will never bill, where the source can tell."""
 
@@ -63,8 +66,17 @@ def read_recorded_events(
     codes = tuple(str(row[0]) for row in layout.code_rows)
     if store is None:
         yield from read_events(
-            client, codes=codes, window=asked.window, property_names=layout.property_names, progress=progress.count
+            client,
+            codes=codes,
+            window=asked.window,
+            property_names=layout.property_names,
+            progress=progress.count,
+            kept=asked.kept,
         )
+        if asked.kept is not None and asked.kept.taken_up:
+            progress.note(
+                f"took up {asked.kept.taken_up:,} events that an earlier run had read; Lago says they are as they were"
+            )
         return
     organization_id = checked_organization_id(store, organization)
     if isinstance(store, ClickHouseStore):

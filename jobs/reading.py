@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any
 
 from jobs.adapters.lago.catalogue import read_catalogue
 from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.lago.kept_slices import KeptSlices
 from jobs.adapters.litellm_database import SpendLogs, open_spend_logs
 from jobs.adapters.workspace import Workspace
 from jobs.core.kinds import ChargeBy
-from jobs.core.lago_values import Organization
 from jobs.core.layout import Layout, lay_out
 from jobs.core.meters import bind
 from jobs.core.shard import spend_log_shard
@@ -57,22 +57,47 @@ def matched_workspace(
         bound = bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics})
         layout = lay_out(bound, settings.rules.charge_by_path, settings.rules.id_template)
         progress.step("reading spend logs and Lago's events")
-        with _reading_spend_logs(workspace, settings, layout, progress, now) as spend_logs:
-            dead_letters = _read_events(
-                workspace, settings, layout, client, catalogue.organization, progress, now, spend_logs
+        with _kept_slices(settings, layout, now) as kept:
+            with _reading_spend_logs(workspace, settings, layout, progress, now) as spend_logs:
+                dead_letters: list[int] = []
+                asked = _events_asked(settings, kept, dead_letters.append)
+                events = read_recorded_events(
+                    settings.store, client, catalogue.organization, layout, asked, progress, now
+                )
+                shard = {"shard": settings.shard.index, "shards": settings.shard.count}
+                workspace.load("load_listed_events", while_well(events, spend_logs), **shard)
+                found = spend_logs.result()
+            progress.step("matching")
+            load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
+            match_within(
+                workspace,
+                settings.rules,
+                layout,
+                catalogue,
+                settings.window,
+                ids_are_unique=found.schema.request_ids_are_unique,
             )
-            found = spend_logs.result()
-        progress.step("matching")
-        load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
-        match_within(
-            workspace,
-            settings.rules,
-            layout,
-            catalogue,
-            settings.window,
-            ids_are_unique=found.schema.request_ids_are_unique,
-        )
-        yield workspace, Reading(catalogue, bound, layout, found.schema, found.bounds, found.legacy_rows, dead_letters)
+            yield (
+                workspace,
+                Reading(catalogue, bound, layout, found.schema, found.bounds, found.legacy_rows, sum(dead_letters)),
+            )
+
+
+def _kept_slices(
+    settings: ReconcileSettings, layout: Layout, now: datetime
+) -> AbstractContextManager[KeptSlices | None]:
+    """Return what is kept of a reading through the API until the run has ended; None where a store is read."""
+    if settings.store is not None:
+        return nullcontext()
+    window = settings.rules.read_window(settings.window)
+    question = {
+        "api_base": settings.lago.api_base,
+        # Of an organization that Lago does not name, the key is all that tells it from others on the same host.
+        "api_key": settings.lago.api_key,
+        "window": [window.start, window.end],
+        "properties": layout.property_names,
+    }
+    return KeptSlices(settings.output, question, now=now)
 
 
 def refuse_future(window: Window, now: datetime) -> None:
@@ -144,33 +169,18 @@ def _load_spend_logs(
         )
 
 
-def _read_events(
-    workspace: Workspace,
-    settings: ReconcileSettings,
-    layout: Layout,
-    client: LagoClient,
-    organization: Organization,
-    progress: Progress,
-    now: datetime,
-    spend_logs: Future[_FoundSpendLogs],
-) -> int:
-    """Read the recorded events while all is well with the spend logs.
-
-    Return how many more Lago accepted and will never bill, where the source can tell.
-    """
-    dead_letters: list[int] = []
-    asked = EventsAsked(
+def _events_asked(
+    settings: ReconcileSettings, kept: KeptSlices | None, on_dead_letters: Callable[[int], None]
+) -> EventsAsked:
+    return EventsAsked(
         window=settings.rules.read_window(settings.window),
         shard=settings.shard,
         settled_at=settings.window.end + settings.rules.settlement_lag,
         statement_timeout=settings.statement_timeout,
         patience=settings.patience,
-        on_dead_letters=dead_letters.append,
+        kept=kept,
+        on_dead_letters=on_dead_letters,
     )
-    events = read_recorded_events(settings.store, client, organization, layout, asked, progress, now)
-    events = while_well(events, spend_logs)
-    workspace.load("load_listed_events", events, shard=settings.shard.index, shards=settings.shard.count)
-    return sum(dead_letters)
 
 
 def while_well(chunks: Iterator[bytes], beside: Future[Any]) -> Iterator[bytes]:

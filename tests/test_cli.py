@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -417,6 +418,36 @@ def test_a_killed_run_does_no_harm(environment: dict[str, str], organization: Or
     assert f"removed {unfinished.name}" in errors
     (folder,) = output.iterdir()
     assert (folder / "run.json").exists()
+
+
+def test_what_a_killed_run_has_read_is_taken_up_by_the_next(
+    environment: dict[str, str], organization: Organization, tmp_path: Path
+) -> None:
+    output, start = tmp_path / "runs", datetime(2026, 11, 10, 12, tzinfo=UTC)
+    organization.insert_events(
+        {
+            "transaction_id": f"other-{number}",
+            "external_subscription_id": "other",
+            "code": "llm_tokens",
+            "timestamp": start + number * timedelta(milliseconds=100),
+            "properties": {},
+        }
+        for number in range(25_000)
+    )
+    organization.set_faults(Fault("slow", endpoint="list", delay_seconds=0.3))
+    process = command(environment, "reconcile", *_WINDOW)
+    deadline = time.monotonic() + 60
+    while not list(output.glob(".events-read-*/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert list(output.glob(".events-read-*/*"))
+    organization.clear_faults()
+    code, _, errors = run(environment, "reconcile", *_WINDOW)
+    assert code == 3
+    assert "events that an earlier run had read" in errors
+    (folder,) = output.iterdir()
+    assert (folder / "run.json").exists(), "and nothing else is left"
 
 
 def test_a_live_run_keeps_its_folder_beside_another(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from jobs.adapters.lago.exact_json import value_text
 from jobs.adapters.lago.failures import of_status
 from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, refuses_page_size
 from jobs.adapters.lago.instants import instant_text, whole_millisecond
+from jobs.adapters.lago.kept_slices import KeptSlices
 from jobs.core.window import Window
 from jobs.errors import LagoError
 
@@ -59,6 +60,7 @@ def read_events(
     window: Window,
     property_names: Sequence[str],
     progress: Progress,
+    kept: KeptSlices | None = None,
 ) -> Iterator[bytes]:
     """Yield all events of these codes in the window as CSV, in chunks of about 8 MB cut at row borders.
 
@@ -67,10 +69,11 @@ def read_events(
     `created_at` are Lago's own text. Every value is quoted with `"`, NULL is empty and unquoted, there is no
     header. The order of rows is not defined. Memory is bounded by the rows of the busiest millisecond.
 
-    `progress` is called in the caller's thread with rows read and, once known, rows to read. Raise
-    `LagoError` when Lago fails, ignores a filter, or when the window keeps changing.
+    `kept` holds what an earlier reading of this window has verified, and takes what this one does. `progress` is called
+    in the caller's thread with rows read and, once known, rows to read. Raise `LagoError` when Lago fails, ignores a
+    filter, or when the window keeps changing.
     """
-    reader = _SliceReader(client, tuple(property_names))
+    reader = _SliceReader(client, tuple(property_names), kept)
     backlog = deque(Slice(code, window.start, window.end, root=True) for code in dict.fromkeys(codes))
     counts = _Counts(len(backlog))
     executor = ThreadPoolExecutor(client.connection.concurrency, thread_name_prefix="lago-events")
@@ -158,8 +161,9 @@ class _SliceReader:
     be read at less than the concurrency that Lago is known to bear.
     """
 
-    def __init__(self, client: LagoClient, property_names: tuple[str, ...]) -> None:
+    def __init__(self, client: LagoClient, property_names: tuple[str, ...], kept: KeptSlices | None) -> None:
         self._client = client
+        self._kept = kept
         self._reader = PageReader(property_names)
         self._asking = ThreadPoolExecutor(client.connection.concurrency, thread_name_prefix="lago-pages")
 
@@ -168,7 +172,25 @@ class _SliceReader:
         self._asking.shutdown(wait=False, cancel_futures=True)
 
     def read(self, part: Slice) -> _Pieces | _Rows:
-        """Return the slice's rows, verified, or the pieces to read in its stead."""
+        """Return the slice's rows, verified, or the pieces to read in its stead; not again what is as it was kept."""
+        if self._kept is None or part.root:  # a window of few rows is read again at once
+            return self._read(part)
+        found = self._kept.find(part)
+        if found is not None and self._is_still(part, *found):
+            count, rows = found
+            self._kept.taken_up += count
+            return _Rows(count, (rows,))
+        result = self._read(part)
+        if isinstance(result, _Rows) and result.rows > self._client.page_size:
+            self._kept.keep(part, result.rows, b"".join(result.chunks))
+        return result
+
+    def _is_still(self, part: Slice, count: int, rows: bytes) -> bool:
+        """Tell whether the slice still has as many rows, and among them the newest one that Lago has now."""
+        page = self._page(part, 1, 1)
+        return page.total == count and all(row.encode() in rows for row in page.rows)
+
+    def _read(self, part: Slice) -> _Pieces | _Rows:
         before: list[str] | None = None
         for reading in range(_READINGS_PER_SLICE):
             first = self._page(part, 1, self._client.page_size)
