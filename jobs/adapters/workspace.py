@@ -39,6 +39,8 @@ class Workspace:
             "checkpoint_on_detach": "DISABLED",
             # Ids hardly shrink, and trying costs a third of all writing.
             "disabled_compression_methods": "fsst,dict_fsst,zstd",
+            # Where it guesses that few rows are looked up, DuckDB compares each with all others: seconds instead of none.
+            "asof_loop_join_threshold": 0,
         }
         if threads:
             config["threads"] = threads
