@@ -26,7 +26,6 @@ def find_causes(
     """Give every discrepancy its cause in the workspace, and return the causes with their evidence."""
     reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
     by_end_user = rules.charge_by is ChargeBy.END_USER_ID
-    workspace.run("collect_discrepancies")
     counts = {row["kind"]: row["findings"] for row in workspace.rows("finding_counts")}
     if not counts:
         return ()

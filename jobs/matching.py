@@ -159,7 +159,7 @@ def match_within(
 def judge_left_over(
     workspace: Workspace, rules: Rules, window: Window, now: datetime, *, may_pin_end_users: bool
 ) -> None:
-    """Match what is left over across subscriptions, and give each event of the window its kind.
+    """Match what is left over across subscriptions, give each event of the window its kind, and collect discrepancies.
 
     `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
     """
@@ -181,6 +181,7 @@ def judge_left_over(
     )
     workspace.run("judge_expected_events")
     workspace.run("judge_recorded_events")
+    workspace.run("collect_discrepancies")
     workspace.run("summarise")
     (daily,) = workspace.rows("has_daily_totals")
     workspace.run("compare_daily_totals", compares=daily["has_daily_totals"])

@@ -39,7 +39,7 @@ class Workspace:
             "checkpoint_on_detach": "DISABLED",
             # Ids hardly shrink, and trying costs a third of all writing.
             "disabled_compression_methods": "fsst,dict_fsst,zstd",
-            # Where it guesses that few rows are looked up, DuckDB compares each with all others: seconds instead of none.
+            # Where DuckDB guesses that few rows are looked up, it compares each with all others, which takes seconds.
             "asof_loop_join_threshold": 0,
         }
         if threads:
