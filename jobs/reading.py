@@ -44,9 +44,12 @@ class _FoundSpendLogs:
 
 @contextmanager
 def matched_workspace(
-    settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime
+    settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime, keeps_reading: bool = False
 ) -> Iterator[tuple[Workspace, Reading]]:
-    """Read both sides, or the shard's part of them, match within each subscription, and yield workspace and reading."""
+    """Read both sides, or the shard's part of them, match within each subscription, and yield workspace and reading.
+
+    `keeps_reading` leaves what was read through the API in the output folder where this fails, for the next one.
+    """
     refuse_future(settings.window, now)
     with (
         LagoClient(settings.lago) as client,
@@ -57,7 +60,7 @@ def matched_workspace(
         bound = bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics})
         layout = lay_out(bound, settings.rules.charge_by_path, settings.rules.id_template)
         progress.step("reading spend logs and Lago's events")
-        with _kept_slices(settings, layout, now) as kept:
+        with _kept_slices(settings, layout, now) if keeps_reading else nullcontext() as kept:
             with _reading_spend_logs(workspace, settings, layout, progress, now) as spend_logs:
                 dead_letters: list[int] = []
                 asked = _events_asked(settings, kept, dead_letters.append)

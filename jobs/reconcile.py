@@ -19,11 +19,11 @@ from jobs.reporting import report_run
 
 
 def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str) -> Run:
-    """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave nothing."""
+    """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave no more than was read."""
     with RunFolder(settings.output, folder_name(settings.window, run_id), settings.scratch) as folder:
         for left in folder.removed:
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
-        with judged_workspace(settings, folder.scratch, progress, now=now) as (workspace, reading):
+        with judged_workspace(settings, folder.scratch, progress, now=now, keeps_reading=True) as (workspace, reading):
             run = report_run(workspace, settings, reading, folder, progress, now=now, run_id=run_id)
         folder.discard_scratch()
     return run
@@ -31,15 +31,18 @@ def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime,
 
 @contextmanager
 def judged_workspace(
-    settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime
+    settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime, keeps_reading: bool = False
 ) -> Iterator[tuple[Workspace, Reading]]:
-    """Read both sides into a workspace in this folder, judge the window, and yield both."""
+    """Read both sides into a workspace in this folder, judge the window, and yield both.
+
+    `keeps_reading` leaves what was read through the API in the output folder where this fails, for the next one.
+    """
     if settings.shard != WHOLE:
         raise SettingError(
             "RECONCILE_SHARD is set, and a shard sees only a part of the subscriptions",
             "Leave it out, or run `reconcile` without --apply in every shard and `merge` after them",
         )
-    with matched_workspace(settings, folder, progress, now=now) as (workspace, reading):
+    with matched_workspace(settings, folder, progress, now=now, keeps_reading=keeps_reading) as (workspace, reading):
         pinning = reading.schema.may_pin_end_users
         judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
         yield workspace, reading

@@ -41,7 +41,7 @@ def reconcile_shard(settings: ReconcileSettings, progress: Progress, *, now: dat
     with RunFolder(settings.output, name, settings.scratch) as folder:
         for left in folder.removed:
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
-        with matched_workspace(settings, folder.scratch, progress, now=now) as (workspace, reading):
+        with matched_workspace(settings, folder.scratch, progress, now=now, keeps_reading=True) as (workspace, reading):
             progress.step("writing the shard")
             _keep(workspace, folder.scratch / ROWS_FILE, has_allowed_file=settings.rules.allowed is not None)
             record = ShardRecord(

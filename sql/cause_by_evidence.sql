@@ -22,17 +22,11 @@ key_users AS (
 seen AS (
     SELECT
         finding.*,
-        recorded.subscription AS recorded_subscription,
-        recorded.quantity AS recorded_quantity,
         coalesce(recorded.lacks_quantity, false) AS lacks_quantity,
-        log.call_type,
         log.end_user,
         log.user_id,
         log.team_id,
         log.organization_id,
-        log.api_key,
-        log.prompt_tokens,
-        log.completion_tokens,
         account.source,
         key_users.users,
         bare_code.code IS NOT NULL AS is_bare,

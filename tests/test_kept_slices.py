@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,14 @@ from typing import Any
 import pytest
 
 from jobs.adapters.lago import events as reader
+from jobs.adapters.lago import kept_slices
 from jobs.adapters.lago.events import read_events
+from jobs.adapters.lago.http import LagoClient, Reply
 from jobs.adapters.lago.kept_slices import KeptSlices
 from jobs.adapters.lago_standin import LagoStandIn, Organization
+from jobs.core.lago_values import LagoConnection
 
-from .test_lago_events import MILLISECOND, START, WINDOW, event, ids, loaded, spread, talking_to
+from .test_lago_events import MILLISECOND, START, WINDOW, event, ids, loaded, spread
 
 NOW = WINDOW.end + timedelta(days=1)
 QUESTION = {"api_base": "a", "window": [WINDOW.start, WINDOW.end]}
@@ -41,6 +47,18 @@ class _EndedEarlyError(Exception):
     pass
 
 
+class Counting(LagoClient):
+    """Counts what is asked, whatever still arrives of another reading."""
+
+    asked = 0
+    answer: Callable[[Reply], Reply] = staticmethod(lambda reply: reply)
+
+    def request(self, method: str, path: str, **given: Any) -> Reply:
+        self.asked += 1
+        reply = super().request(method, path, **given)
+        return type(self).answer(reply) if given["params"]["per_page"] == 1 else reply
+
+
 def read(
     organization: Organization,
     folder: Path,
@@ -48,22 +66,25 @@ def read(
     chunks: int | None = None,
     fails: bool = False,
     question: Any = QUESTION,
-    now: Any = NOW,
+    now: datetime = NOW,
 ) -> tuple[list[dict[str, Any]], int, int]:
     """Read the window, or so many chunks of it; return the rows, how many were taken up, and the requests made."""
-    organization.clear_requests()
+    connection = LagoConnection(
+        organization.api_base, organization.api_key, requests_per_second=10_000.0, page_size=100
+    )
     rows: list[dict[str, Any]] = []
-    try:
-        with KeptSlices(folder, question, now=now) as kept, talking_to(organization, page_size=100) as client:
-            listed: Iterator[bytes] = read_events(
-                client, codes=["tokens"], window=WINDOW, property_names=NAMES, progress=lambda _r, _a: None, kept=kept
-            )
-            rows = loaded(islice(listed, chunks), folder)
-            if fails:
-                raise _EndedEarlyError
-    except _EndedEarlyError:
-        pass
-    return rows, kept.taken_up, len(organization.requests())
+    with (
+        suppress(_EndedEarlyError),
+        KeptSlices(folder, question, now=now) as kept,
+        Counting(connection, sleep=lambda _seconds: None) as client,
+    ):
+        listed = read_events(
+            client, codes=["tokens"], window=WINDOW, property_names=NAMES, progress=lambda _r, _a: None, kept=kept
+        )
+        rows = loaded(islice(listed, chunks), folder)
+        if fails:
+            raise _EndedEarlyError
+    return rows, kept.taken_up, client.asked
 
 
 def left(folder: Path) -> list[Path]:
@@ -75,7 +96,7 @@ def test_a_reading_that_ended_early_is_taken_up(organization: Organization, tmp_
     assert taken_up == 0
     (folder,) = left(tmp_path)
     kept = len(list(folder.iterdir()))
-    assert kept >= 4
+    assert 0 < kept < 8
     rows, taken_up, requests = read(organization, tmp_path)
     assert ids(rows) == sorted(f"t{number}" for number in range(ROWS))
     assert taken_up == kept * 375, "eight slices of as many"
@@ -97,6 +118,17 @@ def test_a_slice_that_has_changed_is_read_again(organization: Organization, tmp_
     assert newest not in ids(rows)
     assert f"t{ROWS + 1}" in ids(rows)
     assert taken_up == 376 + 6 * 375
+
+
+def test_a_count_without_the_newest_row_proves_nothing(
+    organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(organization, tmp_path, fails=True)
+    monkeypatch.setattr(
+        Counting, "answer", staticmethod(lambda reply: replace(reply, payload=reply.payload | {"events": []}))
+    )
+    rows, taken_up, _ = read(organization, tmp_path)
+    assert (len(rows), taken_up) == (ROWS, 0)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +179,41 @@ def test_of_two_runs_at_one_time_one_keeps(organization: Organization, tmp_path:
 
 
 def test_without_a_place_to_keep_them_reading_goes_on(organization: Organization, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    organization.clear_requests()
-    with KeptSlices(tmp_path / "file", QUESTION, now=NOW) as kept, talking_to(organization, page_size=100) as client:
-        chunks = read_events(
-            client, codes=["tokens"], window=WINDOW, property_names=NAMES, progress=lambda _r, _a: None, kept=kept
-        )
-        assert len(loaded(chunks, tmp_path)) == ROWS
+    read(organization, tmp_path, fails=True)
+    (folder,) = left(tmp_path)
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")
+    rows, taken_up, _ = read(organization, tmp_path)
+    assert (len(rows), taken_up) == (ROWS, 0)
+
+
+def test_they_take_a_tenth_of_the_free_room(
+    organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 1_000_000
+    monkeypatch.setattr(kept_slices.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(0, 0, free))  # type: ignore[attr-defined]
+    read(organization, tmp_path, fails=True)
+    (folder,) = left(tmp_path)
+    size = max(path.stat().st_size for path in folder.iterdir())
+    kept = len(list(folder.iterdir()))
+    assert 0 < kept < 8
+    assert free / 10 - 2 * size < kept * size <= free / 10 + kept * 500, "the headings are not counted"
+    rows, taken_up, _ = read(organization, tmp_path)
+    assert (len(rows), taken_up) == (ROWS, kept * 375)
+
+
+def test_a_disk_that_is_full_ends_no_reading(
+    organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial" and path.parent in left(tmp_path):
+            raise OSError(28, "No space left on device")
+        return plain(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    rows, _, _ = read(organization, tmp_path, fails=True)
+    assert len(rows) == ROWS
+    (folder,) = left(tmp_path)
+    assert list(folder.iterdir()) == []

@@ -688,7 +688,7 @@ _USUAL: dict[str, Any] = {
     "code": "tokens",
     "timestamp": "2026-11-01T00:00:00.000Z",
     "created_at": "2026-11-01T00:00:00Z",
-    "properties": {"p": "gpt-4o", "q": 7},
+    "properties": {"p": "gpt-4o", "q": 7, "r": 4e-05},
 }
 _places = st.sampled_from([*EVENT_COLUMNS[:3], *EVENT_COLUMNS[4:], "p", "p", "q"])
 _odd = st.sampled_from(["\\", '"', "\n", "é", "\0", "\x7f", 0.5, 4e-05, True]) | values
@@ -709,18 +709,24 @@ def _row(listed: dict[str, Any], *names: str) -> str:
 
 
 @fuzzed(100)
-@given(changes=st.lists(st.lists(st.tuples(_places, _odd), max_size=2), max_size=2), written=st.booleans())
-def test_rows_of_records_are_those_of_escaping_each_value(changes: list[Any], written: bool) -> None:
-    events = [_changed(each) for each in changes]
+@given(
+    changes=st.lists(st.lists(st.tuples(_places, _odd), max_size=2), max_size=2),
+    written=st.booleans(),
+    beside=st.sampled_from([{}, {"unread": "\ud800"}]),
+)
+def test_rows_of_records_are_those_of_escaping_each_value(
+    changes: list[Any], written: bool, beside: dict[str, str]
+) -> None:
+    events = [_changed(each) | beside for each in changes]
     text = json.dumps({"events": events, "meta": {"total_count": len(events)}}, ensure_ascii=written)
     body = text.encode("utf-8", "surrogatepass")
-    pages, expected = PageReader(("p", "q")), json_object(body)
+    pages, expected = PageReader(("p", "q", "r")), json_object(body)
     found = pages.parse(body)
     if expected is None or found is None:  # a lone surrogate that is not written as an escape is no JSON
         assert found is expected
         return
     page = pages.page(found, Slice("tokens", WINDOW.start, WINDOW.end), 1, 10, "lago")
-    assert sorted(page.rows) == sorted(_row(listed, "p", "q") for listed in expected["events"])
+    assert sorted(page.rows) == sorted(_row(listed, "p", "q", "r") for listed in expected["events"])
 
 
 def test_usual_events_are_read_as_records() -> None:

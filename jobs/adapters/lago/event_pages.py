@@ -135,8 +135,9 @@ class PageReader:
             raise LagoError("Lago's list of events holds something that is not an event", CHECK_BASE)
         properties = event.get("properties")
         held = properties if isinstance(properties, dict) else {}
-        values = (held.get(name) for name in self._property_names)
-        return self._event(*(event.get(column) for column in _TEXT_COLUMNS), properties=self._properties(*values))
+        values = (_scalar(held.get(name)) for name in self._property_names)
+        texts = (_scalar(event.get(column)) for column in _TEXT_COLUMNS)
+        return self._event(*texts, properties=self._properties(*values))
 
     def _rows(self, events: Sequence[Any]) -> tuple[str, ...]:
         """Return a line of CSV for each event, in any order."""
@@ -187,6 +188,10 @@ def _quoted(text: str) -> str:
 
 def _plain(number: str) -> JsonNumber:
     return JsonNumber(plain_number(number))
+
+
+def _scalar(value: Any) -> Any:
+    return _plain(value) if isinstance(value, JsonNumber) else value
 
 
 def _crowded(timestamps: Sequence[Any]) -> datetime | None:

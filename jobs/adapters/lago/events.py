@@ -178,7 +178,7 @@ class _SliceReader:
         found = self._kept.find(part)
         if found is not None and self._is_still(part, *found):
             count, rows = found
-            self._kept.taken_up += count
+            self._kept.count_as_taken_up(count)
             return _Rows(count, (rows,))
         result = self._read(part)
         if isinstance(result, _Rows) and result.rows > self._client.page_size:
@@ -188,7 +188,7 @@ class _SliceReader:
     def _is_still(self, part: Slice, count: int, rows: bytes) -> bool:
         """Tell whether the slice still has as many rows, and among them the newest one that Lago has now."""
         page = self._page(part, 1, 1)
-        return page.total == count and all(row.encode() in rows for row in page.rows)
+        return page.total == count and bool(page.rows) and all(row.encode() in rows for row in page.rows)
 
     def _read(self, part: Slice) -> _Pieces | _Rows:
         before: list[str] | None = None

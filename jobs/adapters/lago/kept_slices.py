@@ -25,13 +25,15 @@ from jobs.adapters.lago.event_pages import Slice
 _FOLDERS = ".events-read-"
 _FORMAT = 1
 _KEPT_FOR = timedelta(days=1)
+_SHARE_OF_FREE_ROOM = 10
 
 
 class KeptSlices:
     """A context manager: the slices go with a run that ends well, and stay after one that does not.
 
-    One run at a time keeps slices of one question; another one beside it, or on a disk without locks or room, goes
-    without. Safe to use from several threads.
+    One run at a time keeps slices of one question; another one beside it, or on a disk without locks, goes without.
+    They take a tenth of the disk's free room at most: the run's own files, and its ledger, may lie there too. Safe to
+    use from several threads.
     """
 
     def __init__(self, parent: Path, question: Mapping[str, Any], *, now: datetime) -> None:
@@ -44,10 +46,13 @@ class KeptSlices:
         self._lock: int | None = None
         self._turn = threading.Lock()
         self._is_open = True
-        with suppress(OSError):
-            _remove_old(parent, self._folder, now)
-            if self._folder.exists():
-                self._lock = _locked(self._folder)
+        self._room: int | None = None
+        for folder in parent.glob(f"{_FOLDERS}*"):
+            with suppress(OSError):  # somebody else's, or gone meanwhile
+                if folder == self._folder:
+                    self._take_up()
+                elif _is_old(folder, now):
+                    _remove_unless_locked(folder)
 
     def __enter__(self) -> Self:
         """Return the slices."""
@@ -83,12 +88,41 @@ class KeptSlices:
         heading = {**self._heading(part, count, rows), "kept_at": self._now.astimezone(UTC)}
         path = self._file(part)
         aside = path.with_suffix(".partial")
-        with self._turn, suppress(OSError):  # without room for it, reading goes on all the same
-            if self._lock is None and self._is_open:
-                self._lock = _locked(self._folder)
-            if self._lock is not None:
-                aside.write_bytes(orjson.dumps(heading) + b"\n" + rows)
-                aside.replace(path)
+        with self._turn:
+            try:
+                if self._has_room(len(rows)):
+                    aside.write_bytes(orjson.dumps(heading) + b"\n" + rows)
+                    aside.replace(path)
+            except OSError:  # reading goes on all the same
+                self._room = 0
+                with suppress(OSError):
+                    aside.unlink()
+
+    def count_as_taken_up(self, rows: int) -> None:
+        """Count rows that were found and are as they were."""
+        with self._turn:
+            self.taken_up += rows
+
+    def _take_up(self) -> None:
+        self._lock = _locked(self._folder)
+        if self._lock is not None:
+            for path in self._folder.iterdir():
+                if _is_old(path, self._now):
+                    path.unlink()
+
+    def _has_room(self, size: int) -> bool:
+        """Tell whether so many bytes more may be kept, and count them if so."""
+        if self._lock is None and self._is_open:
+            self._lock = _locked(self._folder)
+        if self._lock is None:
+            return False
+        if self._room is None:
+            kept = sum(path.stat().st_size for path in self._folder.iterdir())
+            self._room = (shutil.disk_usage(self._folder).free + kept) // _SHARE_OF_FREE_ROOM - kept
+        if self._room < size:
+            return False
+        self._room -= size
+        return True
 
     def _file(self, part: Slice) -> Path:
         return self._folder / hashlib.sha256(f"{part.start} {part.end} {part.code}".encode()).hexdigest()
@@ -119,11 +153,12 @@ def _locked(folder: Path) -> int | None:
     return None
 
 
-def _remove_old(parent: Path, own: Path, now: datetime) -> None:
-    """Remove what nobody has come back for within a day."""
-    for folder in parent.glob(f"{_FOLDERS}*"):
-        if folder != own and now.timestamp() - folder.stat().st_mtime > _KEPT_FOR.total_seconds():
-            descriptor = _locked(folder)
-            if descriptor is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(descriptor)
+def _is_old(path: Path, now: datetime) -> bool:
+    return now.timestamp() - path.stat().st_mtime > _KEPT_FOR.total_seconds()
+
+
+def _remove_unless_locked(folder: Path) -> None:
+    descriptor = _locked(folder)
+    if descriptor is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
