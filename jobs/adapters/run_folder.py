@@ -23,6 +23,7 @@ import pandas as pd
 from jobs.core.reports import Columns
 from jobs.core.text import spreadsheet_safe
 from jobs.errors import SettingError
+from jobs.folder_locks import remove_if_abandoned
 
 
 def replace_file(path: Path, lines: Iterable[bytes]) -> None:
@@ -156,19 +157,4 @@ def _make_locked(folder: Path) -> int:
 
 def _remove_abandoned(output: Path) -> tuple[str, ...]:
     """Remove the folders that no live run holds, and return their names."""
-    return tuple(path.name for path in sorted(output.glob(".*Z-*Z-*.partial")) if _remove_if_abandoned(path))
-
-
-def _remove_if_abandoned(folder: Path) -> bool:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return False  # it is gone, or it is not ours
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder)
-    except OSError:
-        return False  # its run is alive, or its disk knows no locks, or it may not be removed: then it stays
-    finally:
-        os.close(descriptor)
-    return True
+    return tuple(path.name for path in sorted(output.glob(".*Z-*Z-*.partial")) if remove_if_abandoned(path))

@@ -6,14 +6,13 @@ next one over the same window asks Lago whether each slice is as it was, in one 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +20,7 @@ from typing import Any, Self
 import orjson
 
 from jobs.adapters.lago.event_pages import Slice
+from jobs.folder_locks import lock_folder, remove_if_abandoned
 
 _FOLDERS = ".events-read-"
 _FORMAT = 1
@@ -51,8 +51,8 @@ class KeptSlices:
             with suppress(OSError):  # somebody else's, or gone meanwhile
                 if folder == self._folder:
                     self._take_up()
-                elif _is_old(folder, now):
-                    _remove_unless_locked(folder)
+                elif _age(folder, now) > _KEPT_FOR:
+                    remove_if_abandoned(folder)
 
     def __enter__(self) -> Self:
         """Return the slices."""
@@ -71,28 +71,27 @@ class KeptSlices:
                 self._lock = None
 
     def find(self, part: Slice) -> tuple[int, bytes] | None:
-        """Return a slice's number of rows, and the rows; None where they were not kept, or longer than a day ago."""
+        """Return a slice's number of rows, and the rows, or None where they were not kept within a day."""
         if self._lock is None:
             return None
         try:
             heading, rows = self._file(part).read_bytes().split(b"\n", 1)
-            told = orjson.loads(heading)
-            age = self._now - datetime.fromisoformat(told.pop("kept_at"))
-            as_kept = told == self._heading(part, told["rows"], rows) and timedelta(0) <= age <= _KEPT_FOR
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            count = orjson.loads(heading)["rows"]
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return (told["rows"], rows) if as_kept else None
+        return (count, rows) if heading == self._heading(part, count, rows) else None
 
     def keep(self, part: Slice, count: int, rows: bytes) -> None:
         """Keep a slice's rows, whole or not at all."""
-        heading = {**self._heading(part, count, rows), "kept_at": self._now.astimezone(UTC)}
-        path = self._file(part)
+        path, moment = self._file(part), (self._now.timestamp(),) * 2
         aside = path.with_suffix(".partial")
         with self._turn:
             try:
                 if self._has_room(len(rows)):
-                    aside.write_bytes(orjson.dumps(heading) + b"\n" + rows)
+                    aside.write_bytes(self._heading(part, count, rows) + b"\n" + rows)
+                    os.utime(aside, moment)
                     aside.replace(path)
+                    os.utime(self._folder, moment)
             except OSError:  # reading goes on all the same
                 self._room = 0
                 with suppress(OSError):
@@ -104,16 +103,17 @@ class KeptSlices:
             self.taken_up += rows
 
     def _take_up(self) -> None:
-        self._lock = _locked(self._folder)
+        self._lock = lock_folder(self._folder)
         if self._lock is not None:
             for path in self._folder.iterdir():
-                if _is_old(path, self._now):
+                if not timedelta(0) <= _age(path, self._now) <= _KEPT_FOR:
                     path.unlink()
 
     def _has_room(self, size: int) -> bool:
         """Tell whether so many bytes more may be kept, and count them if so."""
         if self._lock is None and self._is_open:
-            self._lock = _locked(self._folder)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._lock = lock_folder(self._folder)
         if self._lock is None:
             return False
         if self._room is None:
@@ -128,37 +128,19 @@ class KeptSlices:
         return self._folder / hashlib.sha256(f"{part.start} {part.end} {part.code}".encode()).hexdigest()
 
     @staticmethod
-    def _heading(part: Slice, count: int, rows: bytes) -> dict[str, Any]:
-        return {
-            "code": part.code,
-            "start": part.start.isoformat(),
-            "end": part.end.isoformat(),
-            "rows": count,
-            "sha256": hashlib.sha256(rows).hexdigest(),
-        }
+    def _heading(part: Slice, count: int, rows: bytes) -> bytes:
+        """Return the first line of a slice's file, without its line break."""
+        return orjson.dumps(
+            {
+                "code": part.code,
+                "start": part.start,
+                "end": part.end,
+                "rows": count,
+                "sha256": hashlib.sha256(rows).hexdigest(),
+            }
+        )
 
 
-def _locked(folder: Path) -> int | None:
-    """Make the folder, and return a descriptor that holds its lock; None where another run holds it."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its run may have ended, and removed it, since it was opened.
-        if os.path.samestat(folder.stat(), os.fstat(descriptor)):
-            return descriptor
-    except OSError:
-        pass
-    os.close(descriptor)
-    return None
-
-
-def _is_old(path: Path, now: datetime) -> bool:
-    return now.timestamp() - path.stat().st_mtime > _KEPT_FOR.total_seconds()
-
-
-def _remove_unless_locked(folder: Path) -> None:
-    descriptor = _locked(folder)
-    if descriptor is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+def _age(path: Path, now: datetime) -> timedelta:
+    """Return the time since `keep` wrote it, both by the clock of their runs."""
+    return timedelta(seconds=now.timestamp() - path.stat().st_mtime)
