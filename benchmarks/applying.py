@@ -120,7 +120,7 @@ def apply(target: Target) -> Measurement:
         )
         request = reconcile_settings(settings, f"{START:%Y-%m-%d}", f"{END:%Y-%m-%d}", NOW)
         cpu_began, phases = time.process_time(), _Phases()
-        (done,) = backfill(
+        done = backfill(
             backfill_settings(settings, request, apply=True),
             phases,
             Hooks(now=lambda: NOW, stop=threading.Event()),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from jobs.adapters.lago.http import LagoClient
@@ -15,12 +15,13 @@ from jobs.adapters.lago.sending import SentBatch, send_events
 from jobs.adapters.lago.usage import read_current_usage
 from jobs.adapters.page import render
 from jobs.adapters.run_folder import replace_file
-from jobs.backfill_values import Applied, Slice
+from jobs.backfill_values import Applied, Work
 from jobs.core.caps import caps_exceeded
 from jobs.core.lago_values import Catalogue
 from jobs.core.ledger_values import AttemptMade, EventRecord
 from jobs.core.plan import Outcome, PlannedEvent, event_line
 from jobs.core.reports import OUTCOME_COLUMNS, csv_lines
+from jobs.core.window import Window
 from jobs.errors import RefusedError
 from jobs.plan_files import (
     PLAN_FILE,
@@ -38,7 +39,7 @@ from jobs.verifying import verify_counted, verify_seen
 _LOOKED_UP_AT_ONCE = 500
 
 
-def apply_plan(work: Slice, run: Run, plan: Path | None) -> Applied:
+def apply_plan(work: Work, run: Run, plan: Path | None) -> Applied:
     """Send what the plan holds that is still missing, and verify it; with a plan file, only its events."""
     with LagoClient(work.settings.reconcile.lago, sleep=work.hooks.stop.wait) as client:
         metrics = run.catalogue.metrics
@@ -47,14 +48,14 @@ def apply_plan(work: Slice, run: Run, plan: Path | None) -> Applied:
         _refuse_over_caps(work, run, path)
         header = read_header(plan or path)
         work.ledger.record_plan(header["sha256"], work.run_id, header, str(plan or path))
-        applied = _send(work, client, run, path, header["sha256"], computed)
+        applied = _send_in_slices(work, client, run, path, header["sha256"], computed)
     outcomes = {outcome.value: count for outcome, count in applied.outcomes.items()}
     told = applied_backfill(run.plan, outcomes, applied.verified, applied.troubles)
     replace_file(run.folder / PAGE_FILE, render(replace(run.page, backfill=told)))
     return applied
 
 
-def _still_missing(work: Slice, client: LagoClient, plan: Path, run: Run, computed: Mapping[str, str]) -> Path:
+def _still_missing(work: Work, client: LagoClient, plan: Path, run: Run, computed: Mapping[str, str]) -> Path:
     """Return a file with the plan's events that are still missing; those already in Lago as planned are done."""
     missing = {line_fingerprint(line) for line in read_event_lines(run.folder / PLAN_FILE)}
     target = run.folder / "events-to-send.jsonl"
@@ -87,7 +88,7 @@ def _in_lists(events: Iterator[PlannedEvent]) -> Iterator[list[PlannedEvent]]:
         yield some
 
 
-def _refuse_over_caps(work: Slice, run: Run, path: Path) -> None:
+def _refuse_over_caps(work: Work, run: Run, path: Path) -> None:
     """Refuse what is about to be sent, whoever planned it, where it is over a cap."""
     events, quantity = Counter[tuple[str, str]](), dict[tuple[str, str], Decimal]()
     for event in read_events(path):
@@ -106,8 +107,33 @@ def _refuse_over_caps(work: Slice, run: Run, path: Path) -> None:
         )
 
 
+def _send_in_slices(
+    work: Work, client: LagoClient, run: Run, path: Path, plan_hash: str, computed: Mapping[str, str]
+) -> Applied:
+    """Send a long window's events slice by slice, the oldest first, and none after a slice that did not end well."""
+    window, length = run.window, work.settings.slice_length
+    if window.end - window.start <= length:
+        return _send(work, client, run, path, plan_hash, computed)
+    applied = Applied(Counter(), 0, 0, 0, ())
+    unsent = sum(1 for _ in read_event_lines(path))
+    slice_path = run.folder / "slice-to-send.jsonl"
+    for number in range(-((window.start - window.end) // length)):
+        part = Window(window.start + number * length, min(window.start + (number + 1) * length, window.end))
+        lines = (event_line(event) for event in read_events(path) if part.start <= event.time < part.end)
+        replace_file(slice_path, (line + b"\n" for line in chain([next(read_lines(path))], lines)))
+        here = sum(1 for _ in read_event_lines(slice_path))
+        if here:
+            work.progress.note(f"sending what is missing from {part.start:%Y-%m-%d %H:%M} to {part.end:%Y-%m-%d %H:%M}")
+            applied = applied.then(_send(work, client, run, slice_path, plan_hash, computed))
+            unsent -= here
+        if not applied.complete:
+            break
+    slice_path.unlink(missing_ok=True)
+    return replace(applied, unsent=applied.unsent + unsent)
+
+
 def _send(
-    work: Slice,
+    work: Work,
     client: LagoClient,
     run: Run,
     path: Path,
@@ -150,7 +176,7 @@ def _send(
 class _Sent:
     """Takes the outcomes of batches as they come: counts them and writes them into the ledger."""
 
-    def __init__(self, owner: Slice, total: int) -> None:
+    def __init__(self, owner: Work, total: int) -> None:
         self.total = total
         self.outcomes = Counter[Outcome]()
         self.quantity: dict[tuple[str, str], Decimal] = {}
@@ -185,7 +211,7 @@ def _customers(catalogue: Catalogue) -> dict[str, str]:
     }
 
 
-def _write_outcomes(work: Slice, folder: Path) -> None:
+def _write_outcomes(work: Work, folder: Path) -> None:
     rows = (_outcome_row(record) for record in work.ledger.run_events(work.run_id))
     replace_file(folder / "outcomes.csv", csv_lines(OUTCOME_COLUMNS, rows))
 

@@ -6,10 +6,8 @@ ledger is told everything and asked nothing, but for ids that Lago has refused f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from jobs import __version__
@@ -17,57 +15,34 @@ from jobs.adapters.ledger import Ledger
 from jobs.adapters.metrics import metrics_text
 from jobs.adapters.run_folder import replace_file
 from jobs.applying import apply_plan
-from jobs.backfill_values import Backfill, BackfillSettings, Hooks, Slice
+from jobs.backfill_values import Backfill, BackfillSettings, Hooks, Work
 from jobs.core.ledger_values import RunStarted
 from jobs.core.metrics import findings_gauges
-from jobs.core.window import Window
 from jobs.errors import RefusedError
 from jobs.plan_files import PLAN_FILE, read_header, window_of_plan
 from jobs.reconcile import reconcile
-from jobs.reconcile_values import Progress
+from jobs.reconcile_values import Progress, Run
 from jobs.reporting import METRICS_FILE
-
-
-def slices(window: Window, length: timedelta) -> Iterator[Window]:
-    """Cut the window at multiples of the length, counted from 1970, so that every run cuts at the same instants."""
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    start = window.start
-    while start < window.end:
-        end = min(epoch + ((start - epoch) // length + 1) * length, window.end)
-        yield Window(start, end)
-        start = end
 
 
 def backfill(
     settings: BackfillSettings, progress: Progress, hooks: Hooks, *, run_id: str, command: str, plan: Path | None = None
-) -> Iterator[Backfill]:
-    """Work the window slice by slice; with a plan file, work that plan's window and only its events.
+) -> Backfill:
+    """Judge the window as a whole, as `reconcile` does, and apply what is missing; with a plan file, only its events.
 
-    Each slice is yielded as soon as it is done, and stands for itself: a run that ends between two of them loses
-    nothing. Raises `RefusedError` before anything is sent where a plan is stale, edited or over a cap, or where
-    another run holds the lock.
+    Raises `RefusedError` before anything is sent where a plan is stale, edited or over a cap, where a setting that may
+    touch it is in doubt, or where another run holds the lock.
     """
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger.open(settings.ledger_url, now=hooks.now))
         lock = stack.enter_context(ledger.run_lock(run_id)) if settings.apply else None
-        windows = (
-            [window_of_plan(plan, settings.reconcile.rules)]
-            if plan
-            else list(slices(settings.reconcile.window, settings.slice_length))
-        )
-        for number, window in enumerate(windows, start=1):
-            if hooks.stop.is_set():
-                return
-            if len(windows) > 1:
-                progress.note(
-                    f"slice {number} of {len(windows)}: {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}"
-                )
-            name = run_id if len(windows) == 1 else f"{run_id}-{number:03d}"
-            one = replace(settings, reconcile=replace(settings.reconcile, window=window))
-            yield _work(Slice(one, progress, hooks, ledger, lock, name, command), plan)
+        if plan is not None:
+            window = window_of_plan(plan, settings.reconcile.rules)
+            settings = replace(settings, reconcile=replace(settings.reconcile, window=window))
+        return _work(Work(settings, progress, hooks, ledger, lock, run_id, command), plan)
 
 
-def _work(work: Slice, plan: Path | None) -> Backfill:
+def _work(work: Work, plan: Path | None) -> Backfill:
     rules = work.settings.reconcile.rules
     started = RunStarted(
         work.run_id,
@@ -94,7 +69,7 @@ def _work(work: Slice, plan: Path | None) -> Backfill:
     return result
 
 
-def _judge_and_apply(work: Slice, plan: Path | None) -> Backfill:
+def _judge_and_apply(work: Work, plan: Path | None) -> Backfill:
     unsendable = tuple(work.ledger.refused_for_good())
     sent_before = tuple(work.ledger.sent_times())
     settings = replace(work.settings.reconcile, unsendable=unsendable, sent_before=sent_before)
@@ -103,7 +78,10 @@ def _judge_and_apply(work: Slice, plan: Path | None) -> Backfill:
     path = run.folder / PLAN_FILE
     work.ledger.record_plan(run.plan.sha256, work.run_id, read_header(path), str(path))
     work.hooks.step("plan: recorded")
-    if not work.settings.apply or not (run.plan.events or plan):
+    if not work.settings.apply:
+        return Backfill(run, None)
+    _refuse_doubtful(work, run)
+    if not (run.plan.events or plan):
         return Backfill(run, None)
     if run.ends_in_the_future:
         raise RefusedError(
@@ -113,6 +91,17 @@ def _judge_and_apply(work: Slice, plan: Path | None) -> Backfill:
     done = Backfill(run, apply_plan(work, run, plan))
     replace_file(run.folder / METRICS_FILE, [metrics_text(findings_gauges(done.measured))])
     return done
+
+
+def _refuse_doubtful(work: Work, run: Run) -> None:
+    """Refuse to send where the run has found that a setting is wrong that could touch it, unless told by name."""
+    despite = work.settings.send_despite
+    doubts = [doubt for doubt in run.doubts if doubt.refuses and doubt.setting.cause not in despite]
+    if doubts:
+        raise RefusedError(
+            "; ".join(f"{doubt.setting.variable} is probably wrong: {doubt.setting.text}" for doubt in doubts),
+            " ".join(doubt.setting.next_step for doubt in doubts),
+        )
 
 
 def _ending(result: Backfill) -> tuple[str, dict[str, int]]:

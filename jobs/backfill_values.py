@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from jobs.adapters.ledger import Ledger, RunLock
+from jobs.core.kinds import Cause
 from jobs.core.metrics import Measured
 from jobs.core.plan import Outcome
 from jobs.reconcile_values import Progress, ReconcileSettings, Run
@@ -26,9 +27,11 @@ class BackfillSettings:
     verify_within: timedelta
     """How long to wait for Lago to show and count what was sent."""
     slice_length: timedelta
-    """A longer window is worked in slices of this length, one after another."""
+    """What is missing in a longer window is sent in slices of this length, each verified before the next."""
     apply: bool
     """Whether to send; otherwise the plan is made and nothing else happens."""
+    send_despite: frozenset[Cause] = frozenset()
+    """Causes that speak against a setting, which shall not keep a plan from being sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,11 @@ class Hooks:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class Work:
     """What the work on one window needs."""
 
     settings: BackfillSettings
-    """What it is asked to do; the window is its own."""
+    """What it is asked to do."""
     progress: Progress
     """Where it says what it is doing."""
     hooks: Hooks
@@ -72,7 +75,7 @@ class Applied:
     outcomes: Counter[Outcome]
     """Events by how they ended."""
     unsent: int
-    """Events that were not tried, because the run was asked to stop."""
+    """Events that were not tried, because the run was asked to stop or an earlier slice did not end well."""
     verified: int
     """Events that Lago shows with the planned content."""
     not_verified: int
@@ -80,11 +83,24 @@ class Applied:
     not_counted: tuple[str, ...]
     """Subscriptions whose current usage did not move by what was sent, one sentence each."""
 
+    def then(self, following: Applied) -> Applied:
+        """Return what became of this slice's events and of the following one's together."""
+        return Applied(
+            self.outcomes + following.outcomes,
+            following.unsent,
+            self.verified + following.verified,
+            self.not_verified + following.not_verified,
+            self.not_counted + following.not_counted,
+        )
+
     @property
     def troubles(self) -> tuple[str, ...]:
         """Say what did not end well, a sentence each."""
+        unsent = (
+            f"{self.unsent:,} not tried, because the run was stopped or earlier events did not end well: run it again"
+        )
         return (
-            *([f"{self.unsent:,} not tried, because the run was asked to stop: run it again"] if self.unsent else []),
+            *([unsent] if self.unsent else []),
             *([f"{self.not_verified:,} not seen in Lago as planned: run it again later"] if self.not_verified else []),
             *self.not_counted,
         )
@@ -98,7 +114,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """One slice of a backfill: the run, and what was applied of its plan."""
+    """A backfill: the run, and what was applied of its plan."""
 
     run: Run
     applied: Applied | None

@@ -14,14 +14,23 @@ from jobs.core.causes import Explanation, Stretch
 from jobs.core.kinds import Cause, ChargeBy
 from jobs.core.rules import Rules
 from jobs.core.window import Window
+from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts
 from jobs.matching import naive
 
 _LOST = ("missing", "held")
 _MOST_PATTERNS, _MOST_SUBSCRIPTIONS = 5, 5
 
 
+# LiteLLM of some versions sends these calls twice or three times, each event with an id of its own (docs and facts: the
+# callback runs once per handler); never chat completions and embeddings.
+_SENT_TWICE = """
+    image_generation aimage_generation image_edit aimage_edit rerank arerank transcription atranscription
+    moderation amoderation anthropic_messages text_completion atext_completion
+"""
+
+
 def find_causes(
-    workspace: Workspace, rules: Rules, window: Window, *, may_pin_end_users: bool
+    workspace: Workspace, rules: Rules, window: Window, window_facts: WindowFacts, *, may_pin_end_users: bool
 ) -> tuple[Explanation, ...]:
     """Give every discrepancy its cause in the workspace, and return the causes with their evidence."""
     reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
@@ -30,17 +39,19 @@ def find_causes(
     if not counts:
         return ()
     workspace.run("pair_doubtful_findings", **reach)
-    middle = (rules.tolerance.late_us - rules.tolerance.early_us) // 2
-    zone = core.zone_offset(workspace.rows("doubt_offsets", middle_us=middle, **reach), counts.get("ambiguous", 0))
     workspace.run(
         "cause_by_evidence",
         may_pin_end_users=may_pin_end_users and by_end_user,
-        zone_us=zone // timedelta(microseconds=1),
+        zone_us=window_facts.zone // timedelta(microseconds=1),
         fewest=core.FEWEST_OF_A_KIND,
         **reach,
     )
     if counts.keys() & {"orphaned", "duplicated"}:
-        _explain_surplus(workspace, reach, has_attribution_file=rules.mapping is not None)
+        (charged,) = workspace.rows("count_causes", cause=Cause.WRONG_CHARGE_BY.value)
+        # Under a wrong setting events are left over for that reason, and a burst of them proves no restart.
+        knows_settings = not window_facts.zone and charged["findings"] < core.FEWEST_OF_A_KIND
+        has_file = rules.mapping is not None
+        _explain_surplus(workspace, reach, has_attribution_file=has_file, looks_for_restarts=knows_settings)
     if counts.keys() & set(_LOST):
         _explain_losses(workspace, window, by_end_user=by_end_user)
     workspace.run("cause_unexplained")
@@ -51,10 +62,15 @@ def find_causes(
     )
 
 
-def _explain_surplus(workspace: Workspace, reach: dict[str, int], *, has_attribution_file: bool) -> None:
+def _explain_surplus(
+    workspace: Workspace, reach: dict[str, int], *, has_attribution_file: bool, looks_for_restarts: bool
+) -> None:
     workspace.run("cause_by_other_spend_log", has_attribution_file=has_attribution_file, **reach)
     workspace.run("cause_by_daily_totals")
-    workspace.run("cause_by_twin", within_us=core.SENT_TWICE_WITHIN // timedelta(microseconds=1))
+    within_us = SENT_TWICE_WITHIN // timedelta(microseconds=1)
+    workspace.run("cause_by_twin", within_us=within_us, sent_twice_types=_SENT_TWICE.split())
+    if not looks_for_restarts:
+        return
     bursts = workspace.rows("bursts", apart_us=core.BURST_APART // timedelta(microseconds=1))
     _apply(workspace, Cause.RESTART, core.restarts(bursts), ("orphaned",))
 

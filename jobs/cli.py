@@ -65,7 +65,7 @@ _BACKFILL_OPTIONS: dict[str, tuple[str, str, str]] = {
     "most-events": ("most_events", "N", "Cap on the events of a plan."),
     "most-quantity": ("most_quantity", "N", "Cap on the quantity of one code in a plan."),
     "most-share": ("most_share", "N", "Cap on the share of a subscription's usage, from 0 to 1."),
-    "slice-length": ("slice_length", "DURATION", "Length of the slices of a long window."),
+    "slice-length": ("slice_length", "DURATION", "Length of the slices in which a long window is sent."),
 }
 _SHARD_OPTIONS: dict[str, tuple[str, str, str]] = {
     "shard": ("shard", "I/N", "Work on part I, from 0, of N parts of the subscriptions, for `merge` to judge."),
@@ -254,7 +254,8 @@ def backfill(  # noqa: PLR0913, PLR0917 - one parameter per option
 ) -> None:
     """Plan what is missing in a window, and with --apply send it so that Lago bills each request once.
 
-    A window longer than RECONCILE_SLICE_LENGTH is worked slice by slice; stopping and starting again loses nothing.
+    What is missing in a window longer than RECONCILE_SLICE_LENGTH is sent in slices, each verified before the next;
+    stopping and starting again loses nothing.
     """
     if show is not None:
         from jobs.console import show_plan
@@ -298,7 +299,7 @@ def _backfill(
     with console_progress() as progress:
         for note in settings.notes:
             progress.note(note)
-        worked = backfill(
+        result = backfill(
             backfill_settings(settings, request, apply=apply),
             progress,
             hooks,
@@ -306,13 +307,12 @@ def _backfill(
             command=announcement.command,
             plan=plan,
         )
-        for result in worked:
-            done.append(result)
-            show_backfill(result)
-            if result.applied is not None and not result.applied.complete:
-                code = FAILED
-            elif result.discrepancies_remain and code == AGREEMENT:
-                code = DISCREPANCIES_REMAIN
+        done.append(result)
+        show_backfill(result)
+        if result.applied is not None and not result.applied.complete:
+            code = FAILED
+        elif result.discrepancies_remain:
+            code = DISCREPANCIES_REMAIN
     if hooks.stop.is_set():
         click.echo("stopped as asked; run the same command again to go on", err=True)
         code = FAILED

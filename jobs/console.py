@@ -205,14 +205,12 @@ def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
         else Text("The job did not find what the simulation lost.", "bold red")
     )
     console.rule("4. The same month applied, with top-ups")
-    for result in demo.backfills:
-        if result.applied is not None:
-            window, outcomes = result.run.window, result.applied.outcomes
-            done = ", ".join(f"{count:,} {outcome.value}" for outcome, count in sorted(outcomes.items()))
-            console.print(
-                f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}: {done}; {result.applied.verified:,} verified"
-            )
-    left = sum(result.run.plan.events for result in demo.again)
+    if demo.applied.applied is not None:
+        window, outcomes = demo.applied.run.window, demo.applied.applied.outcomes
+        done = ", ".join(f"{count:,} {outcome.value}" for outcome, count in sorted(outcomes.items()))
+        verified = demo.applied.applied.verified
+        console.print(f"{window.start:%Y-%m-%d} to {window.end:%Y-%m-%d}: {done}; {verified:,} verified")
+    left = demo.again.run.plan.events
     console.print(f"Lago bills {demo.billed:,f} tokens more; missing were {demo.due:,f}")
     console.print(f"A second run finds {left:,} events to send")
     if not demo.bills_each_once:

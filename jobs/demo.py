@@ -79,9 +79,9 @@ class Demo:
     """The simulated month, as it was found."""
     comparisons: tuple[Comparison, ...]
     """What the simulation lost against what was found."""
-    backfills: tuple[Backfill, ...]
-    """The same month applied, in slices, with top-ups."""
-    again: tuple[Backfill, ...]
+    applied: Backfill
+    """The same month applied, with top-ups."""
+    again: Backfill
     """The same once more."""
     due: Decimal
     """Tokens of the month's spend logs that the plan could settle, counted from the spend logs."""
@@ -99,8 +99,8 @@ class Demo:
     @property
     def bills_each_once(self) -> bool:
         """Tell whether the backfill was complete, moved Lago's bill by what was missing, and left nothing to send."""
-        complete = all(item.applied is not None and item.applied.complete for item in self.backfills)
-        return complete and self.billed == self.due and not any(item.run.plan.events for item in self.again)
+        complete = self.applied.applied is not None and self.applied.applied.complete
+        return complete and self.billed == self.due and not self.again.run.plan.events
 
 
 def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_000) -> Demo:
@@ -128,13 +128,13 @@ def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_0
 
         applying = replace(whole, rules=replace(whole.rules, top_up=True))
         before = _billed(lago, month)
-        backfills = _backfill(applying, progress, f"{run_id}-apply")
+        applied = _backfill(applying, progress, f"{run_id}-apply")
         after = _billed(lago, month)
         again = _backfill(applying, progress, f"{run_id}-again")
-        return Demo(recorded, found, comparisons, backfills, again, _due(comparisons), after - before)
+        return Demo(recorded, found, comparisons, applied, again, _due(comparisons), after - before)
 
 
-def _backfill(settings: ReconcileSettings, progress: Progress, run_id: str) -> tuple[Backfill, ...]:
+def _backfill(settings: ReconcileSettings, progress: Progress, run_id: str) -> Backfill:
     request = BackfillSettings(
         reconcile=settings,
         ledger_url=f"sqlite:///{settings.output / 'ledger.sqlite'}",
@@ -143,7 +143,7 @@ def _backfill(settings: ReconcileSettings, progress: Progress, run_id: str) -> t
         apply=True,
     )
     hooks = Hooks(now=lambda: DEMO_NOW, stop=threading.Event())
-    return tuple(backfill(request, progress, hooks, run_id=run_id, command="demo"))
+    return backfill(request, progress, hooks, run_id=run_id, command="demo")
 
 
 def _billed(lago: Organization, month: Simulation) -> Decimal:

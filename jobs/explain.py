@@ -23,6 +23,7 @@ _STAGES = {
     "topped_up": "what its top-up left over",
     "content": "content and time",
     "elsewhere": "content and time, under another subscription",
+    "late": "content, later than the tolerance allows",
     "near": "time, with other quantities",
     "id_differs": "its transaction id, with other content",
 }
@@ -48,7 +49,7 @@ def explain(
         settings = replace(settings, window=Window(hour, min(hour + timedelta(hours=1), now)))
         with (
             tempfile.TemporaryDirectory(prefix="litellm-lago-explain-", dir=settings.scratch) as folder,
-            judged_workspace(settings, Path(folder), progress, now=now) as (workspace, _),
+            judged_workspace(settings, Path(folder), progress, now=now) as (workspace, *_),
         ):
             judged = workspace.rows("explain_request", request_id=request_id)
     recorded = ledger.story(request_id)

@@ -5,16 +5,17 @@ What each step means stands in the query's own file under `sql/`; the exact assi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.kinds import NEXT_STEPS, ChargeBy
+from jobs.core.kinds import NEXT_STEPS, UNPROVEN_KEY, ChargeBy
 from jobs.core.lago_values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
 from jobs.core.window import Window
+from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts, zone_offset
 
 # Calls after these names read or manage; LiteLLM logs some of them with the usage of the call they refer to
 # (litellm.constants.NON_INFERENCE_CALL_TYPES, 1.109), so billing them would bill that call twice.
@@ -26,10 +27,8 @@ _READING_OR_MANAGING = """
 """
 NOT_INFERENCE = tuple(prefix + name for prefix in ("", "a") for name in _READING_OR_MANAGING.split())
 
-# The stages that pair by time, and the query that says what equal content is in each. The first two pair within one
-# subscription and cost the most; the others see what these leave over, of all subscriptions.
-STAGES_WITHIN = {"topped_up": "candidates_topped_up", "content": "candidates_by_content"}
-STAGES_BEYOND = {"elsewhere": "candidates_elsewhere", "near": "candidates_near"}
+
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def load_references(
@@ -122,12 +121,13 @@ def match_within(
     catalogue: Catalogue,
     window: Window,
     *,
+    may_pin_end_users: bool,
     ids_are_unique: bool = False,
 ) -> None:
     """Account for every spend log, meter it, pair what agrees within one subscription, and tally what was read.
 
     Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart. `ids_are_unique` says
-    that no request id can stand twice.
+    that no request id can stand twice, `may_pin_end_users` that this LiteLLM may log a wrong end user for a key.
     """
     edges = {"start": naive(window.start), "end": naive(window.end)}
     account(
@@ -151,20 +151,27 @@ def match_within(
         workspace.run("reduce_topped_up")
     if own["has_own_events"] or rules.id_template is not None:
         workspace.run("pair_by_transaction_id")
-    stages = {name: query for name, query in STAGES_WITHIN.items() if own["has_own_events"] or name != "topped_up"}
-    _match(workspace, stages, rules, window)
-    _tally(workspace, window)
+    read_edges = _read_edges(rules, window)
+    if own["has_own_events"]:
+        workspace.pair_by_time("topped_up", "candidates_topped_up", rules.tolerance, read_edges)
+    workspace.run("find_contents")
+    workspace.run("pair_single_events", early_us=rules.tolerance.early_us, late_us=rules.tolerance.late_us)
+    workspace.pair_by_time("content", "candidates_by_content", rules.tolerance, read_edges)
+    workspace.run("mark_open_chains", **read_edges)
+    _tally(workspace, window, may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID)
 
 
 def judge_left_over(
     workspace: Workspace, rules: Rules, window: Window, now: datetime, *, may_pin_end_users: bool
-) -> None:
+) -> WindowFacts:
     """Match what is left over across subscriptions, give each event of the window its kind, and collect discrepancies.
 
     `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
     """
     workspace.run("find_unmatched")
-    _match(workspace, STAGES_BEYOND, rules, window)
+    zone = _match_beyond(workspace, rules, window)
+    (late,) = workspace.rows("late_facts")
+    longest_delay = late["longest_us"] * _MICROSECOND
     read = rules.read_window(window)
     workspace.run(
         "guard_expected_events",
@@ -173,18 +180,59 @@ def judge_left_over(
         allow_pay_in_advance=rules.allow_pay_in_advance,
         has_allowed_file=rules.allowed is not None,
         may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID,
+        send_unproven_keys=rules.send_unproven_keys,
+        proven_from=rules.proven_from,
         read_start=naive(read.start),
         read_end=naive(read.end),
         settled_until=naive(now - rules.settlement_lag),
+        overtaken_until=naive(now - longest_delay),
         early_us=rules.tolerance.early_us,
         late_us=rules.tolerance.late_us,
     )
+    workspace.run("find_top_ups")
     workspace.run("judge_expected_events")
-    workspace.run("judge_recorded_events")
+    workspace.run("judge_recorded_events", twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1))
     workspace.run("collect_discrepancies")
     workspace.run("summarise")
     (daily,) = workspace.rows("has_daily_totals")
     workspace.run("compare_daily_totals", compares=daily["has_daily_totals"])
+    (unproven,) = workspace.rows("count_unproven", detail=UNPROVEN_KEY)
+    return WindowFacts(
+        zone=zone,
+        late_events=late["late_events"],
+        longest_delay=longest_delay,
+        unproven_calls=unproven["calls"],
+        unproven_keys=unproven["api_keys"],
+        unproven_tokens=unproven["tokens"],
+    )
+
+
+def _match_beyond(workspace: Workspace, rules: Rules, window: Window) -> timedelta:
+    """Run the stages that see what did not match within its subscription: elsewhere, late, near.
+
+    Return by how much times are off, as a time zone is; zero where no such offset prevails.
+    """
+    edges, tolerance = _read_edges(rules, window), rules.tolerance
+    reach = {"early_us": tolerance.early_us, "late_us": tolerance.late_us}
+    workspace.pair_by_time("elsewhere", "candidates_elsewhere", tolerance, edges)
+    read = rules.read_window(window)
+    workspace.run(
+        "find_late_answers",
+        read_start=naive(read.start),
+        read_end=naive(read.end),
+        twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1),
+        **reach,
+    )
+    middle = (tolerance.late_us - tolerance.early_us) // 2
+    zone = zone_offset(workspace.rows("late_offsets", middle_us=middle, **reach))
+    workspace.run("pair_late", late_us=tolerance.late_us, early_us=tolerance.early_us, zone_us=zone // _MICROSECOND)
+    (counted,) = workspace.rows("count_quantities")
+    for place in range(1, counted["quantities"] + 1):
+        workspace.pair_by_time("near", "candidates_near_count", tolerance, edges, place=place)
+        workspace.run("mark_even_islands")
+    workspace.pair_by_time("near", "candidates_near_bare", tolerance, edges)
+    workspace.run("mark_even_islands")
+    return zone
 
 
 def judge(
@@ -196,24 +244,25 @@ def judge(
     now: datetime,
     *,
     may_pin_end_users: bool = False,
-) -> None:
+) -> WindowFacts:
     """Match both sides in all stages, and give each event of the window its kind."""
-    match_within(workspace, rules, layout, catalogue, window)
-    judge_left_over(workspace, rules, window, now, may_pin_end_users=may_pin_end_users)
+    match_within(workspace, rules, layout, catalogue, window, may_pin_end_users=may_pin_end_users)
+    return judge_left_over(workspace, rules, window, now, may_pin_end_users=may_pin_end_users)
 
 
-def _tally(workspace: Workspace, window: Window) -> None:
+def _tally(workspace: Workspace, window: Window, *, may_pin_end_users: bool) -> None:
     """Add up all that was read: what follows asks these tables, and looks only at single rows that have not matched."""
     first_day, day_after = whole_days(window)
     workspace.run("tally_sources", start=naive(window.start), end=naive(window.end))
     workspace.run("tally_days", first_day=naive(first_day), day_after=naive(day_after))
-    for name in ("spend_logs", "call_types", "named", "keys", "events", "codes", "minutes", "arrivals"):
+    workspace.run("tally_keys", may_pin_end_users=may_pin_end_users)
+    for name in ("spend_logs", "call_types", "named", "events", "codes", "minutes", "arrivals"):
         workspace.run(f"tally_{name}")
 
 
-def _match(workspace: Workspace, stages: Mapping[str, str], rules: Rules, window: Window) -> None:
+def _read_edges(rules: Rules, window: Window) -> dict[str, int]:
     read = rules.read_window(window)
-    workspace.match(stages, rules.tolerance, _microseconds(read.start), _microseconds(read.end))
+    return {"read_start_us": _microseconds(read.start), "read_end_us": _microseconds(read.end)}
 
 
 def whole_days(window: Window) -> tuple[datetime, datetime]:
@@ -229,4 +278,4 @@ def naive(instant: datetime | None) -> datetime | None:
 
 
 def _microseconds(instant: datetime) -> int:
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND

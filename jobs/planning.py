@@ -63,6 +63,11 @@ def write_plan(
     """Write `plan.jsonl` into the run's folder; raise `LawBrokenError` where two events would share an id."""
     chosen = {"subscriptions": asked.only.subscriptions, "models": asked.only.models, "codes": asked.only.codes}
     workspace.run("plan_events", top_up=rules.top_up, **{name: list(values) for name, values in chosen.items()})
+    for row in workspace.rows("second_answers"):
+        raise LawBrokenError(
+            f"the event planned for request {row['request_id']!r} has an answer that no other call explains, "
+            f"{row['recorded_id']!r}"
+        )
     totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
     parts = {(item.part.code, item.part.part): item for item in bound}
     spellings = _model_spellings(bound, catalogue, ModelNames(dict(rules.aliases)))

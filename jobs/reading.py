@@ -78,6 +78,7 @@ def matched_workspace(
                 layout,
                 catalogue,
                 settings.window,
+                may_pin_end_users=found.schema.may_pin_end_users,
                 ids_are_unique=found.schema.request_ids_are_unique,
             )
             yield (

@@ -11,6 +11,7 @@ from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.core.shard import WHOLE
 from jobs.core.window import Window
+from jobs.core.window_facts import WindowFacts
 from jobs.errors import SettingError
 from jobs.matching import judge_left_over
 from jobs.reading import matched_workspace
@@ -23,8 +24,8 @@ def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime,
     with RunFolder(settings.output, folder_name(settings.window, run_id), settings.scratch) as folder:
         for left in folder.removed:
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
-        with judged_workspace(settings, folder.scratch, progress, now=now, keeps_reading=True) as (workspace, reading):
-            run = report_run(workspace, settings, reading, folder, progress, now=now, run_id=run_id)
+        with judged_workspace(settings, folder.scratch, progress, now=now, keeps_reading=True) as judged:
+            run = report_run(*judged, folder, progress, now=now, run_id=run_id)
         folder.discard_scratch()
     return run
 
@@ -32,8 +33,8 @@ def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime,
 @contextmanager
 def judged_workspace(
     settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime, keeps_reading: bool = False
-) -> Iterator[tuple[Workspace, Reading]]:
-    """Read both sides into a workspace in this folder, judge the window, and yield both.
+) -> Iterator[tuple[Workspace, ReconcileSettings, Reading, WindowFacts]]:
+    """Read both sides into a workspace in this folder, judge the window, and yield what a report is made of.
 
     `keeps_reading` leaves what was read through the API in the output folder where this fails, for the next one.
     """
@@ -44,8 +45,8 @@ def judged_workspace(
         )
     with matched_workspace(settings, folder, progress, now=now, keeps_reading=keeps_reading) as (workspace, reading):
         pinning = reading.schema.may_pin_end_users
-        judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
-        yield workspace, reading
+        window_facts = judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
+        yield workspace, settings, reading, window_facts
 
 
 def folder_name(window: Window, run_id: str) -> str:

@@ -13,6 +13,7 @@ from jobs.core.caps import Caps, PlanFilter
 from jobs.core.causes import Explanation
 from jobs.core.certification import Reason
 from jobs.core.database_settings import DatabaseSettings
+from jobs.core.doubts import SettingDoubt
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.lago_values import Catalogue, LagoConnection
 from jobs.core.layout import Layout
@@ -24,6 +25,7 @@ from jobs.core.shard import WHOLE, Shard
 from jobs.core.spend_log_values import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.store_values import Store
 from jobs.core.window import Window
+from jobs.core.window_facts import WindowFacts
 from jobs.planning import PlanSummary
 
 
@@ -85,6 +87,21 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A setting that the run's own findings speak against."""
+
+    setting: SettingDoubt
+    """Which setting, and why."""
+    touched: int
+    """Planned events that it could touch."""
+
+    @property
+    def refuses(self) -> bool:
+        """Tell whether a plan must not be sent: it could be touched, or nothing that was judged can be trusted."""
+        return bool(self.touched) or not (self.setting.codes or self.setting.models)
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """What a run found, for the caller to show; the folder holds everything."""
 
@@ -111,6 +128,10 @@ class Run:
     """End users that a key or team names for the first time, the suspicious ones first, at most 100."""
     plan: PlanSummary
     """What could be sent."""
+    window_facts: WindowFacts
+    """What holds for the window as a whole."""
+    doubts: tuple[Doubt, ...]
+    """Settings that are probably wrong."""
     page: Page
     """What `report.html` says."""
     measured: Measured

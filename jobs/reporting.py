@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,36 @@ from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.causes import find_causes
 from jobs.core.causes import Explanation
-from jobs.core.certification import SourceFacts, reasons_against
+from jobs.core.certification import Reason, SourceFacts, reasons_against, window_reasons
+from jobs.core.doubts import setting_doubts
+from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.rules import Rules
+from jobs.core.window_facts import WindowFacts
 from jobs.planning import PlanRequest, PlanSummary, write_plan
-from jobs.reconcile_values import Progress, Reading, ReconcileSettings, Run
+from jobs.reconcile_values import Doubt, Progress, Reading, ReconcileSettings, Run
 from jobs.report_page import PAGE_FILE, Findings, make_page
 
 METRICS_FILE = "metrics.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known beyond the single discrepancies."""
+
+    window_facts: WindowFacts
+    causes: tuple[Explanation, ...]
+    doubts: tuple[Doubt, ...]
 
 
 def report_run(
     workspace: Workspace,
     settings: ReconcileSettings,
     reading: Reading,
+    window_facts: WindowFacts,
     folder: RunFolder,
     progress: Progress,
     *,
@@ -51,10 +64,21 @@ def report_run(
         PlanRequest(settings.window, settings.caps, settings.only),
     )
     pinning = reading.schema.may_pin_end_users
-    causes = find_causes(workspace, settings.rules, settings.window, may_pin_end_users=pinning)
-    run = _conclude(workspace, settings, reading, facts, causes, plan, folder.path, run_id)
+    causes = find_causes(workspace, settings.rules, settings.window, window_facts, may_pin_end_users=pinning)
+    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts))
+    run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
     _report(folder, workspace, settings, reading, facts, run, now)
     return run
+
+
+def _doubts(workspace: Workspace, causes: tuple[Explanation, ...], window_facts: WindowFacts) -> tuple[Doubt, ...]:
+    """Return the settings that the findings speak against, each with the planned events that it could touch."""
+    (matched,) = workspace.rows("count_matched")
+    found = []
+    for doubt in setting_doubts(causes, window_facts, matched["events"]):
+        (touched,) = workspace.rows("count_touched", codes=list(doubt.codes), models=list(doubt.models))
+        found.append(Doubt(doubt, touched["events"]))
+    return tuple(found)
 
 
 def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, now: datetime) -> dict[str, Any]:
@@ -74,7 +98,7 @@ def _conclude(
     settings: ReconcileSettings,
     reading: Reading,
     facts: dict[str, Any],
-    causes: tuple[Explanation, ...],
+    beyond: _Found,
     plan: PlanSummary,
     path: Path,
     run_id: str,
@@ -88,19 +112,23 @@ def _conclude(
     counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
-    shared_keys, events_without_quantity = facts.pop("shared_keys"), facts.pop("events_without_quantity")
+    shared_keys, possible_top_ups = facts.pop("shared_keys"), facts.pop("possible_top_ups")
     first_seen = tuple(workspace.rows("first_seen_end_users"))
     (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
     warnings = (
-        *_warnings(settings.rules, reading, shared_keys, events_without_quantity),
+        *_warnings(settings.rules, reading, beyond.window_facts, shared_keys, possible_top_ups),
         *_abuses(first_seen, not_allowed["spend_logs"]),
     )
     found = Findings(
         window=settings.window,
-        reasons=reasons_against(settings.window, SourceFacts(**facts), kinds, held),
+        reasons=(
+            *(_doubt_reason(doubt) for doubt in beyond.doubts),
+            *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
+            *reasons_against(settings.window, SourceFacts(**facts), kinds, held),
+        ),
         warnings=warnings,
         spend_logs=tuple(spend_logs),
-        causes=causes,
+        causes=beyond.causes,
         plan=plan,
     )
     measured = Measured(
@@ -122,9 +150,11 @@ def _conclude(
         summary=tuple(workspace.rows("summary_head")),
         totals=tuple(workspace.rows("summary_totals")),
         spend_logs=found.spend_logs,
-        causes=causes,
+        causes=beyond.causes,
+        window_facts=beyond.window_facts,
         first_seen=first_seen,
         plan=plan,
+        doubts=beyond.doubts,
         page=make_page(workspace, found),
         measured=measured,
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
@@ -150,15 +180,30 @@ def subscription_totals(workspace: Workspace, most: int) -> tuple[SubscriptionTo
     return bounded(totals, most)
 
 
-def _warnings(rules: Rules, reading: Reading, shared_keys: int, events_without_quantity: int) -> Iterator[str]:
+def _doubt_reason(doubt: Doubt) -> Reason:
+    setting = doubt.setting
+    text = f"{setting.variable} is probably wrong: {setting.text}"
+    if doubt.touched:
+        text += f"; {doubt.touched:,} planned events could be touched and are refused"
+    return Reason("setting_in_doubt", text, setting.next_step)
+
+
+def _warnings(
+    rules: Rules, reading: Reading, window_facts: WindowFacts, shared_keys: int, possible_top_ups: int
+) -> Iterator[str]:
+    if window_facts.late_events and window_facts.longest_delay <= rules.settlement_lag:
+        yield (
+            f"Events that came late and were matched all the same: {window_facts.late_events}, up to "
+            f"{in_words(window_facts.longest_delay)} after the call. Raise RECONCILE_LATE if such delays are usual"
+        )
     if rules.charge_by is ChargeBy.END_USER_ID and shared_keys and reading.schema.may_pin_end_users:
         yield (
             f"API keys that serve more than one end user: {shared_keys}. LiteLLM 1.60 to 1.90, whose schema this "
             "is, log a wrong end_user then: charge by key, team or user instead"
         )
-    if events_without_quantity and not rules.top_up:
+    if possible_top_ups and not rules.top_up:
         yield (
-            f"Events that reached Lago without the property it bills: {events_without_quantity}. Top-ups "
+            f"Events that bill less than was used and can be completed: {possible_top_ups}. Top-ups "
             "(RECONCILE_TOP_UP) would bill the difference"
         )
     if reading.dead_letters:
@@ -218,6 +263,14 @@ def _report(
             "held": run.held,
             "totals": run.totals,
             "first_seen": run.first_seen,
+            "late": {
+                "events": run.window_facts.late_events,
+                "longest_seconds": run.window_facts.longest_delay // timedelta(seconds=1),
+            },
+            "settings_in_doubt": [
+                {"cause": doubt.setting.cause, "variable": doubt.setting.variable, "planned_events": doubt.touched}
+                for doubt in run.doubts
+            ],
             "causes": [_cause(explanation) for explanation in run.causes],
             "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
             "sources": {

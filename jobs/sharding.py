@@ -19,12 +19,12 @@ from jobs.adapters.lago.catalogue import read_catalogue
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
-from jobs.core.causes import SENT_TWICE_WITHIN
 from jobs.core.layout import Layout, lay_out
 from jobs.core.meters import BoundPart, bind
 from jobs.core.shard import WHOLE
 from jobs.core.shard_record import Agreement, ShardRecord, checked_shards, read_record
 from jobs.core.spend_log_values import SpendLogsBounds
+from jobs.core.window_facts import SENT_TWICE_WITHIN
 from jobs.errors import LawBrokenError, RefusedError
 from jobs.matching import judge_left_over, load_references
 from jobs.reading import matched_workspace
@@ -88,8 +88,8 @@ def merge(settings: ReconcileSettings, folders: Sequence[Path], progress: Progre
             progress.step("matching what is left over")
             load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
             pinning = reading.schema.may_pin_end_users
-            judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
-            run = report_run(workspace, settings, reading, folder, progress, now=now, run_id=run_id)
+            judged = judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
+            run = report_run(workspace, settings, reading, judged, folder, progress, now=now, run_id=run_id)
         folder.discard_scratch()
     return run
 

@@ -12,7 +12,7 @@ from jobs.adapters.lago.events import read_events as list_events
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.usage import read_current_usage
 from jobs.adapters.workspace import Workspace
-from jobs.backfill_values import Slice
+from jobs.backfill_values import Work
 from jobs.core.lago_values import Catalogue
 from jobs.core.plan import PlannedEvent
 from jobs.core.window import Window
@@ -22,7 +22,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
 _EARLY = timedelta(milliseconds=1)
 
 
-def verify_seen(work: Slice, client: LagoClient, path: Path, computed: Mapping[str, str]) -> tuple[int, int]:
+def verify_seen(work: Work, client: LagoClient, path: Path, computed: Mapping[str, str]) -> tuple[int, int]:
     """List the hours that the plan's events lie in until Lago shows each as planned, or patience ends."""
     hours, codes, names = _hours_codes_and_names(path)
     names = tuple(name for name in names if name not in computed.values())
@@ -57,7 +57,7 @@ def verify_seen(work: Slice, client: LagoClient, path: Path, computed: Mapping[s
 
 
 def verify_counted(
-    work: Slice,
+    work: Work,
     client: LagoClient,
     pairs: list[tuple[str, str]],
     codes: frozenset[str],

@@ -4,7 +4,7 @@ INSERT INTO spend_log_tally FROM shard.spend_log_tally;
 INSERT INTO day_tally FROM shard.day_tally;
 INSERT INTO call_type_tally FROM shard.call_type_tally;
 INSERT INTO named_tally FROM shard.named_tally;
-INSERT INTO key_end_user FROM shard.key_end_user;
+INSERT INTO key_tally FROM shard.key_tally;
 INSERT INTO event_tally FROM shard.event_tally;
 INSERT INTO code_tally FROM shard.code_tally;
 INSERT INTO minute_tally FROM shard.minute_tally;

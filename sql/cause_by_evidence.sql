@@ -1,16 +1,35 @@
 -- Findings whose own rows say what happened: the recorded event beside the spend log. The first that applies counts.
 -- `pattern` is what the evidence is about, such as the call type. Runs on DuckDB.
 INSERT INTO finding_cause
-WITH bare_code AS (
+WITH silent_code AS (
     SELECT code
     FROM code_tally
     GROUP BY code
     HAVING sum(events) >= $fewest AND sum(lacking) = sum(events)
 ),
+-- LiteLLM's callback leaves the tokens out of many call types, but writes them for these: where none of them has any, the
+-- metric names a property that nobody sends.
+bare_code AS (
+    SELECT finding.code
+    FROM finding
+    JOIN silent_code ON silent_code.code = finding.code
+    WHERE finding.kind = 'mismatched' AND finding.call_type IN ('completion', 'acompletion', 'embedding', 'aembedding')
+    GROUP BY finding.code
+    HAVING count(*) >= $fewest
+),
+-- Another name of one model comes again and again, and is the name of no other model that was called.
+other_name AS (
+    SELECT expected_model, recorded_model
+    FROM doubt
+    WHERE expected_model IS DISTINCT FROM recorded_model
+        AND recorded_model NOT IN (SELECT model_key FROM event_tally WHERE is_expected AND model_key IS NOT NULL)
+    GROUP BY ALL
+    HAVING count(*) >= $fewest
+),
 -- How many users the spend logs of a key name, for keys whose calls Lago has under another subscription.
 key_users AS (
     SELECT api_key, count(DISTINCT end_user) AS users
-    FROM key_end_user
+    FROM key_tally
     WHERE $may_pin_end_users AND api_key IN (
         SELECT log.api_key
         FROM finding
@@ -31,6 +50,7 @@ seen AS (
         key_users.users,
         bare_code.code IS NOT NULL AS is_bare,
         doubt.offset_us,
+        other_name.expected_model IS NOT NULL AS has_other_name,
         doubt.expected_model IS NOT DISTINCT FROM doubt.recorded_model AS same_model,
         concat(doubt.expected_model, chr(31), doubt.recorded_model) AS models
     FROM finding
@@ -41,6 +61,8 @@ seen AS (
     LEFT JOIN bare_code ON bare_code.code = finding.code
     LEFT JOIN doubt ON (finding.kind = 'ambiguous' AND doubt.finding_id = finding.id)
         OR (finding.kind = 'orphaned' AND doubt.recorded_id = finding.recorded_id)
+    LEFT JOIN other_name
+        ON other_name.expected_model = doubt.expected_model AND other_name.recorded_model = doubt.recorded_model
 ),
 reasoned AS (
     SELECT
@@ -57,19 +79,20 @@ reasoned AS (
                 THEN ['wrong_charge_by', 'end_user_id']
             WHEN kind = 'misattributed' AND users = 1 THEN ['shared_key', api_key]
             WHEN kind = 'held' AND detail IN (
-                'Lago has calls of this API key under other subscriptions',
-                'another subscription has an unexplained event of this model at this time'
+                'Lago has calls of this API key, logged under this user, under others',
+                'another subscription has an unexplained event that fits this call'
             ) AND $may_pin_end_users THEN ['shared_key', api_key]
-            WHEN kind = 'mismatched' AND detail IS NOT NULL THEN ['repeated_transaction_id', call_type]
+            WHEN kind = 'mismatched' AND detail = 'same transaction id, other content' THEN ['repeated_transaction_id', call_type]
             WHEN kind = 'mismatched' AND lacks_quantity AND is_bare THEN ['property_never_sent', code]
             WHEN kind = 'mismatched' AND lacks_quantity THEN ['event_without_tokens', call_type]
             WHEN kind = 'mismatched' AND recorded_quantity = prompt_tokens THEN ['part_of_the_tokens', 'prompt tokens']
             WHEN kind = 'mismatched' AND recorded_quantity = completion_tokens
                 THEN ['part_of_the_tokens', 'completion tokens']
-            WHEN offset_us IS NOT NULL AND NOT same_model THEN ['other_model_name', models]
+            WHEN offset_us IS NOT NULL AND NOT same_model AND has_other_name THEN ['other_model_name', models]
+            WHEN offset_us IS NOT NULL AND NOT same_model THEN NULL
             WHEN offset_us - $zone_us BETWEEN -$early_us AND $late_us AND $zone_us <> 0
                 THEN ['time_zone', CAST($zone_us AS VARCHAR)]
-            WHEN offset_us > $late_us THEN ['late_event', '']
+            WHEN offset_us > $late_us AND $zone_us = 0 THEN ['late_event', '']
             WHEN kind = 'orphaned' AND time IS NULL THEN ['unreadable_time', '']
         END AS verdict
     FROM seen

@@ -1,11 +1,34 @@
--- Duplicated events close behind, or before, a matched event of the same content: one call was sent twice. Runs on DuckDB.
+-- Duplicated events close behind, or before, the event of a call of the same content. That one call was sent twice is sure
+-- of call types of which LiteLLM is known to do so, and where its daily tables count no more calls than there are spend
+-- logs; else they may be two calls that share one request id, and both be owed. Runs on DuckDB.
 INSERT INTO finding_cause
 WITH twice AS (
-    SELECT finding.id, recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities, finding.time
+    SELECT
+        finding.id,
+        recorded.subscription,
+        recorded.code,
+        recorded.dimensions,
+        recorded.quantities,
+        finding.time,
+        strftime(finding.time, '%Y-%m-%d') AS day,
+        finding.model_key
     FROM finding
     JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
     WHERE finding.kind = 'duplicated' AND finding.time IS NOT NULL
         AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
+),
+-- The payers, days and models that LiteLLM's daily tables count as its spend logs do.
+counted AS (
+    SELECT total.day, coalesce(attribution.subscription, total.source) AS subscription, names.model_key
+    FROM daily_total AS total
+    JOIN daily_model AS names
+        ON names.model IS NOT DISTINCT FROM total.model AND names.provider IS NOT DISTINCT FROM total.provider
+    LEFT JOIN attribution ON attribution.source = total.source
+    EXCEPT
+    SELECT difference.day, coalesce(attribution.subscription, difference.source), difference.model
+    FROM daily_difference AS difference
+    LEFT JOIN attribution ON attribution.source = difference.source
+    WHERE difference.daily_requests <> difference.logged_requests
 ),
 content AS (SELECT DISTINCT subscription, code, dimensions, quantities FROM twice),
 twin AS (
@@ -19,5 +42,8 @@ twin AS (
 SELECT twice.id, 'sent_twice', min(twin.call_type)
 FROM twice
 JOIN twin USING (subscription, code, dimensions, quantities)
+LEFT JOIN counted
+    ON counted.day = twice.day AND counted.subscription = twice.subscription AND counted.model_key = twice.model_key
 WHERE abs(epoch_us(twin.time) - epoch_us(twice.time)) <= $within_us
+    AND (counted.day IS NOT NULL OR list_contains($sent_twice_types, twin.call_type))
 GROUP BY twice.id

@@ -12,19 +12,35 @@ WITH undecided AS (
             WHERE allowed.subscription = expected.subscription
                 AND allowed.key_or_team IN (spend_log.api_key, spend_log.team_id)
         ) AS is_allowed,
-        CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
+        other_dimensions(dimensions) AS others,
+        expected.id IN (SELECT expected_id FROM pair) AS is_near
     FROM unmatched_expected AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
-    WHERE expected.in_window AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage IN ('elsewhere', 'id_differs'))
+    WHERE expected.in_window
+        AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage IN ('elsewhere', 'id_differs', 'late'))
+),
+-- Events that no call explains for certain, those of uncertain pairs too.
+uncertain AS (
+    SELECT *, other_dimensions(dimensions) AS others
+    FROM unmatched_recorded
+    WHERE id NOT IN (SELECT recorded_id FROM pair WHERE stage = 'late')
+),
+same_quantities AS (
+    SELECT DISTINCT undecided.id
+    FROM undecided
+    JOIN uncertain ON uncertain.subscription = undecided.subscription AND uncertain.code = undecided.code
+        AND uncertain.quantities = undecided.quantities
+    WHERE undecided.quantity <> 0
 ),
 left_over AS (
-    SELECT *, CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR) AS other_dimensions
-    FROM unmatched_recorded
+    SELECT *
+    FROM uncertain
     -- Next to the edge of what was read, the call that an event belongs to may not have been read.
     WHERE id NOT IN (SELECT recorded_id FROM pair)
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
 ),
--- A second event of a matched content is explained: it is a duplicate.
+-- A second event of a matched content is explained: it is a duplicate. So is one of the very content of an earlier call
+-- that is left over: it answers that one, late.
 unexplained AS (
     SELECT left_over.*
     FROM left_over
@@ -36,40 +52,54 @@ unexplained AS (
     ) AS matched
         ON matched.subscription = left_over.subscription AND matched.code = left_over.code
         AND matched.dimensions = left_over.dimensions AND matched.quantities = left_over.quantities
+    ANTI JOIN (SELECT * FROM unmatched_expected WHERE id NOT IN (SELECT expected_id FROM pair)) AS earlier
+        ON earlier.subscription = left_over.subscription AND earlier.code = left_over.code
+        AND earlier.dimensions = left_over.dimensions AND earlier.quantities = left_over.quantities
+        AND earlier.time <= left_over.time
 ),
-doubtful AS (
-    SELECT DISTINCT undecided.id
-    FROM undecided
-    JOIN left_over ON left_over.subscription = undecided.subscription AND left_over.code = undecided.code
-        AND left_over.quantities = undecided.quantities AND left_over.other_dimensions = undecided.other_dimensions
-    WHERE undecided.quantity <> 0 AND undecided.id NOT IN (SELECT expected_id FROM pair WHERE stage = 'near')
-    UNION
+same_moment AS (
     SELECT DISTINCT undecided.id
     FROM undecided
     JOIN unexplained ON unexplained.subscription = undecided.subscription AND unexplained.code = undecided.code
+        AND unexplained.others = undecided.others
         AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
-    WHERE undecided.quantity <> 0 AND unexplained.quantity <> 0
-        AND undecided.id NOT IN (SELECT expected_id FROM pair WHERE stage = 'near')
+    WHERE undecided.quantity <> 0 AND NOT undecided.is_near AND NOT counts_nothing(unexplained.quantities)
 ),
+-- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none; or
+-- with all of them at any later time, where these are telling enough.
 complementary AS (
     SELECT DISTINCT undecided.id
     FROM undecided
     JOIN left_over ON left_over.code = undecided.code AND left_over.model_key = undecided.model_key
-        AND left_over.time BETWEEN undecided.time - to_microseconds($early_us)
-            AND undecided.time + to_microseconds($late_us)
-    WHERE ($charge_by = 'end_user_id' OR starts_with(left_over.transaction_id, 'litellm-lago:1:'))
-        AND left_over.subscription <> undecided.subscription
+        AND left_over.others = undecided.others
+        AND left_over.time >= undecided.time - to_microseconds($early_us)
+    WHERE left_over.subscription <> undecided.subscription
+        AND (
+            (left_over.time <= undecided.time + to_microseconds($late_us)
+                AND (share_a_number(left_over.quantities, undecided.quantities)
+                    OR ($charge_by = 'end_user_id' AND counts_nothing(left_over.quantities))))
+            OR (left_over.quantities = undecided.quantities
+                AND telling_numbers(undecided.quantities) >= CASE WHEN $may_pin_end_users THEN 1 ELSE 2 END)
+        )
 ),
--- LiteLLM 1.60 to 1.90 pin a key that several users share to one of them, so what such a key's calls lack is nobody's.
+-- LiteLLM 1.60 to 1.90 pin a key that several users share to one of them. Where Lago has calls of a key, logged under one
+-- user, under others, whatever else is logged under that user may be anybody's; a row that names another user is right.
 pinned AS (
-    SELECT DISTINCT spend_log.api_key
+    SELECT DISTINCT spend_log.api_key, expected.subscription
     FROM pair
-    JOIN expected_event AS expected ON expected.id = pair.expected_id
-    JOIN recorded_event AS recorded ON recorded.id = pair.recorded_id
+    JOIN unmatched_expected AS expected ON expected.id = pair.expected_id
+    JOIN unmatched_recorded AS recorded ON recorded.id = pair.recorded_id
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
     WHERE $may_pin_end_users AND pair.stage = 'elsewhere' AND recorded.subscription IS NOT NULL
-        AND spend_log.api_key IS NOT NULL
+        AND spend_log.api_key <> ''
+),
+-- A key is proven by calls whose events name the user that the spend log names; what was backfilled proves nothing.
+proven AS (
+    SELECT api_key
+    FROM key_tally
+    GROUP BY api_key
+    HAVING sum(proven_calls) >= $proven_from
 ),
 subscribed AS (
     SELECT
@@ -96,8 +126,10 @@ reasoned AS (
     SELECT
         undecided.id,
         CASE
-            WHEN doubtful.id IS NOT NULL THEN
-                ['ambiguous', NULL, 'an unexplained event has the same quantities at another time, or lies at the same time']
+            WHEN same_quantities.id IS NOT NULL THEN
+                ['ambiguous', NULL, 'an unexplained event has the same quantities, at another time or under another name or price']
+            WHEN same_moment.id IS NOT NULL THEN
+                ['ambiguous', NULL, 'an unexplained event with other quantities lies at the same time']
             WHEN undecided.topped_up IS NOT NULL THEN
                 ['ambiguous', NULL, 'a top-up for it is in Lago, but the event it completed is not found']
             WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN
@@ -107,12 +139,17 @@ reasoned AS (
                 ['held', 'source_incomplete', 'its end time can be read in two ways']
             WHEN undecided.time >= $settled_until THEN
                 ['held', 'source_incomplete', 'it ended within the settlement lag']
+            WHEN undecided.time >= $overtaken_until THEN
+                ['held', 'source_incomplete', 'events come later than this call has had time for']
             WHEN open_chain.expected_id IS NOT NULL THEN
                 ['held', 'source_incomplete', 'identical requests go on beyond what was read']
             WHEN complementary.id IS NOT NULL THEN
-                ['held', 'source_incomplete', 'another subscription has an unexplained event of this model at this time']
+                ['held', 'source_incomplete', 'another subscription has an unexplained event that fits this call']
             WHEN pinned.api_key IS NOT NULL THEN
-                ['held', 'source_incomplete', 'Lago has calls of this API key under other subscriptions']
+                ['held', 'source_incomplete', 'Lago has calls of this API key, logged under this user, under others']
+            WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL
+                AND undecided.api_key NOT IN (SELECT api_key FROM pinned) THEN
+                ['held', 'source_incomplete', 'nothing shows that this API key logs the right user']
             WHEN sent_before.transaction_id IS NOT NULL THEN
                 ['held', 'source_incomplete', 'it was sent before with another time and may have been billed']
             WHEN NOT undecided.is_allowed THEN
@@ -139,9 +176,11 @@ reasoned AS (
     FROM undecided
     JOIN subscribed ON subscribed.id = undecided.id
     JOIN metered_code ON metered_code.code = undecided.code
-    LEFT JOIN doubtful ON doubtful.id = undecided.id
+    LEFT JOIN same_quantities ON same_quantities.id = undecided.id
+    LEFT JOIN same_moment ON same_moment.id = undecided.id
     LEFT JOIN complementary ON complementary.id = undecided.id
-    LEFT JOIN pinned ON pinned.api_key = undecided.api_key
+    LEFT JOIN pinned ON pinned.api_key = undecided.api_key AND pinned.subscription = undecided.subscription
+    LEFT JOIN proven ON proven.api_key = undecided.api_key
     LEFT JOIN open_chain ON open_chain.expected_id = undecided.id
     LEFT JOIN sent_before ON sent_before.transaction_id
         = transaction_id(undecided.subscription, undecided.code, undecided.part, undecided.request_id)

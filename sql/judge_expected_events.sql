@@ -1,16 +1,16 @@
 -- Gives every expected event of the window that has not matched one kind, and a missing one that may not be sent its reason.
--- A near pair that bills the same agrees on all that matters. Runs on DuckDB.
+-- A pair that bills the same agrees on all that matters. Runs on DuckDB.
 CREATE TABLE judged_expected AS
 WITH near AS (
     SELECT pair.expected_id, recorded.quantity
     FROM pair
     JOIN unmatched_recorded AS recorded ON recorded.id = pair.recorded_id
-    WHERE pair.stage = 'near'
+    WHERE pair.stage IN ('near', 'late')
 )
 SELECT
     expected.id,
     CASE
-        WHEN pair.stage = 'near' AND near.quantity = expected.quantity THEN 'matched'
+        WHEN pair.stage IN ('near', 'late') AND near.quantity = expected.quantity THEN 'matched'
         WHEN pair.stage = 'elsewhere' THEN 'misattributed'
         WHEN pair.stage IN ('near', 'id_differs') THEN 'mismatched'
         ELSE guarded.kind
@@ -18,11 +18,15 @@ SELECT
     CASE WHEN pair.stage IS NULL THEN guarded.reason END AS reason,
     CASE
         WHEN pair.stage = 'id_differs' THEN 'same transaction id, other content'
+        WHEN top_up.expected_id IS NOT NULL THEN 'a top-up would bill the difference'
+        WHEN pair.stage = 'near' AND near.quantity > expected.quantity THEN 'it bills more than was used'
+        WHEN pair.stage = 'near' AND near.quantity < expected.quantity THEN 'it bills less than was used, and no top-up is sure'
         WHEN pair.stage IS NULL THEN guarded.detail
     END AS detail,
     pair.recorded_id
 FROM unmatched_expected AS expected
 LEFT JOIN pair ON pair.expected_id = expected.id
 LEFT JOIN near ON near.expected_id = expected.id
+LEFT JOIN top_up ON top_up.expected_id = expected.id
 LEFT JOIN guarded_event AS guarded ON guarded.id = expected.id
 WHERE expected.in_window

@@ -1,6 +1,7 @@
 -- The pairs of a shard that a merge asks for: those that do not match; where a content also stands unmatched on Lago's
--- side, one that shows that it was matched, and those near such an event, which may be a duplicate of theirs; and those of
--- keys that may not name their subscription. Runs on DuckDB.
+-- side, one that shows that it was matched, and those near such an event, which may be a duplicate of theirs; those of calls
+-- of which another event has not matched, since the events of one call come together; and those of keys that may not name
+-- their subscription. Runs on DuckDB.
 CREATE TABLE kept.pair AS
 WITH unmatched AS (
     SELECT subscription, code, dimensions, quantities, time
@@ -29,6 +30,13 @@ asked_for AS (
     WHERE alike.time - before.time <= to_microseconds($twin_within_us)
         OR after.time - alike.time <= to_microseconds($twin_within_us)
 ),
+of_one_call AS (
+    SELECT expected.id
+    FROM expected_event AS expected
+    WHERE expected.spend_log_id IN (
+        SELECT spend_log_id FROM expected_event WHERE id NOT IN (SELECT expected_id FROM matched_pair)
+    )
+),
 not_allowed AS (
     SELECT expected.id
     FROM expected_event AS expected
@@ -42,4 +50,5 @@ not_allowed AS (
 )
 SELECT *
 FROM pair
-WHERE stage = 'id_differs' OR recorded_id IN (FROM asked_for) OR expected_id IN (FROM not_allowed)
+WHERE stage = 'id_differs' OR recorded_id IN (FROM asked_for) OR expected_id IN (FROM of_one_call)
+    OR expected_id IN (FROM not_allowed)

@@ -4,7 +4,7 @@ CREATE TABLE kept.spend_log_tally AS FROM spend_log_tally;
 CREATE TABLE kept.day_tally AS FROM day_tally;
 CREATE TABLE kept.call_type_tally AS FROM call_type_tally;
 CREATE TABLE kept.named_tally AS FROM named_tally;
-CREATE TABLE kept.key_end_user AS FROM key_end_user;
+CREATE TABLE kept.key_tally AS FROM key_tally;
 CREATE TABLE kept.event_tally AS FROM event_tally;
 CREATE TABLE kept.code_tally AS FROM code_tally;
 CREATE TABLE kept.minute_tally AS FROM minute_tally;

@@ -11,11 +11,8 @@ SELECT
         AS repeated_ids,
     (SELECT CAST(sum(requests) AS BIGINT) FROM daily_total) AS daily_requests,
     (SELECT count(*) FROM daily_difference WHERE daily_requests > logged_requests) AS daily_differences,
-    (SELECT count(*) FROM recorded_event AS recorded
-        JOIN pair ON pair.recorded_id = recorded.id AND pair.stage = 'near'
-        JOIN metered_code AS code ON code.code = recorded.code AND code.sums
-        WHERE recorded.in_window AND recorded.lacks_quantity) AS events_without_quantity,
+    (SELECT count(*) FROM top_up) AS possible_top_ups,
     (SELECT count(*) FROM (
-        SELECT api_key FROM key_end_user GROUP BY api_key HAVING count(DISTINCT end_user) > 1
+        SELECT api_key FROM key_tally GROUP BY api_key HAVING count(DISTINCT end_user) > 1
     )) AS shared_keys
 FROM source_tally

@@ -96,6 +96,8 @@ CREATE TABLE pair (
     recorded_id BIGINT NOT NULL,
     stage VARCHAR NOT NULL
 );
+-- Near pairs for which a top-up cannot be taken for another's.
+CREATE TABLE even_pair (expected_id BIGINT NOT NULL, recorded_id BIGINT NOT NULL);
 -- The pairs that match within one subscription, by id or by content and time: nothing later changes them.
 CREATE VIEW matched_pair AS
 SELECT expected_id, recorded_id
@@ -123,6 +125,19 @@ CREATE MACRO plain_property(text) AS
 -- The two sides round a cost differently in its last digits.
 CREATE MACRO rounded_cost(number) AS
     CASE WHEN number = 0 THEN '0' ELSE format('{:.11e}', CAST(number AS DOUBLE)) END;
+
+-- Quantities are texts with a bar between them. An event counts nothing where all are zero; numbers of three digits are
+-- telling, as smaller ones are shared by many calls; more than one telling number is hardly shared by two.
+CREATE MACRO counts_nothing(quantities) AS replace(replace(quantities, '|', ''), '0', '') = '';
+CREATE MACRO telling_numbers(quantities) AS
+    len(list_distinct(list_filter(string_split(quantities, '|'), lambda number: TRY_CAST(number AS DECIMAL(38, 20)) >= 100)));
+CREATE MACRO share_a_number(one, other) AS len(list_filter(
+    list_zip(string_split(one, '|'), string_split(other, '|')), lambda pair: pair[1] = pair[2] AND pair[1] NOT IN ('', '0')
+)) > 0;
+CREATE MACRO is_telling(quantities) AS telling_numbers(quantities) > 0;
+
+-- Dimensions are a JSON list of texts, the model's name first.
+CREATE MACRO other_dimensions(dimensions) AS CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR);
 
 CREATE MACRO netstring(text) AS concat(strlen(text), ':', text);
 

@@ -234,16 +234,10 @@ def hooks(*, step: Callable[[str], None] | None = None, stop: threading.Event | 
     return Hooks(lambda: NOW, stop or threading.Event(), step or (lambda name: None))
 
 
-def run(settings: BackfillSettings, run_id: str = "", *, plan: Path | None = None, **around: Any) -> list[Backfill]:
-    """Work the window, or the plan, and return every slice."""
-    name = run_id or f"run-{next(_names)}"
-    return list(backfill(settings, Notes(), hooks(**around), run_id=name, command="test", plan=plan))
-
-
 def run_one(settings: BackfillSettings, run_id: str = "", *, plan: Path | None = None, **around: Any) -> Backfill:
-    """Work a window of one slice."""
-    (result,) = run(settings, run_id, plan=plan, **around)
-    return result
+    """Work the window, or the plan."""
+    name = run_id or f"run-{next(_names)}"
+    return backfill(settings, Notes(), hooks(**around), run_id=name, command="test", plan=plan)
 
 
 def due(calls: Iterable[Call]) -> Mapping[str, tuple[int, int]]:

@@ -25,7 +25,7 @@ from jobs.adapters.ledger import ledger
 from jobs.backfill_values import BackfillSettings
 from jobs.errors import ReconcileError
 
-from .backfilling import run
+from .backfilling import run_one
 
 _CHILDREN = get_context("forkserver")
 _CHILDREN.set_forkserver_preload(["tests.crash_runner"])
@@ -111,10 +111,10 @@ def _work(
     os.environ.pop("SSL_CERT_FILE", None)
     try:
         os.environ["SSL_CERT_DIR"] = os.fspath(settings.reconcile.output)
-        results = run(settings, run_id, step=points.step)
+        result = run_one(settings, run_id, step=points.step)
     except ReconcileError as error:
         told.send(Ended(False, tuple(points.names), 0, False, f"{type(error).__name__}: {error}"))
         return
-    applied = [result.applied for result in results if result.applied is not None]
-    complete = all(item.complete for item in applied) and not any(result.discrepancies_remain for result in results)
-    told.send(Ended(False, tuple(points.names), sum(sum(item.outcomes.values()) for item in applied), complete, ""))
+    applied = result.applied
+    complete = (applied is None or applied.complete) and not result.discrepancies_remain
+    told.send(Ended(False, tuple(points.names), applied.outcomes.total() if applied else 0, complete, ""))

@@ -20,6 +20,7 @@ from jobs.core.layout import lay_out
 from jobs.core.meters import bind, preset
 from jobs.core.rules import Rules
 from jobs.core.window import Window
+from jobs.core.window_facts import WindowFacts
 from jobs.matching import judge, load_references
 
 CODE = "llm_tokens"
@@ -169,7 +170,7 @@ def judged(
 
 
 @contextmanager
-def judged_workspace(
+def judged_window(
     spend_logs: Iterable[SpendLog],
     events: Iterable[Event],
     *,
@@ -178,8 +179,8 @@ def judged_workspace(
     window: Window = WINDOW,
     now: datetime = NOW,
     may_pin_end_users: bool = False,
-) -> Iterator[Workspace]:
-    """Judge the window and yield the workspace."""
+) -> Iterator[tuple[Workspace, WindowFacts]]:
+    """Judge the window, and yield the workspace and what holds for the window as a whole."""
     knows = knows or catalogue()
     bound = bind(rules.parts, {item.code: item for item in knows.metrics})
     layout = lay_out(bound, rules.charge_by_path, rules.id_template)
@@ -192,7 +193,13 @@ def judged_workspace(
         ]
         workspace.load("load_listed_events", [_csv(listed)], shard=0, shards=1)
         load_references(workspace, rules, layout, knows)
-        judge(workspace, rules, layout, knows, window, now, may_pin_end_users=may_pin_end_users)
+        yield workspace, judge(workspace, rules, layout, knows, window, now, may_pin_end_users=may_pin_end_users)
+
+
+@contextmanager
+def judged_workspace(spend_logs: Iterable[SpendLog], events: Iterable[Event], **changes: Any) -> Iterator[Workspace]:
+    """Judge the window and yield the workspace."""
+    with judged_window(spend_logs, events, **changes) as (workspace, _):
         yield workspace
 
 

@@ -14,7 +14,7 @@ from jobs.core.certification import Reason
 from jobs.planning import PlanSummary
 from jobs.report_page import Findings, make_page
 
-from .judging import CODE, RULES, WINDOW, Event, SpendLog, judged_workspace
+from .judging import CODE, RULES, WINDOW, Event, SpendLog, judged_window
 
 PLAN = PlanSummary(
     "hash", 3, (PlanTotal("alice", CODE, 3, Decimal(420), 100, Decimal(14_000)),), ("3 events would be sent, more …",)
@@ -23,8 +23,8 @@ PLAN = PlanSummary(
 
 def page_of(logs: Iterable[SpendLog], events: Iterable[Event], *, plan: PlanSummary = PLAN, **changes: Any) -> bytes:
     """Return the page of this window, its plan and reasons made up."""
-    with judged_workspace(logs, events, **changes) as workspace:
-        causes = find_causes(workspace, changes.get("rules", RULES), WINDOW, may_pin_end_users=False)
+    with judged_window(logs, events, **changes) as (workspace, window_facts):
+        causes = find_causes(workspace, changes.get("rules", RULES), WINDOW, window_facts, may_pin_end_users=False)
         found = Findings(
             window=WINDOW,
             reasons=(

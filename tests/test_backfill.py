@@ -48,10 +48,8 @@ from .backfilling import (
     billed,
     due,
     fill_litellm,
-    hooks,
     new_organization,
     planned_ids,
-    run,
     run_one,
     settings_for,
     some_calls,
@@ -100,7 +98,7 @@ def world(litellm_database: str, standin: LagoStandIn, tmp_path: Path) -> World:
 def refused(settings: BackfillSettings, *, plan: Path | None = None, run_id: str = "refused") -> RefusedError:
     """Run it, and return the refusal; nothing is sent before one, and the ledger knows that the run was refused."""
     with pytest.raises(RefusedError) as caught:
-        run(settings, run_id, plan=plan)
+        run_one(settings, run_id, plan=plan)
     assert caught.value.exit_code == 4
     assert caught.value.remedy, "a refusal says what to do next"
     return caught.value
@@ -186,20 +184,28 @@ def test_a_filter_sends_only_its_part(
     assert_billed_once(world.organization, calls)
 
 
-def test_slices_are_resumed_where_a_run_was_stopped(world: World) -> None:
+def test_a_long_window_is_judged_whole_and_sent_in_slices(world: World) -> None:
     settings = replace(world.settings(), slice_length=timedelta(hours=1))
-    stop = threading.Event()
-    notes = Notes()
-    worked = backfill(settings, notes, hooks(stop=stop), run_id="stopped", command="test")
-    first = next(worked)
-    stop.set()
-    assert list(worked) == []
-    assert first.run.window == Window(WINDOW.start, WINDOW.start + timedelta(hours=1))
-    assert "slice 1 of 2: 2025-11-10 12:00 to 2025-11-10 13:00" in notes.said
-    assert world.sent() == {call.request_id for call in LOST if call.at < first.run.window.end}
-    results = run(settings, "resumed")
-    assert [result.run.plan.events for result in results] == [0, sum(call.at >= first.run.window.end for call in LOST)]
+    stop, second = threading.Event(), WINDOW.start + timedelta(hours=1)
+    early = {call.request_id for call in LOST if call.at < second}
+    assert 0 < len(early) < len(LOST)
+    result = run_one(settings, "stopped", stop=stop, step=lambda name: stop.set() if name == "verify: done" else None)
+    assert (result.run.window, result.run.plan.events) == (WINDOW, len(LOST))
+    assert result.applied is not None
+    assert (result.applied.verified, result.applied.unsent) == (len(early), len(LOST) - len(early))
+    assert world.sent() == early
+    again = run_one(settings, "resumed")
+    assert again.run.plan.events == len(LOST) - len(early)
     assert_billed_once(world.organization, CALLS)
+
+
+def test_nothing_is_sent_after_a_slice_that_did_not_end_well(world: World) -> None:
+    gone = min(LOST, key=lambda call: call.at)
+    world.organization.insert_events([gone.original() | {"transaction_id": gone.transaction_id, "deleted_at": NOW}])
+    result = run_one(replace(world.settings(), slice_length=timedelta(hours=1)))
+    assert result.applied is not None
+    assert result.applied.outcomes[Outcome.REJECTED] == 1
+    assert result.applied.unsent == sum(call.at >= WINDOW.start + timedelta(hours=1) for call in LOST)
 
 
 def test_a_run_that_is_asked_to_stop_before_it_sends_says_what_it_did_not_try(world: World) -> None:
@@ -456,7 +462,7 @@ def test_top_ups_complete_the_recorded_calls(litellm_database: str, standin: Lag
     window = Window(datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 23, 14, tzinfo=UTC))
     settings = settings_for(litellm_database, organization, tmp_path, rules=replace(RULES, top_up=True), window=window)
     around = Hooks(lambda: now, threading.Event())
-    (first,) = backfill(settings, Notes(), around, run_id="first", command="test")
+    first = backfill(settings, Notes(), around, run_id="first", command="test")
     assert first.applied is not None
     assert first.applied.complete
     lines = [orjson.loads(line) for line in (first.run.folder / "plan.jsonl").read_bytes().splitlines()[1:]]
@@ -464,7 +470,7 @@ def test_top_ups_complete_the_recorded_calls(litellm_database: str, standin: Lag
     assert sorted(int(line["quantity"]) for line in top_ups) == sorted([18, 70, 70, 105, 59, 9])
     assert all(line["payload"]["properties"].keys() == {"model", "total_tokens"} for line in top_ups)
     assert sum(seen.path.endswith("/billable_metrics") for seen in organization.requests()) == 1
-    (again,) = backfill(settings, Notes(), around, run_id="again", command="test")
+    again = backfill(settings, Notes(), around, run_id="again", command="test")
     assert (again.run.plan.events, again.run.kinds[Kind.MISMATCHED]) == (0, 0)
     with (again.run.folder / "summary.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["subscription"] not in {"TOTAL", ""}]

@@ -247,12 +247,12 @@ def test_a_clock_that_jumps_during_a_run_changes_nothing(
             at[0] = NOW + jump
 
     hooks = Hooks(now=lambda: at[0], stop=threading.Event(), step=step)
-    (result,) = backfill(settings, Notes(), hooks, run_id="jumping", command="test")
+    result = backfill(settings, Notes(), hooks, run_id="jumping", command="test")
     assert result.applied is not None
     assert result.applied.complete
     assert_billed_once(organization, CALLS)
     at[0] = NOW
-    (again,) = backfill(settings, Notes(), hooks, run_id="again", command="test")
+    again = backfill(settings, Notes(), hooks, run_id="again", command="test")
     assert again.run.plan.events == 0
 
 
@@ -266,7 +266,7 @@ def test_a_verification_ends_by_the_clock_that_never_jumps(
     ticks = iter(range(0, 10**9, 3000))
     hooks = Hooks(now=lambda: NOW, stop=threading.Event(), monotonic=lambda: float(next(ticks)))
     began = time.monotonic()
-    (result,) = backfill(settings, Notes(), hooks, run_id="patient", command="test")
+    result = backfill(settings, Notes(), hooks, run_id="patient", command="test")
     assert result.applied is not None
     assert result.applied.not_verified == 3
     assert time.monotonic() - began < 60

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.backfill import slices
 from jobs.errors import SettingError
 from jobs.settings import (
     SETTINGS,
@@ -69,12 +68,11 @@ def try_settings(
     with suppress(SettingError):
         settings = load_settings(environment, file)
         request = reconcile_settings(settings, start, end, NOW)
-        length = backfill_settings(settings, request, apply=True).slice_length
+        backfill_settings(settings, request, apply=True)
         ledger_url(settings)
         request.rules.fingerprint()
         if request.window.end <= NOW:
             request.rules.read_window(request.window)
-            assert sum(1 for _ in slices(request.window, length)) < 10**6
 
 
 @fuzzed(150)

@@ -71,11 +71,12 @@ def test_where_a_template_gives_two_parts_one_id_the_content_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("late_ms", "kind"), [(-5_001, "ambiguous"), (-5_000, None), (60_000, None), (60_001, "ambiguous")]
+    ("late_ms", "stage"), [(-5_001, None), (-5_000, "content"), (60_000, "content"), (60_001, "late")]
 )
-def test_the_tolerance_includes_its_ends(late_ms: int, kind: str | None) -> None:
+def test_the_tolerance_includes_its_ends(late_ms: int, stage: str | None) -> None:
     result = judged([SpendLog("r", HOUR)], [Event("e", HOUR + late_ms)])
-    assert result.kinds == ({kind: 1, "orphaned": 1} if kind else {})
+    assert result.kinds == ({} if stage else {"ambiguous": 1, "orphaned": 1})
+    assert result.pairs == ({("r", "e", stage)} if stage else set())
 
 
 @pytest.mark.parametrize("recorded_under", ["bob", None, ""])
@@ -210,13 +211,15 @@ def test_two_events_of_one_call_are_told_apart_by_type() -> None:
     ]
 
 
-def test_another_price_at_the_same_time_is_doubtful_at_another_time_it_is_not() -> None:
+def test_equal_quantities_under_another_price_are_doubtful_others_are_not() -> None:
     rules = replace(RULES, parts=preset("input-output", CODE))
     knows = catalogue(metrics=[metric(field_name="tokens")])
     sent: dict[str, str | None] = {"model": "gpt-4o", "type": "input", "tokens": "40"}
     log = SpendLog("r", HOUR, tokens=(0, 40))
     assert judged([log], [Event("e", HOUR, properties=sent)], rules=rules, knows=knows).kinds["ambiguous"] == 1
-    assert judged([log], [Event("e", 9 * HOUR, properties=sent)], rules=rules, knows=knows).kinds["missing"] == 1
+    assert judged([log], [Event("e", 9 * HOUR, properties=sent)], rules=rules, knows=knows).kinds["ambiguous"] == 1
+    other = {**sent, "tokens": "41"}
+    assert judged([log], [Event("e", 9 * HOUR, properties=other)], rules=rules, knows=knows).kinds["missing"] == 1
 
 
 def test_a_pair_that_bills_the_same_agrees() -> None:
@@ -271,9 +274,14 @@ def test_a_strangers_number_that_is_none_is_held_and_no_credit(text: str) -> Non
 
 
 @pytest.mark.parametrize("hours", [9, -5])
-def test_an_event_that_is_a_time_zone_off_makes_its_call_doubtful_beyond_the_window_too(hours: int) -> None:
-    edge = 23 * HOUR if hours > 0 else HOUR
-    assert judged([SpendLog("r", edge)], [Event("e", edge + hours * HOUR)]).kinds["ambiguous"] == 1
+def test_an_event_that_is_a_time_zone_off_is_seen_beyond_the_window_too(hours: int) -> None:
+    edges = [23 * HOUR + number * 60_000 for number in range(3)] if hours > 0 else [HOUR, HOUR + 60_000, HOUR + 120_000]
+    logs = [SpendLog(f"r{number}", edge, tokens=(200 + number, 40)) for number, edge in enumerate(edges)]
+    events = [
+        Event(f"e{number}", edge + hours * HOUR, properties=tokens("gpt-4o", 200 + number, 40))
+        for number, edge in enumerate(edges)
+    ]
+    assert judged(logs, events).kinds["ambiguous"] == 3
 
 
 def test_an_unexplained_event_at_the_same_time_makes_a_call_doubtful() -> None:

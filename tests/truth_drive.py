@@ -123,8 +123,7 @@ class Drive:
             return
         before = set(folder.glob("*/plan.jsonl"))
         if self._fire(now, window, folder, may_fail=False, apply=False):
-            # A window over the border of two slices makes two plans.
-            plan = min(set(folder.glob("*/plan.jsonl")) - before)
+            (plan,) = set(folder.glob("*/plan.jsonl")) - before
             self._fire(now + self.rng.uniform(0, 3) * HOUR, window, folder, may_fail=True, plan=plan)
 
     def _let_happen(self, now: datetime) -> None:
@@ -195,17 +194,16 @@ class Drive:
                     raise KilledError
 
         self._runs += 1
-        worked = backfill(
-            backfill_settings(settings, request, apply=apply),
-            SilentProgress(),
-            Hooks(now=lambda: now, stop=threading.Event(), step=step),
-            run_id=f"run{self._runs:03d}",
-            command="truth",
-            plan=plan,
-        )
         try:
-            results = list(worked)
-            ended = apply and all(result.applied is None or result.applied.complete for result in results)
+            result = backfill(
+                backfill_settings(settings, request, apply=apply),
+                SilentProgress(),
+                Hooks(now=lambda: now, stop=threading.Event(), step=step),
+                run_id=f"run{self._runs:03d}",
+                command="truth",
+                plan=plan,
+            )
+            ended = apply and (result.applied is None or result.applied.complete)
             done = True
         except (KilledError, LagoError, RefusedError):
             if not may_fail:

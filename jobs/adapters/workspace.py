@@ -140,23 +140,22 @@ class Workspace:
         result = self._run(self._database.cursor(), name, {})
         self.insert(table, (transform(*row) for row in _rows(name, result)))
 
-    def match(self, stages: Mapping[str, str], tolerance: Tolerance, read_start_us: int, read_end_us: int) -> None:
-        """Run the stages that pair by time, in order: stage name -> the query that fills its candidates."""
+    def pair_by_time(
+        self, stage: str, candidates: str, tolerance: Tolerance, edges: Mapping[str, int], **parameters: object
+    ) -> None:
+        """Pair, as `stage`, what the query `candidates` finds equal and what lies within the tolerance.
+
+        One to one, as many pairs as can be, and of those with the least total distance in time. `edges` are the ends of
+        what was read, `read_start_us` and `read_end_us`, in microseconds since 1970.
+        """
         reach = {"early_us": tolerance.early_us, "late_us": tolerance.late_us}
-        edges = {"read_start_us": read_start_us, "read_end_us": read_end_us}
-        for stage, candidates in stages.items():
-            if stage == "content":
-                self.run("find_contents")
-                self.run("pair_single_events", **reach)
-            self.run("clear_candidates")
-            self.run(candidates)
-            self.run("find_islands", **reach)
-            self.run("measure_islands", **reach, **edges)
-            self.run("rank_islands", **reach)
-            self.run("pair_solved_islands", stage=stage)
-            self.insert("pair", self._solve_islands(stage, tolerance))
-            if stage == "content":
-                self.run("mark_open_chains", **edges)
+        self.run("clear_candidates")
+        self.run(candidates, **parameters)
+        self.run("find_islands", **reach)
+        self.run("measure_islands", **reach, **edges)
+        self.run("rank_islands", **reach)
+        self.run("pair_solved_islands", stage=stage)
+        self.insert("pair", self._solve_islands(stage, tolerance))
 
     def _solve_islands(self, stage: str, tolerance: Tolerance) -> Iterator[tuple[int, int, str]]:
         name = "read_unsolved_islands"

@@ -60,8 +60,8 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
     Cause.EVENT_WITHOUT_TOKENS: CauseText(
         "Events without their tokens",
         "The event exists but lacks the property that is billed, by call type",
-        "LiteLLM's callback writes token counts for chat and embeddings only. Bill the difference with "
-        "RECONCILE_TOP_UP=true; for new traffic prefer chat completions where you can.",
+        "LiteLLM's callback writes token counts for chat and embeddings only. The report names those that "
+        "RECONCILE_TOP_UP=true completes; for new traffic prefer chat completions where you can.",
     ),
     Cause.PROPERTY_NEVER_SENT: CauseText(
         "No event carries the property that is billed",
@@ -88,7 +88,7 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
         "LiteLLM logs the wrong user for shared keys",
         "Lago has these keys' calls under several subscriptions, the spend logs under one",
         "LiteLLM 1.60 to 1.90 keeps a key's first end user. Upgrade to 1.100 or later, set "
-        "user_api_key_cache_ttl: 0, or charge by key, team or user. Do not backfill these.",
+        "user_api_key_cache_ttl: 0, or charge by key, team or user. These are never sent.",
     ),
     Cause.NO_SUBSCRIPTION_IN_EVENT: CauseText(
         "Events name no subscription",

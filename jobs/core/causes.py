@@ -6,12 +6,12 @@ A cause is a statement with its evidence. What fits no pattern is counted as une
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from math import log
 
 from jobs.core.cause_texts import CAUSE_TEXTS
 from jobs.core.kinds import Cause
@@ -26,14 +26,13 @@ FEWEST_OF_A_SENDER = 5
 BUSY_CALLS, BUSY_TIMES = 20, 4
 # Where one of two loses so many times the share of the other, the difference is no chance.
 _TIMES_THE_SHARE = 4
-# A sender with fewer calls says nothing about how often calls are lost.
+# Others with fewer calls in all say nothing about how often calls are lost.
 _TELLING_CALLS = 20
+# The natural logarithm of one in a million cases, without its sign.
+_CHANCE = 6 * log(10)
 # LiteLLM writes its spend logs at least every half minute; what a stop loses lies within that.
 BURST_APART = timedelta(seconds=30)
 _LONGEST_BURST = timedelta(minutes=2)
-# The second event of a call that was sent twice comes within this.
-SENT_TWICE_WITHIN = timedelta(seconds=60)
-_ZONE_STEP = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,29 +157,33 @@ def restarts(rows: Iterable[Mapping[str, object]]) -> tuple[Stretch, ...]:
 def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     """Return the subscriptions that lose events of their own while others' events arrive.
 
-    It takes several losses, most of them while Lago got other events, and that most other senders lose next to nothing.
-    One sender alone is compared with nobody.
+    It takes several losses, most of them while Lago got other events, and so many more than other subscriptions lose of
+    their calls that chance does not explain them. One sender alone is compared with nobody.
     """
+    lost_in_all = sum(_count(row["lost"]) for row in rows)
+    expected_in_all = sum(_count(row["expected"]) for row in rows)
     found = []
-    telling = [row for row in rows if _count(row["expected"]) >= _TELLING_CALLS]
-    shares = sorted(_share(row["lost"], row["expected"]) for row in telling)
     for row in rows:
-        lost = _count(row["lost"])
-        if lost < FEWEST_OF_A_SENDER or 2 * _count(row["while_others_arrived"]) < lost:
+        lost, expected = _count(row["lost"]), _count(row["expected"])
+        others = expected_in_all - expected
+        if lost < FEWEST_OF_A_SENDER or 2 * _count(row["while_others_arrived"]) < lost or others < _TELLING_CALLS:
             continue
-        others = len(shares) - (_count(row["expected"]) >= _TELLING_CALLS)
-        # Whoever loses something is never so calm as to be among these itself.
-        calm = bisect_right(shares, _share(lost, row["expected"]) / _TIMES_THE_SHARE)
-        if others and 2 * calm >= others:
+        usual = Fraction(lost_in_all - lost + 1, others + 2)
+        if _share(lost, expected) >= _TIMES_THE_SHARE * usual and _is_no_chance(lost, expected, usual):
             found.append(str(row["subscription"]))
     return tuple(found)
 
 
-def zone_offset(rows: Sequence[Mapping[str, object]], ambiguous: int) -> timedelta:
-    """Return by how much the spend logs' times are off, as a time zone is; nothing where no offset prevails."""
-    if not rows or _count(rows[0]["events"]) < max(FEWEST_OF_A_KIND, ambiguous // 2):
-        return timedelta(0)
-    return _ZONE_STEP * _count(rows[0]["quarters"])
+def _is_no_chance(lost: int, expected: int, usual: Fraction) -> bool:
+    """Tell whether so many of the expected events, or more, are lost less often than once in a million cases.
+
+    By Chernoff's bound on the binomial distribution, which is never below the true chance.
+    """
+    share, usual_share = lost / expected, float(usual)
+    if share <= usual_share:
+        return False
+    rest = (1 - share) * log((1 - share) / (1 - usual_share)) if share < 1 else 0.0
+    return expected * (share * log(share / usual_share) + rest) > _CHANCE
 
 
 def explanations(

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from jobs.core.durations import in_words
 from jobs.core.kinds import HoldReason, Kind, next_step
 from jobs.core.window import Window
+from jobs.core.window_facts import WindowFacts
 
 # A gateway may be quiet this long at a window's start; more looks like rows that are gone.
 _QUIET = timedelta(hours=1)
@@ -82,6 +84,27 @@ def reasons_against(
             noun = "spend log" if kind is Kind.UNATTRIBUTED else "event"
             text = f"{billing:,} {kind.value} {noun}{'' if billing == 1 else 's'}"
             found.append(Reason(kind.value, text, _step(kind, held)))
+    return tuple(found)
+
+
+def window_reasons(facts: WindowFacts, settlement_lag: timedelta) -> tuple[Reason, ...]:
+    """Return what the facts of the window as a whole has against its certificate, besides its discrepancies."""
+    found = []
+    if facts.longest_delay > settlement_lag:
+        text = (
+            f"events arrive up to {in_words(facts.longest_delay)} late, after the settlement lag: of a call that a "
+            "run has sent, the event may still come"
+        )
+        step = "Raise RECONCILE_LATE and RECONCILE_SETTLEMENT_LAG, or find what delays events."
+        found.append(Reason("late_events", text, step))
+    if facts.unproven_calls:
+        text = (
+            f"{facts.unproven_calls:,} calls ({facts.unproven_tokens:,} tokens) of "
+            f"{facts.unproven_keys:,} API keys are held: this LiteLLM may log a wrong user, and nothing speaks for "
+            "these keys"
+        )
+        step = "Find out who used these keys; RECONCILE_SEND_UNPROVEN_KEYS=true sends such calls."
+        found.append(Reason("unproven_keys", text, step))
     return tuple(found)
 
 

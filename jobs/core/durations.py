@@ -24,6 +24,13 @@ def parse_duration(text: str) -> timedelta:
     return duration
 
 
+def in_words(duration: timedelta) -> str:
+    """Return a length of time for a sentence, rounded up to whole minutes, or to seconds where it is short."""
+    if duration < timedelta(minutes=2):
+        return f"{-(-duration // timedelta(seconds=1))} seconds"
+    return f"{-(-duration // timedelta(minutes=1)):,} minutes"
+
+
 def write_duration(duration: timedelta) -> str:
     """Return the duration in its largest whole unit, so that `parse_duration` gives it back."""
     milliseconds = duration // timedelta(milliseconds=1)

@@ -46,14 +46,17 @@ class Step(NamedTuple):
     """One sentence."""
 
 
+UNPROVEN_KEY = "nothing shows that this API key logs the right user"
+"""The detail of calls that are held: LiteLLM 1.60 to 1.90 may log a wrong user, and nothing speaks for their key."""
+
 _STEPS_BY_KIND = {
     Kind.MISSING: "Apply the plan.",
     Kind.AMBIGUOUS: "Look at both events and settle it by hand: it is never sent automatically.",
-    Kind.MISMATCHED: (
-        "Top up (RECONCILE_TOP_UP or by hand) what it billed too little; credit in Lago what it billed too much."
-    ),
+    Kind.MISMATCHED: "Do what its next_step says: a top-up (RECONCILE_TOP_UP), a credit in Lago, or a look at both.",
     Kind.MISATTRIBUTED: "Correct the sender and settle it by hand: sending it again would bill the call twice.",
-    Kind.DUPLICATED: "Credit it in Lago: events cannot be deleted.",
+    Kind.DUPLICATED: (
+        "Find out whether one call was sent twice or two share a request id; credit it in Lago only if it was one call."
+    ),
     Kind.ORPHANED: "Find out who sent it and why LiteLLM has no spend log of it; credit it in Lago if it is wrong.",
     Kind.UNATTRIBUTED: "Make callers send user, or charge by key, user or team (LAGO_API_CHARGE_BY).",
     Kind.HELD: "See its reason.",
@@ -66,7 +69,7 @@ _STEPS_BY_REASON = {
     HoldReason.UNKNOWN_METRIC: "Add the metric, or the plan's charge for it, in Lago; run again.",
     HoldReason.SOFT_DELETED: "Charge it by hand: Lago takes no event of this id again.",
     HoldReason.ZERO_QUANTITY: "Do nothing: there is nothing to bill.",
-    HoldReason.SOURCE_INCOMPLETE: "Clear up what the detail names, then run again.",
+    HoldReason.SOURCE_INCOMPLETE: "Do what its next_step in discrepancies.csv says; some can only be settled by hand.",
     HoldReason.NOT_ALLOWED: "Find out who used the key; allow it in the file (RECONCILE_ALLOWED_FILE) if it is right.",
 }
 _STEPS_BY_DETAIL = {
@@ -75,6 +78,11 @@ _STEPS_BY_DETAIL = {
     },
     (Kind.MISMATCHED, None): {
         "same transaction id, other content": "Compare both: this id was sent with another call or content.",
+        "a top-up would bill the difference": "Apply the plan with RECONCILE_TOP_UP=true.",
+        "it bills more than was used": "Credit in Lago what it billed too much.",
+        "it bills less than was used, and no top-up is sure": (
+            "Compare both; where they are one call, charge by hand what it billed too little."
+        ),
     },
     (Kind.ORPHANED, None): {
         "its timestamp cannot be read": "Correct the sender's timestamp: Unix seconds, not milliseconds.",
@@ -85,11 +93,15 @@ _STEPS_BY_DETAIL = {
         "its end time can be read in two ways": "Settle it by hand: the clock was set back in this hour.",
         "it ended within the settlement lag": "Run again later (RECONCILE_SETTLEMENT_LAG).",
         "identical requests go on beyond what was read": "Run again over a wider window.",
-        "another subscription has an unexplained event of this model at this time": (
-            "Find out whose call it was; charge by key, user or team (LAGO_API_CHARGE_BY) if end users are wrong."
+        "events come later than this call has had time for": "Run again later: its event may still come.",
+        "another subscription has an unexplained event that fits this call": (
+            "Find out whose call it was and charge it by hand; later, charge by key, user or team (LAGO_API_CHARGE_BY)."
         ),
-        "Lago has calls of this API key under other subscriptions": (
-            "Find out whose call it was; charge by key, user or team (LAGO_API_CHARGE_BY), since end users are wrong."
+        "Lago has calls of this API key, logged under this user, under others": (
+            "Find out whose call it was and charge it by hand; later, charge by key, user or team (LAGO_API_CHARGE_BY)."
+        ),
+        UNPROVEN_KEY: (
+            "Find out who used this key; if it is the user logged, set RECONCILE_SEND_UNPROVEN_KEYS=true and run again."
         ),
         "Lago does not tell when the billing period began": (
             "Update Lago, or set RECONCILE_SEND_CLOSED_PERIODS=true once you know that the period is open."

@@ -46,6 +46,10 @@ class Rules:
     """Whether events of a billing period that is over may be sent; Lago stores them and does not bill them."""
     allow_pay_in_advance: bool = False
     """Whether events of charges that bill each event at once may be sent."""
+    proven_from: int = 3
+    """Calls of an API key with events of the right user from which a LiteLLM that may log a wrong one is believed."""
+    send_unproven_keys: bool = False
+    """Whether calls of keys that nothing speaks for may be sent all the same."""
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over all rules: a plan made under other rules is not applied under these."""

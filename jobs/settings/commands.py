@@ -145,6 +145,7 @@ def backfill_settings(settings: Settings, request: ReconcileSettings, *, apply: 
         ledger_url=ledger_url(settings),
         verify_within=settings.required("verify_within"),
         slice_length=settings.required("slice_length"),
+        send_despite=settings.optional("send_despite") or frozenset(),
         apply=apply,
     )
 
@@ -215,6 +216,8 @@ def _rules(settings: Settings, parts: tuple[MeterPart, ...]) -> Rules:
         top_up=settings.required("top_up"),
         send_closed_periods=settings.required("send_closed_periods"),
         allow_pay_in_advance=settings.required("allow_pay_in_advance"),
+        proven_from=settings.required("proven_from"),
+        send_unproven_keys=settings.required("send_unproven_keys"),
     )
 
 

@@ -11,6 +11,7 @@ from jobs.core.shard import parse_shard
 from jobs.core.store_values import parse_organization_id
 from jobs.settings.texts import (
     parse_amount,
+    parse_causes,
     parse_charge_by,
     parse_count,
     parse_events_from,
@@ -230,7 +231,11 @@ SETTINGS = (
     ),
     Setting("verify_within", "RECONCILE_VERIFY_WITHIN", parse_duration, "90s", "How long to wait for Lago to show it."),
     Setting(
-        "slice_length", "RECONCILE_SLICE_LENGTH", parse_slice_length, "7d", "A longer backfill is worked in slices."
+        "slice_length",
+        "RECONCILE_SLICE_LENGTH",
+        parse_slice_length,
+        "7d",
+        "What is missing in a longer window is sent in slices, each verified before the next.",
     ),
     Setting(
         "top_up", "RECONCILE_TOP_UP", parse_flag, "false", "Whether a plan completes events that billed too little."
@@ -248,6 +253,27 @@ SETTINGS = (
         parse_flag,
         "false",
         "Whether events of charges that bill each event at once may be sent.",
+    ),
+    Setting(
+        "send_despite",
+        "RECONCILE_SEND_DESPITE",
+        parse_causes,
+        None,
+        "Causes, with commas between them, that speak against a setting and shall not keep a plan from being sent.",
+    ),
+    Setting(
+        "proven_from",
+        "RECONCILE_PROVEN_FROM",
+        parse_count,
+        "3",
+        "Calls of an API key with events from which LiteLLM 1.60 to 1.90 is believed to log its users right.",
+    ),
+    Setting(
+        "send_unproven_keys",
+        "RECONCILE_SEND_UNPROVEN_KEYS",
+        parse_flag,
+        "false",
+        "Whether calls of API keys may be sent whose users, by LiteLLM 1.60 to 1.90, nothing speaks for.",
     ),
     Setting("most_events", "RECONCILE_MOST_EVENTS", parse_count, "100000", "Most events a plan may hold."),
     Setting(

@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from jobs.core.doubts import DOUBTED
 from jobs.core.durations import parse_duration
-from jobs.core.kinds import ChargeBy
+from jobs.core.kinds import Cause, ChargeBy
 from jobs.core.notification import NotifyOn
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
@@ -165,6 +166,14 @@ def parse_notify_on(text: str) -> NotifyOn:
     if text not in set(NotifyOn):
         raise ValueError(f"write {', '.join(NotifyOn)}")
     return NotifyOn(text)
+
+
+def parse_causes(text: str) -> frozenset[Cause]:
+    """Read names of causes that speak against a setting, with commas between them; none where empty."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if any(name not in set(DOUBTED) for name in names):
+        raise ValueError(f"write some of {', '.join(DOUBTED)}, with commas between them")
+    return frozenset(map(Cause, names))
 
 
 def parse_template(text: str) -> str:

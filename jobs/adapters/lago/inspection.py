@@ -14,6 +14,7 @@ from jobs.adapters.lago.failures import CHECK_BASE, Failure, LagoUnansweredError
 from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Reply
 from jobs.adapters.lago.instants import instant_text, parsed_instant
 from jobs.core.lago_checks import SampledEvent
+from jobs.core.transaction_ids import PREFIX
 
 _READ = ("events", "billable_metrics", "plans", "subscriptions")
 _PAST = "1970-01-01T00:00:00Z"
@@ -80,7 +81,15 @@ def recent_events(client: LagoClient, codes: Sequence[str], now: datetime) -> tu
 def _newest(client: LagoClient, start: datetime, filters: Mapping[str, str]) -> list[SampledEvent]:
     params: dict[str, str | int] = {"per_page": SAFE_PAGE_SIZE, "timestamp_from": instant_text(start), **filters}
     listed = client.get("events", params).get("events")
-    return [_sampled(event) for event in listed if isinstance(event, dict)] if isinstance(listed, list) else []
+    if not isinstance(listed, list):
+        return []
+    # What a backfill sent says nothing about senders.
+    foreign = (event for event in listed if isinstance(event, dict) and not _is_own(event))
+    return [_sampled(event) for event in foreign]
+
+
+def _is_own(event: Mapping[str, Any]) -> bool:
+    return str(event.get("transaction_id")).startswith(PREFIX)
 
 
 def _sampled(event: Mapping[str, Any]) -> SampledEvent:
