@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE = build/lock/bin/uv pip compile --no-cache --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
 
-.PHONY: help demo test lint policy bench truth fuzz audit mutate lock clean
+.PHONY: help demo test lint policy bench truth dense fuzz audit mutate lock clean
 
 help:
 	@echo "make demo    run the real job on real input, with an embedded PostgreSQL and a stand-in for Lago"
@@ -15,6 +15,7 @@ help:
 	@echo "make policy  scan the Dockerfile and the manifests in k8s/ for what a cluster's policy would refuse"
 	@echo "make bench   measure reconciling, reading and sending beside what else could; ROWS=1000000 for the reported size"
 	@echo "make truth   play simulated worlds and tell what was found of each class of loss; SEEDS=1000, twice as fast with TMPDIR=/dev/shm"
+	@echo "make dense   play dense simulated worlds over all eras, stores, meters and payers; SEEDS=50 ARGS='--only 1.53/postgres'"
 	@echo "make fuzz    run the fuzzers longer, with new examples; EXAMPLES=1000 each"
 	@echo "make audit   look the locked packages up in PyPI's list of known vulnerabilities"
 	@echo "make mutate  change jobs/core/ in every way mutmut knows and see that a test fails; docs/mutation.md"
@@ -52,6 +53,9 @@ bench: .venv/bench.installed
 
 truth: .venv/dev.installed
 	$(BIN)/python -m tests.truth $(or $(SEEDS),1000) --commit "$$(git rev-parse --short HEAD)" --output benchmarks/truth.md
+
+dense: .venv/dev.installed
+	$(BIN)/python -m tests.dense $(or $(SEEDS),50) --processes 2 $(ARGS)
 
 fuzz: .venv/dev.installed
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -n 2 tests/test_fuzz_*.py $(ARGS)

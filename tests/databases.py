@@ -13,10 +13,12 @@ from jobs.adapters.litellm_schema import apply_migrations
 
 _DATA = Path(__file__).parent / "data"
 
-# The last migration in the litellm-proxy-extras of that time (0.1.0, 0.1.21, 0.4.0, 0.4.80); the newest era has all.
+# The last migration in the litellm-proxy-extras of that time; the newest era has all.
 _LAST_MIGRATION = {
     "1.60": "20250329084805_new_cron_job_table",
+    "1.65": "20250331215456_track_success_and_failed_requests_daily_agg_table",
     "1.70": "20250514142245_add_guardrails_table",
+    "1.79": "20251031181430_add_cache_config_table",
     "1.80": "20251101131415_add_managed_vector_store_index_table",
     "1.90": "20260721000000_add_sso_identity_assertion",
     "1.109": None,
