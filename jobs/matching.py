@@ -15,7 +15,7 @@ from jobs.core.layout import Layout
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
 from jobs.core.window import Window
-from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts, zone_offset
+from jobs.core.window_facts import FOREIGN_ONE_IN, SENT_TWICE_WITHIN, WindowFacts, zone_offset
 
 # Calls after these names read or manage; LiteLLM logs some of them with the usage of the call they refer to
 # (litellm.constants.NON_INFERENCE_CALL_TYPES, 1.109), so billing them would bill that call twice.
@@ -173,13 +173,15 @@ def judge_left_over(
     (late,) = workspace.rows("late_facts")
     longest_delay = late["longest_us"] * _MICROSECOND
     read = rules.read_window(window)
+    pins = may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID
+    workspace.run("find_pinned_keys", may_pin_end_users=pins, one_in=FOREIGN_ONE_IN)
     workspace.run(
         "guard_expected_events",
         charge_by=rules.charge_by.value,
         send_closed_periods=rules.send_closed_periods,
         allow_pay_in_advance=rules.allow_pay_in_advance,
         has_allowed_file=rules.allowed is not None,
-        may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID,
+        may_pin_end_users=pins,
         send_unproven_keys=rules.send_unproven_keys,
         proven_from=rules.proven_from,
         read_start=naive(read.start),

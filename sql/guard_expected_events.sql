@@ -62,8 +62,7 @@ same_moment AS (
     FROM undecided
     JOIN unexplained ON unexplained.subscription = undecided.subscription AND unexplained.code = undecided.code
         AND unexplained.others = undecided.others
-        AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
-            AND undecided.time + to_microseconds($late_us)
+        AND abs(epoch_us(unexplained.time) - epoch_us(undecided.time)) <= $early_us
     WHERE undecided.quantity <> 0 AND NOT undecided.is_near AND NOT counts_nothing(unexplained.quantities)
 ),
 -- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none; or
@@ -83,23 +82,15 @@ complementary AS (
                 AND telling_numbers(undecided.quantities) >= CASE WHEN $may_pin_end_users THEN 1 ELSE 2 END)
         )
 ),
--- LiteLLM 1.60 to 1.90 pin a key that several users share to one of them. Where Lago has calls of a key, logged under one
--- user, under others, whatever else is logged under that user may be anybody's; a row that names another user is right.
-pinned AS (
-    SELECT DISTINCT spend_log.api_key, expected.subscription
-    FROM pair
-    JOIN unmatched_expected AS expected ON expected.id = pair.expected_id
-    JOIN unmatched_recorded AS recorded ON recorded.id = pair.recorded_id
-    JOIN spend_log ON spend_log.rowid = expected.spend_log_id
-    WHERE $may_pin_end_users AND pair.stage = 'elsewhere' AND recorded.subscription IS NOT NULL
-        AND spend_log.api_key <> ''
-),
--- A key is proven by calls whose events name the user that the spend log names; what was backfilled proves nothing.
+-- A key is proven by calls whose events name the one user that its spend logs name; what was backfilled proves nothing. A
+-- key of several users is pinned to one of them, and only foreign events tell to whom.
 proven AS (
     SELECT api_key
     FROM key_tally
     GROUP BY api_key
-    HAVING sum(proven_calls) >= $proven_from
+    HAVING sum(proven_calls) >= $proven_from AND count(DISTINCT nullif(end_user, '')) <= 1
+    UNION
+    SELECT api_key FROM pinned_key WHERE calls >= $proven_from
 ),
 subscribed AS (
     SELECT
@@ -147,8 +138,7 @@ reasoned AS (
                 ['held', 'source_incomplete', 'another subscription has an unexplained event that fits this call']
             WHEN pinned.api_key IS NOT NULL THEN
                 ['held', 'source_incomplete', 'Lago has calls of this API key, logged under this user, under others']
-            WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL
-                AND undecided.api_key NOT IN (SELECT api_key FROM pinned) THEN
+            WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL THEN
                 ['held', 'source_incomplete', 'nothing shows that this API key logs the right user']
             WHEN sent_before.transaction_id IS NOT NULL THEN
                 ['held', 'source_incomplete', 'it was sent before with another time and may have been billed']
@@ -179,7 +169,8 @@ reasoned AS (
     LEFT JOIN same_quantities ON same_quantities.id = undecided.id
     LEFT JOIN same_moment ON same_moment.id = undecided.id
     LEFT JOIN complementary ON complementary.id = undecided.id
-    LEFT JOIN pinned ON pinned.api_key = undecided.api_key AND pinned.subscription = undecided.subscription
+    LEFT JOIN pinned_key AS pinned
+        ON pinned.api_key = undecided.api_key AND pinned.subscription = undecided.subscription
     LEFT JOIN proven ON proven.api_key = undecided.api_key
     LEFT JOIN open_chain ON open_chain.expected_id = undecided.id
     LEFT JOIN sent_before ON sent_before.transaction_id
