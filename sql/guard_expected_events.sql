@@ -68,19 +68,22 @@ same_moment AS (
 -- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none; or
 -- with all of them at any later time, where these are telling enough.
 complementary AS (
-    SELECT DISTINCT undecided.id
+    SELECT undecided.id
     FROM undecided
     JOIN left_over ON left_over.code = undecided.code AND left_over.model_key = undecided.model_key
         AND left_over.others = undecided.others
-        AND left_over.time >= undecided.time - to_microseconds($early_us)
+        AND left_over.time BETWEEN undecided.time - to_microseconds($early_us)
+            AND undecided.time + to_microseconds($late_us)
     WHERE left_over.subscription <> undecided.subscription
-        AND (
-            (left_over.time <= undecided.time + to_microseconds($late_us)
-                AND (share_a_number(left_over.quantities, undecided.quantities)
-                    OR ($charge_by = 'end_user_id' AND counts_nothing(left_over.quantities))))
-            OR (left_over.quantities = undecided.quantities
-                AND telling_numbers(undecided.quantities) >= CASE WHEN $may_pin_end_users THEN 1 ELSE 2 END)
-        )
+        AND (share_a_number(left_over.quantities, undecided.quantities)
+            OR ($charge_by = 'end_user_id' AND counts_nothing(left_over.quantities)))
+    UNION
+    SELECT undecided.id
+    FROM undecided
+    JOIN left_over ON left_over.code = undecided.code AND left_over.dimensions = undecided.dimensions
+        AND left_over.quantities = undecided.quantities
+    WHERE left_over.subscription <> undecided.subscription AND left_over.time >= undecided.time
+        AND telling_numbers(undecided.quantities) >= CASE WHEN $may_pin_end_users THEN 1 ELSE 2 END
 ),
 -- A key is proven by calls whose events name the one user that its spend logs name; what was backfilled proves nothing. A
 -- key of several users is pinned to one of them, and only foreign events tell to whom.

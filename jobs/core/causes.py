@@ -24,6 +24,8 @@ FEWEST_OF_A_KIND = 3
 FEWEST_OF_A_SENDER = 5
 # A busy minute has at least so many calls, and so many times as many as a minute usually has.
 BUSY_CALLS, BUSY_TIMES = 20, 4
+# An overload loses a few calls in a hundred; where most are lost, something else happened.
+_MOST_OF_A_RUSH = Fraction(1, 5)
 # Where one of two loses so many times the share of the other, the difference is no chance.
 _TIMES_THE_SHARE = 4
 # Others with fewer calls in all say nothing about how often calls are lost.
@@ -127,7 +129,7 @@ def silences(rows: Iterable[Mapping[str, object]], start: datetime, end: datetim
 
 
 def rushes(rows: Sequence[Mapping[str, object]]) -> tuple[Stretch, ...]:
-    """Return, by subscription, the busy stretches that lose so much more of its calls that chance does not explain it.
+    """Return, by subscription, the busy stretches that lose more of its calls than chance explains, yet few.
 
     Rows without times count a subscription's quiet minutes.
     """
@@ -143,7 +145,7 @@ def rushes(rows: Sequence[Mapping[str, object]]) -> tuple[Stretch, ...]:
         and (ended := _time(row["ended"])) is not None
         and _count(row["lost"]) >= FEWEST_IN_A_RUSH
         and (usual := quiet.get(row["subscription"])) is not None
-        and _share(row["lost"], row["calls"]) >= _TIMES_THE_SHARE * usual
+        and _TIMES_THE_SHARE * usual <= _share(row["lost"], row["calls"]) <= _MOST_OF_A_RUSH
         and _is_no_chance(_count(row["lost"]), _count(row["calls"]), usual)
     )
 
