@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
-from .dense_causes import Advice, advice
+from .dense_causes import advice
 from .dense_play import Played, Sent
 from .dense_world import EARLY, LATE, SECOND, Arrival, Call, Fate, Kind, World
 
@@ -50,6 +50,8 @@ class Verdict:
     """Decidable events that were not sent, by what the report says of them."""
     advice: Counter[tuple[str, bool | None]] = field(default_factory=Counter)
     """Discrepancies by the cause that was told and whether it is true; None where this test does not know the cause."""
+    untrue: tuple[str, ...] = ()
+    """Causes that were told and are not true, a line each."""
     problems: tuple[str, ...] = ()
     """What must not be, a few lines each."""
 
@@ -57,6 +59,10 @@ class Verdict:
     def wrong(self) -> int:
         """Return how many sent events are wrong."""
         return self.twice + self.astray + self.at_another_time
+
+    def told(self, cause: str) -> int:
+        """Return of how many discrepancies this cause was told."""
+        return sum(count for (name, _), count in self.advice.items() if name == cause)
 
 
 def judge(played: Played) -> Verdict:
@@ -92,12 +98,11 @@ class _Judge:
         for content, calls in groups.items():
             missed += self._judge_group(content, calls, mine)
         self._judge_runs()
-        told = Counter[tuple[str, bool | None]]()
+        told, untrue = Counter[tuple[str, bool | None]](), []
         for each in advice(self.played):
             told[each.cause, each.is_true] += 1
-            if each.is_true is False and self.counts["advice shown"] < 3:
-                self.counts["advice shown"] += 1
-                self.counts["wrong advice"] += 1
+            if each.is_true is False:
+                untrue.append(f"{each.cause} is told of {each.text}")
         return Verdict(
             world=self.world,
             calls=len(self.world.calls),
@@ -112,6 +117,7 @@ class _Judge:
             refused=self.played.refused,
             missed=missed,
             advice=told,
+            untrue=tuple(untrue),
             problems=tuple(self.problems),
         )
 
@@ -257,30 +263,25 @@ class _Judge:
 
     def _tell(self, what: str, call: Call, part: str) -> None:
         """Add a problem with the call, its events, and what lies beside it or looks like it."""
-        lines = [f"{what}: {line(call)} part {part}"]
+        lines = [f"{what}: {_line(call)}, part {part}"]
+        own = {call.owner, self.world.logged(call)}
         for other in self.world.calls:
-            alike = other.quantities(part) == call.quantities(part)
+            is_alike = other.request_id == call.request_id or other.quantities(part) == call.quantities(part)
             for arrival in other.arrivals:
-                beside = abs(arrival.at - call.end) <= LATE and arrival.subscription in {
-                    call.owner,
-                    self.world.logged(call),
-                }
-                if arrival.part == part and (alike or beside or other.request_id == call.request_id):
+                is_beside = abs(arrival.at - call.end) <= LATE and arrival.subscription in own
+                if arrival.part == part and (is_alike or is_beside):
                     bills = other.quantities(part) if arrival.has_tokens else "nothing"
                     lines.append(
-                        f"    event {arrival.at.astimezone(UTC):%d %H:%M:%S.%f} under {arrival.subscription!r} bills {bills} of "
+                        f"    event at {arrival.at:%d %H:%M:%S.%f} under {arrival.subscription!r} bills {bills}, of "
                         f"{other.request_id} ({other.fate}, ended {other.end:%d %H:%M:%S})"
                     )
         self.problems.append("\n".join(lines[:12]))
 
 
-def line(call: Call) -> str:
+def _line(call: Call) -> str:
     """Return what there is to know about a call, on one line."""
     row = f"row says {call.row_end_user!r}/{call.team}" if call.has_row else "no row"
     return (
         f"{call.request_id} of {call.owner!r} by {call.api_key}, {row}, {call.call_type} {call.model} {call.tokens}, "
         f"ended {call.end:%d %H:%M:%S.%f}, {call.fate}"
     )
-
-
-__all__ = ["Advice", "Verdict", "judge", "line"]

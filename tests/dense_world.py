@@ -1,8 +1,8 @@
 """Dense traffic over some hours with everything that goes wrong, and what is true of each call.
 
 A world is drawn from a combination (LiteLLM's era, event store, meter, whose id is the subscription) and a seed. What
-happens to a call is its `Fate`; who really owes it is its `owner`, whatever its spend log says. `tests/dense_traffic.py`
-draws the calls, `tests/dense_play.py` lets the real job work on them, `tests/dense_judge.py` compares.
+happens to a call is its `Fate`; who really owes it is its `owner`, whatever its spend log says. The other files named
+`dense_` draw the calls, let the real job work on them, and compare what it did with what is true.
 """
 
 from __future__ import annotations
