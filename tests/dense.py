@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a part of the names of the combinations to play")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--problems", type=int, default=3, help="how many problems to tell of each world")
+    parser.add_argument("--unsent", type=int, default=0, help="how many decidable events that were not sent")
     parser.add_argument("--untrue", type=int, default=0, help="how many untrue causes to tell of each world")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
@@ -133,7 +134,7 @@ def main() -> None:
         verdicts.append(verdict)
         for problem in verdict.problems[: asked.problems]:
             sys.stderr.write(f"{verdict.world.name} ({verdict.world.kind}): {problem}\n")
-        for text in verdict.untrue[: asked.untrue]:
+        for text in (*verdict.unsent[: asked.unsent], *verdict.untrue[: asked.untrue]):
             sys.stderr.write(f"{verdict.world.name} ({verdict.world.kind}): {text}\n")
         sys.stderr.flush()
         if asked.output:

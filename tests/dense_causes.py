@@ -68,7 +68,7 @@ _TRUE: Mapping[str, Callable[[_Case], bool]] = {
     Cause.RUSH: lambda case: case.has_fate(Fate.TIMEOUT),
     Cause.USER_OUTSIDE_THE_BODY: lambda case: case.has_fate(Fate.HEADER),
     Cause.CALL_TYPE_NOT_SENT: lambda case: False,
-    Cause.EVENT_WITHOUT_TOKENS: lambda case: case.source is not None and not (case.arrival and case.arrival.has_tokens),
+    Cause.EVENT_WITHOUT_TOKENS: lambda case: case.source is not None and not (case.arrival and case.arrival.tokens),
     Cause.PROPERTY_NEVER_SENT: lambda case: False,
     Cause.PART_OF_THE_TOKENS: lambda case: False,
     Cause.REPEATED_TRANSACTION_ID: lambda case: False,

@@ -33,18 +33,19 @@ _FATES = {
     Fate.TIMEOUT: 50,
     Fate.LATE: 30,
     Fate.LATE_BESIDE: 20,
-    Fate.ELSEWHERE: 8,
-    Fate.NULL: 2,
     Fate.BARE: 30,
+    Fate.DIFFERS: 4,
     Fate.TWICE: 10,
     Fate.FIRST_OF_ID: 10,
     Fate.INTERNAL: 20,
     Fate.FAILED: 10,
 }
+# The same on the key of a client that sends some of its events under a wrong subscription itself.
+_FATES_ELSEWHERE = _FATES | {Fate.ELSEWHERE: 50, Fate.NULL: 15}
 # Where a setting is wrong, next to nothing is lost besides.
 _QUIET = {Fate.DELIVERED: 985, Fate.TIMEOUT: 10, Fate.LATE: 5}
 _LATE = (Fate.LATE, Fate.LATE_BESIDE)
-_LEAVES_AN_EVENT = (*_LATE, Fate.TWICE, Fate.FIRST_OF_ID, Fate.ELSEWHERE, Fate.NULL)
+_LEAVES_AN_EVENT = (*_LATE, Fate.TWICE, Fate.FIRST_OF_ID, Fate.ELSEWHERE, Fate.NULL, Fate.DIFFERS)
 _WITHOUT_EVENT = (Fate.HEADER, Fate.NO_USER, Fate.FAILED, Fate.INTERNAL)
 _CHAT = ("gpt-4o", "starcoder")
 # Call types whose events carry no tokens, and the models they are of; responses share theirs with chats.
@@ -168,7 +169,8 @@ class _Traffic:
             yield self._made(key, self.rng.choice(_CHAT), self._tokens(), at, Fate.RESTART, key.users[0])
 
     def _call(self, key: _Key, model: str, tokens: tuple[int, int], at: datetime) -> Iterator[Call]:
-        rng, fates = self.rng, _QUIET if self.quiet else _FATES
+        rng = self.rng
+        fates = _QUIET if self.quiet else _FATES_ELSEWHERE if key.name == "key-dave" else _FATES
         fate = rng.choices(tuple(fates), tuple(fates.values()))[0]
         named, header = self._caller(key)
         if self.by_user and named is None:
@@ -270,11 +272,13 @@ class _Traffic:
                 continue
             at = call.end + delay + self.rng.randint(0, 20) * MS
             identity = f"{part}-{self.rng.getrandbits(64):016x}"
-            bare = call.call_type in {kind for kind, _ in _BARE}
-            arrivals.append(Arrival(identity, at, subscription, part, not bare))
+            tokens = None if call.call_type in {kind for kind, _ in _BARE} else call.tokens
+            if call.fate is Fate.DIFFERS:
+                tokens = call.tokens[0] // 2 + 1, call.tokens[1] // 2 + 1
+            arrivals.append(Arrival(identity, at, subscription, part, tokens))
             if call.fate is Fate.TWICE:
                 later = at + self.rng.uniform(0.05, 15) * SECOND
-                arrivals.append(Arrival(f"second-{identity}", later, subscription, part, not bare))
+                arrivals.append(Arrival(f"second-{identity}", later, subscription, part, tokens))
         return replace(call, arrivals=tuple(arrivals))
 
     def _recorded_under(self, call: Call) -> str | None:
