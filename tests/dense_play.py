@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OURS = "litellm-lago:"
 # Each cut is two runs.
-MOST_CUTS = 14
+MOST_CUTS = 5
 
 
 @dataclass(frozen=True, slots=True)
