@@ -23,6 +23,7 @@ from jobs.adapters.litellm_database import Inspection, Patience, open_inspection
 from jobs.adapters.network import reach, resolve
 from jobs.adapters.run_folder import room_for_runs
 from jobs.core import lago_checks, source_checks
+from jobs.core.call_types import NOT_INFERENCE
 from jobs.core.checks import CHECKS, Diagnosis, Finding, Verdict, because, failed, passed, some, warned
 from jobs.core.database_settings import DatabaseSettings
 from jobs.core.kinds import ChargeBy
@@ -32,13 +33,12 @@ from jobs.core.layout import lay_out
 from jobs.core.meters import bind
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE
-from jobs.core.source_checks import SpendLogSample
+from jobs.core.source_checks import SpendLogSample, resolved
 from jobs.core.spend_log_values import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.store_values import Store
 from jobs.core.window import Window
 from jobs.errors import ReconcileError, SettingError, StoppedError
 from jobs.event_source import EventsAsked, read_recorded_events
-from jobs.matching import NOT_INFERENCE
 from jobs.reconcile_values import Progress
 
 T = TypeVar("T")
@@ -343,7 +343,8 @@ class _Examination:
 
     def subscriptions_known(self) -> Verdict:
         """Compare the payers of recent spend logs with Lago's subscriptions."""
-        mapping = _given(self._settings.rules).mapping
+        rules = _given(self._settings.rules)
+        mapping = resolved(self._sample.sources, rules)
         return lago_checks.judge_subscriptions(self._sample.sources, mapping, read_subscriptions(self._client))
 
     # This machine.

@@ -5,28 +5,19 @@ What each step means stands in the query's own file under `sql/`; the exact assi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
+from jobs.core.call_types import CALL_TYPES
 from jobs.core.kinds import NEXT_STEPS, UNPROVEN_KEY, ChargeBy
 from jobs.core.lago_values import Catalogue
 from jobs.core.layout import Layout
+from jobs.core.mapping import payer_of
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
 from jobs.core.window import Window
 from jobs.core.window_facts import FOREIGN_ONE_IN, SENT_TWICE_WITHIN, WindowFacts, zone_offset
-
-# Calls after these names read or manage; LiteLLM logs some of them with the usage of the call they refer to
-# (litellm.constants.NON_INFERENCE_CALL_TYPES, 1.109), so billing them would bill that call twice.
-_READING_OR_MANAGING = """
-    get_responses delete_responses cancel_responses list_input_items
-    vector_store_create vector_store_retrieve vector_store_list vector_store_update vector_store_delete
-    vector_store_file_create vector_store_file_list vector_store_file_retrieve vector_store_file_content
-    vector_store_file_update vector_store_file_delete
-"""
-NOT_INFERENCE = tuple(prefix + name for prefix in ("", "a") for name in _READING_OR_MANAGING.split())
-
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -44,7 +35,7 @@ def load_references(
     workspace.insert("sent_before", sent_before)
     workspace.insert("meter_part", layout.part_rows)
     workspace.insert("metered_code", layout.code_rows)
-    load_accounting(workspace, rules)
+    load_accounting(workspace, rules, charge_by_place=layout.charge_by_place)
     names = ModelNames(dict(rules.aliases))
     workspace.map_rows("listed_event_models", "model_name", lambda model: (model, names.key(model)))
     workspace.map_rows(
@@ -74,7 +65,7 @@ def load_references(
     )
 
 
-def load_accounting(workspace: Workspace, rules: Rules) -> None:
+def load_accounting(workspace: Workspace, rules: Rules, *, charge_by_place: int | None) -> None:
     """Bring into the workspace what tells who pays for a spend log, and the model it names; they have been loaded."""
     names = ModelNames(dict(rules.aliases))
     workspace.map_rows(
@@ -83,7 +74,14 @@ def load_accounting(workspace: Workspace, rules: Rules) -> None:
         lambda model, provider: (model, provider, sent := event_model(model, provider), names.key(sent)),
     )
     workspace.insert("attribution", rules.mapping or ())
-    workspace.insert("not_inference", ((name,) for name in NOT_INFERENCE))
+    if rules.patterns:
+        payer = payer_of((), rules.patterns)
+        sources = workspace.records(
+            "distinct_sources", charge_by=rules.charge_by.value, charge_by_place=charge_by_place
+        )
+        named = ((row["source"], payer(row["source"])) for row in sources)
+        workspace.insert("attribution", [pair for pair in named if pair[1] is not None])
+    workspace.insert("call_type", CALL_TYPES.items())
 
 
 def account(
@@ -101,10 +99,11 @@ def account(
     `bills_spend` that a cost which cannot be billed excludes its spend log, `ids_are_unique` that no request id can
     stand twice, so that none has to be looked for.
     """
+    payer = {"charge_by": rules.charge_by.value, "charge_by_place": charge_by_place}
+    workspace.run("judge_readings", **payer)
     workspace.run(
         "account_spend_logs",
-        charge_by=rules.charge_by.value,
-        charge_by_place=charge_by_place,
+        **payer,
         has_attribution_file=rules.mapping is not None,
         bill_cache_hits=rules.bill_cache_hits,
         bills_spend=bills_spend,
@@ -123,11 +122,13 @@ def match_within(
     *,
     may_pin_end_users: bool,
     ids_are_unique: bool = False,
+    read_marks: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Account for every spend log, meter it, pair what agrees within one subscription, and tally what was read.
 
     Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart. `ids_are_unique` says
-    that no request id can stand twice, `may_pin_end_users` that this LiteLLM may log a wrong end user for a key.
+    that no request id can stand twice, `may_pin_end_users` that this LiteLLM may log a wrong end user for a key;
+    `read_marks` brings in what the metadata tells of the spend logs that the query of this name lists.
     """
     edges = {"start": naive(window.start), "end": naive(window.end)}
     account(
@@ -158,7 +159,23 @@ def match_within(
     workspace.run("pair_single_events", early_us=rules.tolerance.early_us, late_us=rules.tolerance.late_us)
     workspace.pair_by_time("content", "candidates_by_content", rules.tolerance, read_edges)
     workspace.run("mark_open_chains", **read_edges)
+    _set_internal_calls_apart(workspace, rules, read_edges, read_marks)
     _tally(workspace, window, may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID)
+
+
+def _set_internal_calls_apart(
+    workspace: Workspace, rules: Rules, read_edges: dict[str, int], read_marks: Callable[[str], None]
+) -> None:
+    """Ask the metadata of what is left over, and exclude the gateway's own calls for which Lago has no event."""
+    tolerance = rules.tolerance
+    workspace.run("find_alike_calls", early_us=tolerance.early_us, late_us=tolerance.late_us)
+    read_marks("ask_about_left_over")
+    (marks,) = workspace.rows("has_internal_calls")
+    if marks["has_internal_calls"]:
+        workspace.run("yield_pairs")
+        for is_internal in (False, True):
+            workspace.pair_by_time("content", "candidates_contested", tolerance, read_edges, is_internal=is_internal)
+        workspace.run("exclude_internal_calls")
 
 
 def judge_left_over(
@@ -258,7 +275,7 @@ def _tally(workspace: Workspace, window: Window, *, may_pin_end_users: bool) -> 
     workspace.run("tally_sources", start=naive(window.start), end=naive(window.end))
     workspace.run("tally_days", first_day=naive(first_day), day_after=naive(day_after))
     workspace.run("tally_keys", may_pin_end_users=may_pin_end_users)
-    for name in ("spend_logs", "call_types", "named", "events", "codes", "minutes", "arrivals"):
+    for name in ("spend_logs", "call_types", "unbilled_spend", "named", "events", "codes", "minutes", "arrivals"):
         workspace.run(f"tally_{name}")
 
 

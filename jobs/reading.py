@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.kept_slices import KeptSlices
 from jobs.adapters.litellm_database import SpendLogs, open_spend_logs
 from jobs.adapters.workspace import Workspace
+from jobs.core.call_types import READINGS
 from jobs.core.kinds import ChargeBy
 from jobs.core.layout import Layout, lay_out
 from jobs.core.meters import bind
-from jobs.core.shard import spend_log_shard
+from jobs.core.shard import WHOLE, spend_log_shard
 from jobs.core.spend_log_values import DailyTable, SpendLogsBounds, SpendLogsSchema
 from jobs.core.window import Window
 from jobs.errors import SettingError
@@ -61,26 +63,34 @@ def matched_workspace(
         layout = lay_out(bound, settings.rules.charge_by_path, settings.rules.id_template)
         progress.step("reading spend logs and Lago's events")
         with _kept_slices(settings, layout, now) if keeps_reading else nullcontext() as kept:
-            with _reading_spend_logs(workspace, settings, layout, progress, now) as spend_logs:
+            with _reading_spend_logs(workspace, settings, layout, progress, now) as (spend_logs, reading):
                 dead_letters: list[int] = []
                 asked = _events_asked(settings, kept, dead_letters.append)
                 events = read_recorded_events(
                     settings.store, client, catalogue.organization, layout, asked, progress, now
                 )
                 shard = {"shard": settings.shard.index, "shards": settings.shard.count}
-                workspace.load("load_listed_events", while_well(events, spend_logs), **shard)
-                found = spend_logs.result()
-            progress.step("matching")
-            load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
-            match_within(
-                workspace,
-                settings.rules,
-                layout,
-                catalogue,
-                settings.window,
-                may_pin_end_users=found.schema.may_pin_end_users,
-                ids_are_unique=found.schema.request_ids_are_unique,
-            )
+                workspace.load("load_listed_events", while_well(events, reading), **shard)
+                found = reading.result()
+                progress.step("matching")
+                load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
+                if settings.rules.patterns and settings.shard != WHOLE:
+                    workspace.run(
+                        "drop_other_shards",
+                        charge_by=settings.rules.charge_by.value,
+                        charge_by_place=layout.charge_by_place,
+                        **shard,
+                    )
+                match_within(
+                    workspace,
+                    settings.rules,
+                    layout,
+                    catalogue,
+                    settings.window,
+                    may_pin_end_users=found.schema.may_pin_end_users,
+                    ids_are_unique=found.schema.request_ids_are_unique,
+                    read_marks=partial(load_marks, workspace, spend_logs),
+                )
             yield (
                 workspace,
                 Reading(catalogue, bound, layout, found.schema, found.bounds, found.legacy_rows, sum(dead_letters)),
@@ -116,10 +126,11 @@ def refuse_future(window: Window, now: datetime) -> None:
 @contextmanager
 def _reading_spend_logs(
     workspace: Workspace, settings: ReconcileSettings, layout: Layout, progress: Progress, now: datetime
-) -> Iterator[Future[_FoundSpendLogs]]:
+) -> Iterator[tuple[SpendLogs, Future[_FoundSpendLogs]]]:
     """Load the spend logs in a thread of their own; what goes wrong inside ends that.
 
     Their snapshot is taken before this yields: an event that arrives meanwhile is then seen, and not reported missing.
+    It lasts until this is left, so that the metadata of a few spend logs can be asked for once both sides are matched.
     """
     with ExitStack() as opened, ThreadPoolExecutor(1, thread_name_prefix="spend-logs") as thread:
         spend_logs = opened.enter_context(
@@ -133,9 +144,9 @@ def _reading_spend_logs(
             )
         )
         spend_logs.require_zone(settings.clock)
-        reading = thread.submit(_load_spend_logs, workspace, settings, layout, spend_logs, opened.pop_all())
+        reading = thread.submit(_load_spend_logs, workspace, settings, layout, spend_logs)
         try:
-            yield reading
+            yield spend_logs, reading
         finally:
             while not reading.done():
                 spend_logs.cancel()
@@ -143,34 +154,40 @@ def _reading_spend_logs(
 
 
 def _load_spend_logs(
-    workspace: Workspace, settings: ReconcileSettings, layout: Layout, spend_logs: SpendLogs, opened: ExitStack
+    workspace: Workspace, settings: ReconcileSettings, layout: Layout, spend_logs: SpendLogs
 ) -> _FoundSpendLogs:
-    with opened:
-        workspace.load(
-            "load_spend_logs",
-            spend_logs.read(
-                settings.rules.read_window(settings.window),
-                clock=settings.clock,
-                longest_call=settings.rules.longest_call,
-                metadata_paths=[path.split(".") for path in layout.metadata_paths],
-                part=spend_log_shard(settings.shard, settings.rules),
-            ),
-        )
-        # What is compared with all spend logs, one shard reads for all.
-        reads_for_all = settings.shard.index == 0
-        if reads_for_all and settings.look_back and settings.rules.charge_by is ChargeBy.END_USER_ID:
-            known = spend_logs.read_known_end_users(settings.window, clock=settings.clock, look_back=settings.look_back)
-            workspace.load("load_known_end_users", known)
-        table = _DAILY_TABLES.get(settings.rules.charge_by)
-        first_day, day_after = whole_days(settings.window)
-        if reads_for_all and first_day < day_after and table in spend_logs.schema.daily_tables:
-            last_day = day_after - timedelta(days=1)
-            workspace.load("load_daily_totals", spend_logs.read_daily(table, first_day.date(), last_day.date()))
-        return _FoundSpendLogs(
-            spend_logs.schema,
-            spend_logs.bounds(settings.clock),
-            spend_logs.count_legacy(settings.window, clock=settings.clock, longest_call=settings.rules.longest_call),
-        )
+    workspace.load(
+        "load_spend_logs",
+        spend_logs.read(
+            settings.rules.read_window(settings.window),
+            clock=settings.clock,
+            longest_call=settings.rules.longest_call,
+            metadata_paths=[path.split(".") for path in layout.metadata_paths],
+            part=None if settings.rules.patterns else spend_log_shard(settings.shard, settings.rules),
+        ),
+    )
+    load_marks(workspace, spend_logs, "ask_about_readings", readings=list(READINGS))
+    # What is compared with all spend logs, one shard reads for all.
+    reads_for_all = settings.shard.index == 0
+    if reads_for_all and settings.look_back and settings.rules.charge_by is ChargeBy.END_USER_ID:
+        known = spend_logs.read_known_end_users(settings.window, clock=settings.clock, look_back=settings.look_back)
+        workspace.load("load_known_end_users", known)
+    table = _DAILY_TABLES.get(settings.rules.charge_by)
+    first_day, day_after = whole_days(settings.window)
+    if reads_for_all and first_day < day_after and table in spend_logs.schema.daily_tables:
+        last_day = day_after - timedelta(days=1)
+        workspace.load("load_daily_totals", spend_logs.read_daily(table, first_day.date(), last_day.date()))
+    return _FoundSpendLogs(
+        spend_logs.schema,
+        spend_logs.bounds(settings.clock),
+        spend_logs.count_legacy(settings.window, clock=settings.clock, longest_call=settings.rules.longest_call),
+    )
+
+
+def load_marks(workspace: Workspace, spend_logs: SpendLogs, asked: str, **parameters: object) -> None:
+    """Bring in what the metadata tells of the spend logs that the query of this name lists."""
+    request_ids = (row["request_id"] for row in workspace.records(asked, **parameters))
+    workspace.insert("spend_log_mark", spend_logs.read_marks(request_ids))
 
 
 def _events_asked(

@@ -23,6 +23,7 @@ from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.rules import Rules
+from jobs.core.usage_evidence import MOST_NAMED, UsageEvidence
 from jobs.core.window_facts import WindowFacts
 from jobs.planning import PlanRequest, PlanSummary, write_plan
 from jobs.reconcile_values import Doubt, Progress, Reading, ReconcileSettings, Run
@@ -114,7 +115,9 @@ def _conclude(
     shared_keys, possible_top_ups = facts.pop("shared_keys"), facts.pop("possible_top_ups")
     first_seen = tuple(workspace.rows("first_seen_end_users"))
     (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
+    evidence = UsageEvidence(workspace.rows("unbilled_spend", most=MOST_NAMED), workspace.rows("unknown_call_types"))
     warnings = (
+        *evidence.warnings(),
         *_warnings(settings.rules, reading, beyond.window_facts, shared_keys, possible_top_ups),
         *_abuses(first_seen, not_allowed["spend_logs"]),
     )
@@ -124,6 +127,7 @@ def _conclude(
             *(_doubt_reason(doubt) for doubt in beyond.doubts),
             *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
             *reasons_against(settings.window, SourceFacts(**facts), kinds, held),
+            *evidence.reasons(),
         ),
         warnings=warnings,
         spend_logs=tuple(spend_logs),
@@ -262,6 +266,8 @@ def _report(
             "held": run.held,
             "totals": run.totals,
             "first_seen": run.first_seen,
+            "unbilled_spend": workspace.rows("unbilled_spend", most=MOST_NAMED),
+            "unknown_call_types": workspace.rows("unknown_call_types"),
             "late": {
                 "events": run.window_facts.late_events,
                 "longest_seconds": run.window_facts.longest_delay // timedelta(seconds=1),

@@ -122,6 +122,7 @@ def _adopt(workspace: Workspace, path: Path) -> None:
         workspace.run("adopt_tallies")
         workspace.run("adopt_daily_totals")
         workspace.run("adopt_known_end_users")
+        workspace.run("adopt_marks")
         (checked,) = workspace.rows("adopted_as_they_were", **spend_logs)
         if not checked["is_so"]:
             raise LawBrokenError(f"the spend logs of {path} changed their order on the way")

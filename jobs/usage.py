@@ -12,6 +12,7 @@ from jobs.adapters.litellm_database import Patience, open_spend_logs
 from jobs.adapters.page.usage import render_usage
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
+from jobs.core.call_types import READINGS
 from jobs.core.certification import Reason, SourceFacts, source_reasons
 from jobs.core.database_settings import DatabaseSettings
 from jobs.core.laws import check_accounting
@@ -32,7 +33,7 @@ from jobs.core.usage_values import (
 )
 from jobs.core.window import Window
 from jobs.matching import account, load_accounting, naive
-from jobs.reading import refuse_future
+from jobs.reading import load_marks, refuse_future
 from jobs.reconcile import folder_name
 from jobs.reconcile_values import Progress
 
@@ -145,6 +146,7 @@ def _read_spend_logs(
                 metadata_paths=_metadata_paths(settings),
             ),
         )
+        load_marks(workspace, spend_logs, "ask_about_readings", readings=list(READINGS))
         return (
             spend_logs.schema,
             spend_logs.bounds(settings.clock),
@@ -172,7 +174,7 @@ def _add_up(workspace: Workspace, settings: UsageSettings, schema: SpendLogsSche
         ),
     )
     before = 0 if settings.rules.charge_by_path is None else 1
-    load_accounting(workspace, settings.rules)
+    load_accounting(workspace, settings.rules, charge_by_place=before or None)
     account(
         workspace,
         settings.rules,

@@ -1,33 +1,35 @@
 -- Decides, for every spend log that was read, who pays for it or why it takes no part: excluded under a named reason,
 -- unattributed, or attributed. Nothing is dropped; the first reason that applies is the one that is reported.
--- Runs on DuckDB.
+--
+-- A name alone decides little: what reads or manages is excluded where its spend log shows no usage, and a call type that
+-- nobody has heard of counts as usage where its spend log shows some. Runs on DuckDB.
 CREATE TABLE accounted_spend_log AS
 WITH sourced AS (
     SELECT
-        rowid AS spend_log_id,
-        request_id,
+        spend_log.rowid AS spend_log_id,
+        spend_log.request_id,
         start_time,
         end_time,
-        CASE $charge_by
-            WHEN 'end_user_id' THEN end_user
-            WHEN 'user_id' THEN user_id
-            WHEN 'team_id' THEN team_id
-            WHEN 'organization_id' THEN organization_id
-            WHEN 'api_key' THEN api_key
-            WHEN 'metadata' THEN nullif(extras[CAST($charge_by_place AS INTEGER)], '')
-        END AS source,
+        source_of(
+            $charge_by, end_user, user_id, team_id, organization_id, api_key, extras[CAST($charge_by_place AS INTEGER)]
+        ) AS source,
         CASE
             WHEN status = 'failure' THEN 'failed'
             WHEN api_key = 'litellm-internal-health-check' OR team_id = 'litellm-internal-health-check'
                 THEN 'health_check'
             WHEN api_key = 'litellm_internal_jobs' OR team_id = 'litellm_internal_jobs' THEN 'internal_job'
-            WHEN model = 'unknown-model' OR starts_with(model, 'MCP: ')
-                OR call_type IN (SELECT call_type FROM not_inference) THEN 'not_inference'
+            WHEN model = 'unknown-model' OR starts_with(model, 'MCP: ') THEN 'not_inference'
             WHEN prompt_tokens < 0 OR completion_tokens < 0 OR total_tokens < 0
                 OR ($bills_spend AND coalesce(spend_amount(spend), -1) < 0) THEN 'invalid_quantity'
+            WHEN prompt_tokens = 0 AND completion_tokens = 0 AND total_tokens = 0
+                AND (type.class IN ('reading', 'management')
+                    OR (type.name IS NULL AND coalesce(spend_amount(spend), 0) = 0)) THEN 'not_inference'
+            WHEN reading.is_excluded THEN 'not_inference'
             WHEN cache_hit = 'True' AND NOT $bill_cache_hits THEN 'cache_hit'
         END AS reason
     FROM spend_log
+    LEFT JOIN call_type AS type ON type.name = spend_log.call_type
+    LEFT JOIN judged_reading AS reading ON reading.spend_log_id = spend_log.rowid
 ),
 attributed AS (
     SELECT

@@ -7,6 +7,7 @@ CREATE TABLE IF NOT EXISTS source_tally AS FROM shard.source_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS spend_log_tally AS FROM shard.spend_log_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS day_tally AS FROM shard.day_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS call_type_tally AS FROM shard.call_type_tally LIMIT 0;
+CREATE TABLE IF NOT EXISTS unbilled_spend AS FROM shard.unbilled_spend LIMIT 0;
 CREATE TABLE IF NOT EXISTS named_tally AS FROM shard.named_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS key_tally AS FROM shard.key_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS event_tally AS FROM shard.event_tally LIMIT 0;

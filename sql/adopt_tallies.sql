@@ -3,6 +3,7 @@ INSERT INTO source_tally FROM shard.source_tally;
 INSERT INTO spend_log_tally FROM shard.spend_log_tally;
 INSERT INTO day_tally FROM shard.day_tally;
 INSERT INTO call_type_tally FROM shard.call_type_tally;
+INSERT INTO unbilled_spend FROM shard.unbilled_spend;
 INSERT INTO named_tally FROM shard.named_tally;
 INSERT INTO key_tally FROM shard.key_tally;
 INSERT INTO event_tally FROM shard.event_tally;

@@ -129,6 +129,10 @@ reasoned AS (
             WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN
                 ['held', 'source_incomplete', 'its quantity is negative or cannot be read']
             WHEN undecided.quantity = 0 THEN ['held', 'zero_quantity', 'nothing to bill']
+            WHEN is_internal(mark.origin) THEN
+                ['held', 'source_incomplete', 'the gateway made this call for itself']
+            WHEN mark.counts_attempts THEN
+                ['held', 'source_incomplete', 'its spend log counts failed attempts too, its event only the last']
             WHEN undecided.time_is_ambiguous THEN
                 ['held', 'source_incomplete', 'its end time can be read in two ways']
             WHEN undecided.time >= $settled_until THEN
@@ -149,6 +153,8 @@ reasoned AS (
                 ['held', 'not_allowed', 'neither this API key nor its team may name this subscription']
             WHEN NOT metered_code.known_to_lago THEN
                 ['held', 'unknown_metric', 'Lago has no billable metric with this code']
+            WHEN NOT subscribed.is_known AND is_session(undecided.subscription) THEN
+                ['held', 'session', 'its end user is a session of a coding agent']
             WHEN NOT subscribed.is_known THEN
                 ['held', 'no_subscription', 'Lago has no subscription with this external id']
             WHEN subscribed.active IS NULL THEN
@@ -175,6 +181,7 @@ reasoned AS (
     LEFT JOIN pinned_key AS pinned
         ON pinned.api_key = undecided.api_key AND pinned.subscription = undecided.subscription
     LEFT JOIN proven ON proven.api_key = undecided.api_key
+    LEFT JOIN spend_log_mark AS mark ON mark.request_id = undecided.request_id
     LEFT JOIN open_chain ON open_chain.expected_id = undecided.id
     LEFT JOIN sent_before ON sent_before.transaction_id
         = transaction_id(undecided.subscription, undecided.code, undecided.part, undecided.request_id)

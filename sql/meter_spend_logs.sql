@@ -74,12 +74,15 @@ metered AS (
             true
         ) AS is_readable,
         part.skip_zero,
+        part.billed_place IS NULL AS bills_calls,
         part.id_template
     FROM sourced
     CROSS JOIN meter_part AS part
 )
 SELECT
-    * EXCLUDE (skip_zero),
+    * EXCLUDE (skip_zero, bills_calls),
     CAST(NULL AS DECIMAL(38, 20)) AS topped_up
 FROM metered
 WHERE NOT (skip_zero AND quantity = 0 AND is_readable)
+    -- A reading that is the only record of its response's tokens is no second call.
+    AND NOT (bills_calls AND spend_log_id IN (SELECT spend_log_id FROM judged_reading))

@@ -2,7 +2,7 @@
 -- most missing comes first. Runs on DuckDB.
 WITH gross AS (
     SELECT
-        coalesce(subscription, '') AS subscription,
+        coalesce(CASE WHEN reason = 'session' THEN '(sessions of coding agents)' ELSE subscription END, '') AS subscription,
         code,
         coalesce(sum(missing_quantity) FILTER (kind <> 'misattributed'), 0) AS missing_quantity,
         coalesce(sum(missing_quantity) FILTER (kind = 'misattributed'), 0) AS elsewhere_quantity,
@@ -13,7 +13,7 @@ WITH gross AS (
 ),
 whole AS (
     SELECT
-        subscription,
+        shown_payer(subscription, recorded_events) AS subscription,
         code,
         sum(expected_events) AS expected_events,
         sum(matched_expected_events) AS matched_events,
@@ -22,7 +22,7 @@ whole AS (
         sum(matched_expected_quantity) AS matched_quantity,
         sum(recorded_quantity) AS recorded_quantity
     FROM summary
-    GROUP BY subscription, code
+    GROUP BY ALL
 )
 SELECT
     whole.subscription,

@@ -45,7 +45,31 @@ CREATE TABLE attribution (source VARCHAR NOT NULL, subscription VARCHAR NOT NULL
 CREATE TABLE allowed (key_or_team VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
 -- Who named which end user before the window.
 CREATE TABLE known_end_user (api_key VARCHAR, team_id VARCHAR, end_user VARCHAR NOT NULL);
-CREATE TABLE not_inference (call_type VARCHAR NOT NULL);
+-- What LiteLLM's call types are (jobs/core/call_types.py), and what the metadata of some spend logs tells besides.
+CREATE TABLE call_type (name VARCHAR NOT NULL, class VARCHAR NOT NULL);
+CREATE TABLE spend_log_mark (request_id VARCHAR NOT NULL, origin VARCHAR, counts_attempts BOOLEAN NOT NULL);
+-- The gateway reads a background response when it is done: that spend log is the only one of the response's usage, which
+-- its caller asked for. All else that LiteLLM says to be its own, the caller did not.
+CREATE MACRO is_internal(origin) AS origin <> 'background_response_cost_poll';
+
+-- Coding agents name a session of theirs as their user: such a name is new every time, and nobody's.
+CREATE MACRO is_session(text) AS
+    regexp_matches(text, '^user_[0-9a-fA-F]*_account_.*_session_')
+    OR (starts_with(text, '{') AND json_extract_string(CASE WHEN json_valid(text) THEN text END, '$.session_id') IS NOT NULL);
+-- Sessions that Lago has nothing of are shown as one.
+CREATE MACRO shown_payer(subscription, recorded_events) AS
+    CASE WHEN recorded_events = 0 AND coalesce(is_session(subscription), false) THEN '(sessions of coding agents)' ELSE subscription END;
+
+-- Which value of a spend log names who pays.
+CREATE MACRO source_of(charge_by, end_user, user_id, team_id, organization_id, api_key, extra) AS
+    CASE charge_by
+        WHEN 'end_user_id' THEN end_user
+        WHEN 'user_id' THEN user_id
+        WHEN 'team_id' THEN team_id
+        WHEN 'organization_id' THEN organization_id
+        WHEN 'api_key' THEN api_key
+        WHEN 'metadata' THEN nullif(extra, '')
+    END;
 
 -- One row per meter part. Numbers and texts are picked by their place in the lists that `meter_spend_logs` builds.
 CREATE TABLE meter_part (

@@ -31,6 +31,7 @@ class HoldReason(StrEnum):
     ZERO_QUANTITY = "zero_quantity"
     SOURCE_INCOMPLETE = "source_incomplete"
     NOT_ALLOWED = "not_allowed"
+    SESSION = "session"
 
 
 class Step(NamedTuple):
@@ -63,6 +64,10 @@ _STEPS_BY_KIND = {
 }
 _STEPS_BY_REASON = {
     HoldReason.NO_SUBSCRIPTION: "Create the subscription in Lago, or map the id (RECONCILE_MAPPING_FILE); run again.",
+    HoldReason.SESSION: (
+        "These are sessions, not customers: charge by key, team or user (LAGO_API_CHARGE_BY), or map a pattern of them "
+        "(RECONCILE_MAPPING_FILE)."
+    ),
     HoldReason.INACTIVE_SUBSCRIPTION: "Check the subscription's dates in Lago; charge the call by hand if it is due.",
     HoldReason.PERIOD_CLOSED: "Charge it by hand; RECONCILE_SEND_CLOSED_PERIODS=true only puts it on record.",
     HoldReason.PAY_IN_ADVANCE: "Set RECONCILE_ALLOW_PAY_IN_ADVANCE=true if it may be billed at once; run again.",
@@ -90,6 +95,10 @@ _STEPS_BY_DETAIL = {
     },
     (Kind.HELD, HoldReason.SOURCE_INCOMPLETE): {
         "its quantity is negative or cannot be read": "Correct the meter's source of the quantity; run again.",
+        "the gateway made this call for itself": "Do nothing: no caller asked for it; Lago has a part of its events.",
+        "its spend log counts failed attempts too, its event only the last": (
+            "Decide whether callers pay for failed attempts; charge what its event lacks by hand if they do."
+        ),
         "its end time can be read in two ways": "Settle it by hand: the clock was set back in this hour.",
         "it ended within the settlement lag": "Run again later (RECONCILE_SETTLEMENT_LAG).",
         "identical requests go on beyond what was read": "Run again over a wider window.",
@@ -131,6 +140,7 @@ class Exclusion(StrEnum):
     FAILED = "failed"
     HEALTH_CHECK = "health_check"
     INTERNAL_JOB = "internal_job"
+    INTERNAL_CALL = "internal_call"
     NOT_INFERENCE = "not_inference"
     CACHE_HIT = "cache_hit"
     DUPLICATE_REQUEST_ID = "duplicate_request_id"

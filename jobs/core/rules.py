@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from jobs.core.assignment import Tolerance
 from jobs.core.kinds import ChargeBy
+from jobs.core.mapping import Pattern
 from jobs.core.meters import MeterPart
 from jobs.core.window import Window
 
@@ -30,6 +31,8 @@ class Rules:
     """The longest a call can last."""
     mapping: tuple[tuple[str, str], ...] | None = None
     """(source value, subscription) pairs of the mapping file; None where values are subscriptions."""
+    patterns: tuple[Pattern, ...] = ()
+    """The mapping file's rules for many source values; they come after `mapping`, in the file's order."""
     allowed: tuple[tuple[str, str], ...] | None = None
     """(API key or team, subscription) pairs of the file of who may name whom; None where everybody may."""
     aliases: tuple[tuple[str, str], ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from jobs.core.checks import Verdict, failed, passed, some, warned
 from jobs.core.database_settings import DatabaseSettings
 from jobs.core.kinds import ChargeBy
+from jobs.core.mapping import payer_of
 from jobs.core.rules import Rules
 from jobs.core.spend_log_values import SourceClock, SpendLogsSchema
 from jobs.core.window import Window
@@ -263,7 +264,7 @@ def judge_attribution(sample: SpendLogSample, rules: Rules) -> Verdict:
     }
     of_each = ", ".join(f"{name} {_percent(rows, sample.billable)}" for name, rows in shares.items())
     without = sample.billable - sample.with_source
-    unmapped = _unmapped(sample.sources, rules.mapping)
+    unmapped = _unmapped(sample.sources, resolved(sample.sources, rules))
     found = f"of {sample.billable:,} recent spend logs, by {rules.charge_by.value}: "
     if not without and not unmapped:
         return passed(f"{found}all name who pays ({of_each})")
@@ -293,6 +294,15 @@ def judge_pinning(schema: SpendLogsSchema, sample: SpendLogSample, charge_by: Ch
             f"{found}, and {sample.keys_of_several_users:,} keys in recent spend logs serve several end users", remedy
         )
     return warned(f"{found}; no key in recent spend logs serves several", remedy)
+
+
+def resolved(sources: Sequence[tuple[str, int]], rules: Rules) -> tuple[tuple[str, str], ...] | None:
+    """Return who pays for each of these source values by the mapping file; None without one."""
+    if rules.mapping is None:
+        return None
+    payer = payer_of(rules.mapping, rules.patterns)
+    found = ((source, payer(source)) for source, _ in sources)
+    return tuple((source, subscription) for source, subscription in found if subscription is not None)
 
 
 def _unmapped(sources: tuple[tuple[str, int], ...], mapping: tuple[tuple[str, str], ...] | None) -> Mapping[str, int]:

@@ -26,7 +26,7 @@ from jobs.errors import SettingError
 from jobs.notifying import Notification
 from jobs.publishing import Publication
 from jobs.reconcile_values import ReconcileSettings
-from jobs.settings.pairs import read_pairs
+from jobs.settings.pairs import read_mapping, read_pairs
 from jobs.settings.sources import Settings, not_set
 from jobs.settings.texts import as_sentence, parse_instant
 from jobs.usage import UsageSettings
@@ -197,6 +197,7 @@ def _rules(settings: Settings, parts: tuple[MeterPart, ...]) -> Rules:
     charge_by, charge_by_path = settings.required("lago.charge_by")
     files = (settings.optional(f"{name}_file") for name in ("mapping", "allowed", "alias"))
     mapping_file, allowed_file, alias_file = files
+    mapping, patterns = read_mapping(mapping_file) if mapping_file else (None, ())
     return Rules(
         parts=parts,
         charge_by=charge_by,
@@ -208,7 +209,8 @@ def _rules(settings: Settings, parts: tuple[MeterPart, ...]) -> Rules:
         settlement_lag=settings.required("settlement_lag"),
         longest_call=settings.required("longest_call"),
         doubt_within=settings.required("doubt_within"),
-        mapping=_pairs(mapping_file, ("source", "subscription")) if mapping_file else None,
+        mapping=mapping,
+        patterns=patterns,
         allowed=_pairs(allowed_file, ("key_or_team", "subscription"), repeats=True) if allowed_file else None,
         aliases=_pairs(alias_file, ("alias", "model")) if alias_file else (),
         bill_cache_hits=settings.required("bill_cache_hits"),

@@ -138,7 +138,7 @@ SETTINGS = (
         "RECONCILE_MAPPING_FILE",
         parse_path,
         None,
-        "CSV `source,subscription`: who pays for a source value.",
+        "CSV `source,subscription`, or with `match`: who pays for a source value.",
     ),
     Setting(
         "allowed_file",

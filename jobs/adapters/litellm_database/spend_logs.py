@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,6 +34,7 @@ from jobs.postgres import (
 from jobs.queries import query
 
 _CANCEL_SECONDS = 5
+_REQUEST_IDS_AT_A_TIME = 10_000
 _LEGACY_TABLE = "LiteLLM_SpendLogs_legacy"
 _DAILY_QUERIES = {
     DailyTable.USER: "read_daily_user_totals",
@@ -80,6 +82,21 @@ class SpendLogs:
         """
         asked = {"window_start": window.start, "zone": clock.zone, "look_back": look_back}
         return copy_rows(self.snapshot, "read_known_end_users", asked)
+
+    def read_marks(self, request_ids: Iterable[str]) -> Iterator[tuple[str, str | None, bool]]:
+        """Yield what the metadata of these spend logs tells, of those only that are marked.
+
+        A mark is the request id, who inside LiteLLM made the call (None where a caller did), and whether the usage
+        counts failed attempts too. Raise `SourceError` if a read is cancelled or breaks off.
+        """
+        text, ids = query("read_marks").encode(), iter(request_ids)
+        while batch := list(islice(ids, _REQUEST_IDS_AT_A_TIME)):
+            with (
+                explained(self.snapshot.settings, self.snapshot.statement_timeout),
+                self.snapshot.connection.cursor() as cursor,
+            ):
+                cursor.execute(text, {"request_ids": batch})
+                yield from cursor.fetchall()
 
     def read_daily(self, table: DailyTable, first_day: date, last_day: date) -> Iterator[bytes]:
         """Yield one daily total's rows of these UTC days, both included, as CSV in chunks of whole rows.

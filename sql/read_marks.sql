@@ -1,0 +1,24 @@
+-- What the metadata of these spend logs tells that no narrow column does: who inside LiteLLM made the call, and whether its
+-- usage counts attempts that failed beside the one that answered. Only marked spend logs are returned.
+--
+-- Why by request ids: the metadata of a row takes longer to read than all of its other columns, so it is read for the few
+-- that ask for it. The ids come in batches, which the primary key looks up. A partitioned table can hold an id twice.
+-- The metadata is anybody's JSON: a text, a list or a number has no such keys and gives NULL.
+SELECT
+    log.request_id,
+    max(marks.origin) AS origin,
+    bool_or(marks.counts_attempts) AS counts_attempts
+FROM "LiteLLM_SpendLogs" AS log
+CROSS JOIN LATERAL (
+    SELECT
+        NULLIF(log.metadata ->> 'internal_call_origin', '') AS origin,
+        COALESCE(
+            jsonb_exists_any(
+                log.metadata #> '{cost_breakdown,additional_costs}', '{failed_attempts_cost,mid_stream_partial_cost}'
+            ),
+            false
+        ) AS counts_attempts
+) AS marks
+WHERE log.request_id = ANY(CAST(%(request_ids)s AS text []))
+    AND (marks.origin IS NOT NULL OR marks.counts_attempts)
+GROUP BY log.request_id
