@@ -207,6 +207,7 @@ def judge_left_over(
         overtaken_until=naive(now - longest_delay),
         early_us=rules.tolerance.early_us,
         late_us=rules.tolerance.late_us,
+        twin_within_us=SENT_TWICE_WITHIN // _MICROSECOND,
     )
     workspace.run("find_top_ups")
     workspace.run("judge_expected_events")

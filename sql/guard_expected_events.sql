@@ -39,31 +39,38 @@ left_over AS (
     WHERE id NOT IN (SELECT recorded_id FROM pair)
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
 ),
--- A second event of a matched content is explained: it is a duplicate. So is one of the very content of an earlier call
--- that is left over: it answers that one, late.
+-- An event that lies close to a matched one of its content is explained: it repeats it. So is one of the very content of an
+-- earlier call that is left over: it answers that one, late.
 unexplained AS (
     SELECT left_over.*
     FROM left_over
-    ANTI JOIN (
-        SELECT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
-        FROM recorded_event AS recorded
-        SEMI JOIN left_over USING (subscription, code, dimensions, quantities)
+    WHERE left_over.id NOT IN (
+        SELECT left_over.id
+        FROM left_over
+        JOIN recorded_event AS recorded USING (subscription, code, dimensions, quantities)
         JOIN matched_pair ON matched_pair.recorded_id = recorded.id
-    ) AS matched
-        ON matched.subscription = left_over.subscription AND matched.code = left_over.code
-        AND matched.dimensions = left_over.dimensions AND matched.quantities = left_over.quantities
-    ANTI JOIN (SELECT * FROM unmatched_expected WHERE id NOT IN (SELECT expected_id FROM pair)) AS earlier
-        ON earlier.subscription = left_over.subscription AND earlier.code = left_over.code
-        AND earlier.dimensions = left_over.dimensions AND earlier.quantities = left_over.quantities
-        AND earlier.time <= left_over.time
+        WHERE abs(epoch_us(recorded.time) - epoch_us(left_over.time)) <= $twin_within_us
+        UNION ALL
+        SELECT left_over.id
+        FROM left_over
+        JOIN unmatched_expected AS earlier USING (subscription, code, dimensions, quantities)
+        WHERE earlier.time <= left_over.time AND earlier.id NOT IN (SELECT expected_id FROM pair)
+    )
 ),
+-- It may be the call's, though nothing agrees: an event that came at once, or one that counts a part, as LiteLLM's is of a
+-- call that took several attempts.
 same_moment AS (
     SELECT DISTINCT undecided.id
     FROM undecided
     JOIN unexplained ON unexplained.subscription = undecided.subscription AND unexplained.code = undecided.code
         AND unexplained.others = undecided.others
-        AND abs(epoch_us(unexplained.time) - epoch_us(undecided.time)) <= $early_us
+        AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
+            AND undecided.time + to_microseconds($late_us)
     WHERE undecided.quantity <> 0 AND NOT undecided.is_near AND NOT counts_nothing(unexplained.quantities)
+        AND (
+            unexplained.time <= undecided.time + to_microseconds($early_us)
+            OR counts_at_most(unexplained.quantities, undecided.quantities)
+        )
 ),
 -- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none; or
 -- with all of them at any later time, where these are telling enough.
