@@ -86,6 +86,8 @@ class _Judge:
         self.unsent: list[str] = []
         self.counts = Counter[str]()
         self.left_over = list(self._left_over())
+        self.alike = Counter((each.subscription, each.part, each.quantities) for _, each in self.left_over)
+        self.lost = {(call.owner, part, call.quantities(part)) for call in self.world.calls for part in call.lost_parts}
         self.spoken_for = Counter(
             call.api_key for call in self.world.calls for arrival in call.arrivals if self._is_plain(call, arrival)
         )
@@ -265,17 +267,8 @@ class _Judge:
         """Tell whether this event's content alone says whose it is: the only left-over one like it, on both sides."""
         if not call.has_row or arrival.tokens != call.tokens or arrival.identity.startswith("second-"):
             return False
-        alike = Counter(
-            each.quantities
-            for _, each in self.left_over
-            if (each.part, each.subscription) == (arrival.part, call.owner)
-        )
-        lost = (other for other in self.world.calls if other.owner == call.owner and arrival.part in other.lost_parts)
-        return (
-            alike[arrival.quantities] == 1
-            and arrival.subscription == call.owner
-            and not any(other.quantities(arrival.part) == arrival.quantities for other in lost)
-        )
+        content = call.owner, arrival.part, arrival.quantities
+        return arrival.subscription == call.owner and self.alike[content] == 1 and content not in self.lost
 
     def _said_of(self, call: Call, alike: list[Call], part: str) -> str:
         """Return what the report says of it, or of a call that nothing tells from it."""
