@@ -38,7 +38,7 @@ class Verdict:
     at_another_time: int
     """Sent events that do not lie at their call's end."""
     cut: int
-    """Events that a window in two pieces sends and the whole holds."""
+    """Events that a window in pieces sends and the whole holds, or of slices also the other way round."""
     decidable: int
     """Lost events that have one explanation."""
     found: int
@@ -213,13 +213,11 @@ class _Judge:
         if played.sent_again:
             self.problems.append(f"a second run sent {played.sent_again} events more")
         for cut in played.cuts:
-            self.counts["cut"] += len(cut.too_many)
-            for identity in (*cut.too_many, *cut.too_few):
-                call, part = self.known[identity]
-                what = (
-                    "planned in pieces, held in the whole" if identity in cut.too_many else "planned only in the whole"
-                )
-                self._tell(f"cut at {cut.at:%d %H:%M:%S}{' and applied' if cut.applied else ''}: {what}", call, part)
+            self.counts["cut"] += len(cut.too_many) + len(cut.too_few)
+            for identity in cut.too_many:
+                self._tell(f"{cut.how}: sent, though reconcile over the whole holds it", *self.known[identity])
+            for identity in cut.too_few:
+                self._tell(f"{cut.how}: held, though reconcile over the whole plans it", *self.known[identity])
 
     def _is_plain(self, call: Call, arrival: Arrival) -> bool:
         """Tell whether this event lies where its call's event belongs, beside its spend log."""

@@ -113,7 +113,7 @@ def draw(combination: Combination, seed: int, kind: Kind | None = None) -> World
         pins_every_call=combination.era == "1.79" and rng.random() < 0.5,
         pins={key.name: key.first for key in _KEYS},
         top_up=rng.random() < 0.3,
-        slice_hours=rng.choice((hours // 2, 24 * 7)) if chosen is Kind.PLAIN else 24 * 7,
+        slice_hours=hours // 4 if chosen is Kind.CUTS else rng.choice((hours // 2, 24 * 7)),
         window=(window[0].replace(microsecond=0), window[1].replace(microsecond=0)),
         calls=(),
     )
