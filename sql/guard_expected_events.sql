@@ -39,22 +39,24 @@ left_over AS (
     WHERE id NOT IN (SELECT recorded_id FROM pair)
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
 ),
--- An event that lies close to a matched one of its content is explained: it repeats it. So is one of the very content of an
--- earlier call that is left over: it answers that one, late.
+-- An event that lies close to a matched one of its content is explained: it repeats it. One of the very content of an
+-- earlier call that is left over answers that one, late, but a single number is shared by many.
 unexplained AS (
-    SELECT left_over.*
+    SELECT
+        left_over.*,
+        left_over.id IN (
+            SELECT late.id
+            FROM left_over AS late
+            JOIN unmatched_expected AS earlier USING (subscription, code, dimensions, quantities)
+            WHERE earlier.time <= late.time AND earlier.id NOT IN (SELECT expected_id FROM pair)
+        ) AS answers_another
     FROM left_over
     WHERE left_over.id NOT IN (
-        SELECT left_over.id
-        FROM left_over
+        SELECT repeated.id
+        FROM left_over AS repeated
         JOIN recorded_event AS recorded USING (subscription, code, dimensions, quantities)
         JOIN matched_pair ON matched_pair.recorded_id = recorded.id
-        WHERE abs(epoch_us(recorded.time) - epoch_us(left_over.time)) <= $twin_within_us
-        UNION ALL
-        SELECT left_over.id
-        FROM left_over
-        JOIN unmatched_expected AS earlier USING (subscription, code, dimensions, quantities)
-        WHERE earlier.time <= left_over.time AND earlier.id NOT IN (SELECT expected_id FROM pair)
+        WHERE abs(epoch_us(recorded.time) - epoch_us(repeated.time)) <= $twin_within_us
     )
 ),
 -- It may be the call's, though nothing agrees: an event that came at once, or one that counts a part, as LiteLLM's is of a
@@ -68,8 +70,9 @@ same_moment AS (
             AND undecided.time + to_microseconds($late_us)
     WHERE undecided.quantity <> 0 AND NOT undecided.is_near AND NOT counts_nothing(unexplained.quantities)
         AND (
-            unexplained.time <= undecided.time + to_microseconds($early_us)
-            OR counts_at_most(unexplained.quantities, undecided.quantities)
+            (counts_at_most(unexplained.quantities, undecided.quantities)
+                AND NOT (unexplained.answers_another AND telling_numbers(unexplained.quantities) > 1))
+            OR (unexplained.time <= undecided.time + to_microseconds($early_us) AND NOT unexplained.answers_another)
         )
 ),
 -- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none; or

@@ -38,7 +38,7 @@ class Verdict:
     at_another_time: int
     """Sent events that do not lie at their call's end."""
     cut: int
-    """Events that a window in two pieces sends and the whole holds."""
+    """Events that a window in pieces sends and the whole holds, or of slices also the other way round."""
     decidable: int
     """Lost events that have one explanation."""
     found: int
@@ -86,6 +86,8 @@ class _Judge:
         self.unsent: list[str] = []
         self.counts = Counter[str]()
         self.left_over = list(self._left_over())
+        self.alike = Counter((each.subscription, each.part, each.quantities) for _, each in self.left_over)
+        self.lost = {(call.owner, part, call.quantities(part)) for call in self.world.calls for part in call.lost_parts}
         self.spoken_for = Counter(
             call.api_key for call in self.world.calls for arrival in call.arrivals if self._is_plain(call, arrival)
         )
@@ -211,13 +213,11 @@ class _Judge:
         if played.sent_again:
             self.problems.append(f"a second run sent {played.sent_again} events more")
         for cut in played.cuts:
-            self.counts["cut"] += len(cut.too_many)
-            for identity in (*cut.too_many, *cut.too_few):
-                call, part = self.known[identity]
-                what = (
-                    "planned in pieces, held in the whole" if identity in cut.too_many else "planned only in the whole"
-                )
-                self._tell(f"cut at {cut.at:%d %H:%M:%S}{' and applied' if cut.applied else ''}: {what}", call, part)
+            self.counts["cut"] += len(cut.too_many) + len(cut.too_few)
+            for identity in cut.too_many:
+                self._tell(f"{cut.how}: sent, though reconcile over the whole holds it", *self.known[identity])
+            for identity in cut.too_few:
+                self._tell(f"{cut.how}: held, though reconcile over the whole plans it", *self.known[identity])
 
     def _is_plain(self, call: Call, arrival: Arrival) -> bool:
         """Tell whether this event lies where its call's event belongs, beside its spend log."""
@@ -265,17 +265,8 @@ class _Judge:
         """Tell whether this event's content alone says whose it is: the only left-over one like it, on both sides."""
         if not call.has_row or arrival.tokens != call.tokens or arrival.identity.startswith("second-"):
             return False
-        alike = Counter(
-            each.quantities
-            for _, each in self.left_over
-            if (each.part, each.subscription) == (arrival.part, call.owner)
-        )
-        lost = (other for other in self.world.calls if other.owner == call.owner and arrival.part in other.lost_parts)
-        return (
-            alike[arrival.quantities] == 1
-            and arrival.subscription == call.owner
-            and not any(other.quantities(arrival.part) == arrival.quantities for other in lost)
-        )
+        content = call.owner, arrival.part, arrival.quantities
+        return arrival.subscription == call.owner and self.alike[content] == 1 and content not in self.lost
 
     def _said_of(self, call: Call, alike: list[Call], part: str) -> str:
         """Return what the report says of it, or of a call that nothing tells from it."""

@@ -64,15 +64,14 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What is planned over [a, c) and what over [a, b) and [b, c)."""
+    """What is planned over a window whole, and what in pieces."""
 
-    at: datetime
-    applied: bool
-    """Whether both pieces were applied, and not only planned."""
+    how: str
+    """Which pieces, in a few words."""
     too_many: tuple[str, ...]
-    """Ids that only the pieces plan."""
-    too_few: tuple[str, ...]
-    """Ids that only the whole plans."""
+    """Ids that only the pieces send."""
+    too_few: tuple[str, ...] = ()
+    """Ids that only the whole sends, where the pieces are slices of one command."""
 
 
 @dataclass
@@ -134,7 +133,8 @@ class _Run:
 
     def played(self, most_cuts: int) -> Played:
         refused, failed = None, None
-        cuts = tuple(self._cuts(most_cuts)) if self.world.kind is Kind.CUTS else ()
+        whole = self._planned(self.world.window, "whole") if self.world.kind is Kind.CUTS else set()
+        cuts = list(self._cuts(most_cuts, whole)) if self.world.kind is Kind.CUTS else []
         try:
             self._backfill(self.world.window, "first")
         except RefusedError as error:
@@ -142,11 +142,15 @@ class _Run:
         except ReconcileError as error:
             failed = f"{type(error).__name__}: {error}"
         sent = self._sent()
+        if self.world.kind is Kind.CUTS and refused is None:
+            ids = {event.identity for event in sent}
+            how = f"in slices of {self.world.slice_hours} hours"
+            cuts.append(Cut(how, tuple(sorted(ids - whole)), tuple(sorted(whole - ids))))
         again = 0
         if refused is None and failed is None and self.world.seed % 4 == 0:
             self._backfill(self.world.window, "second")
             again = len(self._sent()) - len(sent)
-        return Played(self.world, sent, tuple(self._rows()), refused, failed, again, cuts)
+        return Played(self.world, sent, tuple(self._rows()), refused, failed, again, tuple(cuts))
 
     def _organization(self) -> Organization:
         world = self.world
@@ -200,17 +204,16 @@ class _Run:
         lines = (run.folder / "plan.jsonl").read_bytes().splitlines()[1:]
         return {orjson.loads(line)["payload"]["transaction_id"] for line in lines}
 
-    def _cuts(self, most: int) -> Iterator[Cut]:
-        """Yield what the window says whole, and cut between any two things that happen in it."""
+    def _cuts(self, most: int, whole: set[str]) -> Iterator[Cut]:
+        """Yield what two windows in place of one would send besides, for cuts between any two calls."""
         start, end = self.world.window
-        whole = self._planned((start, end), "whole")
         times = sorted({start, *(call.end for call in self.world.calls), end})
         points = [(first + (second - first) / 2).replace(microsecond=0) for first, second in pairwise(times)]
         points = [point for point in dict.fromkeys(points) if start < point < end]
         step = max(1, -(-len(points) // most))
         for point in points[self.world.seed // 10 % step :: step]:
             pieces = self._planned((start, point), "piece") | self._planned((point, end), "piece")
-            yield Cut(point, False, tuple(sorted(pieces - whole)), tuple(sorted(whole - pieces)))
+            yield Cut(f"planned before and after {point:%d %H:%M:%S}", tuple(sorted(pieces - whole)))
         # Once for real, on an organization of its own.
         point = points[self.world.seed * 7 % len(points)]
         apart = _Run(replace(self.world, slice_hours=24 * 7), self.database_url, self.standin, self.folder / "apart")
@@ -220,7 +223,7 @@ class _Run:
         except RefusedError:
             return
         pieces = {event.identity for event in apart._sent()}
-        yield Cut(point, True, tuple(sorted(pieces - whole)), tuple(sorted(whole - pieces)))
+        yield Cut(f"applied before and after {point:%d %H:%M:%S}", tuple(sorted(pieces - whole)))
 
     def _sent(self) -> tuple[Sent, ...]:
         found = {

@@ -97,7 +97,7 @@ def draw(combination: Combination, seed: int, kind: Kind | None = None) -> World
     hours = rng.choice((2, 3, 4))
     if chosen is Kind.CUTS:
         hours = rng.choice((4, 80))
-    window = START - HOUR, START + (hours + 1) * HOUR
+    window = START - 10 * MINUTE, START + hours * HOUR + 10 * MINUTE
     if chosen is Kind.WRONG_ZONE:
         # Long enough for calls that are off by hours to lie beside other calls' events.
         hours, window = 16, (START - 13 * HOUR, START + 29 * HOUR)
@@ -113,7 +113,7 @@ def draw(combination: Combination, seed: int, kind: Kind | None = None) -> World
         pins_every_call=combination.era == "1.79" and rng.random() < 0.5,
         pins={key.name: key.first for key in _KEYS},
         top_up=rng.random() < 0.3,
-        slice_hours=rng.choice((1, 24 * 7)) if chosen is Kind.PLAIN else 24 * 7,
+        slice_hours=hours // 4 if chosen is Kind.CUTS else rng.choice((hours // 2, 24 * 7)),
         window=(window[0].replace(microsecond=0), window[1].replace(microsecond=0)),
         calls=(),
     )

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from .dense_judge import judge
-from .dense_play import Scene, scene
+from .dense_play import Cut, Played, Scene, Sent, scene
 from .dense_traffic import draw
-from .dense_world import CHARGES, COMBINATIONS, ERAS, METERS, STORES, Combination, Kind
+from .dense_world import CHARGES, ERAS, HOUR, METERS, STORES, Call, Combination, Fate, Kind, World
 from .truth_drive import impatient
 
-# Every second combination, so that each pair of choices is there, with seeds that bring each kind of world.
-_SEEDS = {"1.53": (5, 1, 3, 2), "1.65": (1, 7, 2, 4), "1.79": (7, 1, 4, 3), "1.109": (1, 2, 6, 7)}
-WORLDS = tuple(
-    (combination, _SEEDS[combination.era][place % 8 // 2])
-    for place, combination in enumerate(COMBINATIONS)
-    if (place % 8).bit_count() % 2 == place // 8 % 2
+# Each era with each store, meter and payer, and each kind of world.
+WORLDS = (
+    (Combination("1.53", "postgres", "callback", "end_user_id"), 5),
+    (Combination("1.53", "clickhouse", "input-output", "team_id"), 1),
+    (Combination("1.53", "clickhouse", "callback", "team_id"), 3),
+    (Combination("1.65", "clickhouse", "callback", "end_user_id"), 2),
+    (Combination("1.65", "postgres", "input-output", "team_id"), 4),
+    (Combination("1.79", "postgres", "callback", "end_user_id"), 7),
+    (Combination("1.79", "clickhouse", "input-output", "end_user_id"), 6),
+    (Combination("1.79", "postgres", "callback", "team_id"), 9),
+    (Combination("1.109", "postgres", "input-output", "end_user_id"), 1),
+    (Combination("1.109", "clickhouse", "callback", "team_id"), 2),
 )
 FEWEST = 0.98
 
@@ -54,3 +62,47 @@ def test_the_worlds_are_not_all_alike() -> None:
     assert {world.kind for world in worlds} == set(Kind)
     for choices, name in ((ERAS, "era"), (STORES, "store"), (METERS, "meter"), (CHARGES, "charge_by")):
         assert {getattr(world.combination, name) for world in worlds} == set(choices)
+
+
+def _sent(
+    world: World, call: Call, identity: str | None = None, subscription: str | None = None, timestamp: str | None = None
+) -> Sent:
+    """Return the event that the job would send for this call, unless changed."""
+    return Sent(
+        identity or world.identity(call, "total"),
+        subscription or call.row_end_user,
+        timestamp or call.end.isoformat(),
+        {"total_tokens": call.quantity("total")},
+    )
+
+
+def test_the_judge_tells_right_from_wrong() -> None:
+    world = draw(Combination("1.109", "postgres", "callback", "end_user_id"), 2)
+    alone = Counter((call.owner, call.model, call.tokens) for call in world.calls)
+    first = {call.fate: call for call in world.calls if alone[call.owner, call.model, call.tokens] == 1}
+    nothing = Played(world, (), (), None, None)
+    silent = judge(nothing)
+    assert silent.decidable > 20
+    assert (silent.found, silent.wrong, silent.sent) == (0, 0, 0)
+    for fate, found in (
+        (Fate.DELIVERED, (1, 0, 0, 0)),
+        (Fate.LATE, (1, 0, 0, 0)),
+        (Fate.ELSEWHERE, (1, 0, 0, 0)),
+        (Fate.INTERNAL, (0, 1, 0, 0)),
+        (Fate.TIMEOUT, (0, 0, 0, 1)),
+    ):
+        verdict = judge(replace(nothing, sent=(_sent(world, first[fate]),)))
+        assert (verdict.twice, verdict.astray, verdict.at_another_time, verdict.found) == found, fate
+        assert len(verdict.problems) == verdict.wrong
+    lost = first[Fate.TIMEOUT]
+    for changed, wrong in (
+        (_sent(world, lost, timestamp=(lost.end + HOUR).isoformat()), (0, 0, 1)),
+        (_sent(world, lost, subscription="frank"), (0, 1, 0)),
+        (_sent(world, lost, identity="litellm-lago:1:invented"), (0, 1, 0)),
+    ):
+        verdict = judge(replace(nothing, sent=(changed,)))
+        assert (verdict.twice, verdict.astray, verdict.at_another_time) == wrong, changed
+    both = _sent(world, lost), _sent(world, lost, identity=world.identity(lost, "total", "/top-up"))
+    assert judge(replace(nothing, sent=both)).twice == 1
+    assert judge(replace(nothing, cuts=(Cut("cut", (world.identity(lost, "total"),)),))).cut == 1
+    assert judge(replace(nothing, refused="no reason")).problems
