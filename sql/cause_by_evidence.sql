@@ -46,7 +46,8 @@ seen AS (
     LEFT JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
     LEFT JOIN spend_log AS log ON log.rowid = finding.spend_log_id
     LEFT JOIN accounted_spend_log AS account ON account.spend_log_id = finding.spend_log_id
-    LEFT JOIN pinned_key ON pinned_key.api_key = log.api_key AND pinned_key.subscription = finding.subscription
+    LEFT JOIN pinned_key
+        ON pinned_key.api_key = log.api_key AND pinned_key.subscription = finding.subscription AND pinned_key.calls >= $fewest
     LEFT JOIN bare_code ON bare_code.code = finding.code
     LEFT JOIN doubt ON (finding.kind = 'ambiguous' AND doubt.finding_id = finding.id)
         OR (finding.kind = 'orphaned' AND doubt.recorded_id = finding.recorded_id)
@@ -67,7 +68,7 @@ reasoned AS (
             WHEN kind = 'misattributed' AND recorded_subscription = end_user AND end_user <> source
                 THEN ['wrong_charge_by', 'end_user_id']
             WHEN kind = 'misattributed' AND is_pinned THEN ['shared_key', api_key]
-            WHEN kind = 'held' AND detail = 'Lago has calls of this API key, logged under this user, under others'
+            WHEN kind = 'held' AND detail = 'Lago has calls of this API key, logged under this user, under others' AND is_pinned
                 THEN ['shared_key', api_key]
             WHEN kind = 'mismatched' AND detail = 'same transaction id, other content' THEN ['repeated_transaction_id', call_type]
             WHEN kind = 'mismatched' AND lacks_quantity AND is_bare THEN ['property_never_sent', code]
