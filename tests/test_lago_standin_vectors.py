@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +22,7 @@ BILLED = lago_recording(LagoRecording.BILLED)
 BILLED_VECTORS = {vector["name"]: vector for vector in BILLED["vectors"]}
 ASKED_AT = datetime(2026, 11, 28, 12, tzinfo=UTC)
 OCTOBER = datetime(2026, 10, 20, tzinfo=UTC)
-METRICS = {
+METRICS: dict[str, Json] = {
     "y_s": {"aggregation_type": "sum_agg", "field_name": "q"},
     "y_rec": {"aggregation_type": "sum_agg", "field_name": "q", "recurring": True},
 }
@@ -284,13 +285,8 @@ def test_billing_periods_are_those_of_lago(api: Api, name: str) -> None:
         since = name.split("since ")[1].rstrip(")").replace("Z", ":00Z")
     api.metric("y_s", **METRICS["y_s"])
     charges = [{"billable_metric_code": "y_s", "charge_model": "standard", "properties": {"amount": "1"}}]
-    monthly = "bill_charges_monthly" in name
-    api.plan(
-        "plan",
-        charges,
-        interval=name.split(" ", maxsplit=1)[0].rstrip(","),
-        **({"bill_charges_monthly": True} if monthly else {}),
-    )
+    interval, monthly = re.findall(r"\w+", name)[0], "bill_charges_monthly" in name
+    api.plan("plan", charges, interval=interval, bill_charges_monthly=monthly or None)
     api.post("customers", {"customer": {"external_id": "sub", "timezone": "Asia/Seoul" if "Seoul" in name else "UTC"}})
     kind = "anniversary" if "anniversary" in name else "calendar"
     shown = api.subscribe("sub", "plan", since, billing_time=kind)

@@ -52,7 +52,7 @@ async def enriched(call: Call) -> Answer:
         }
         for row in rows
     ]
-    return ok({"events_enriched": events, "meta": meta}, {"X-Lago-Endpoint-Status": "beta"})
+    return ok({"events": events, "meta": meta}, {"X-Lago-Endpoint-Status": "beta"})
 
 
 def _listed(row: dict[str, Any]) -> dict[str, Any]:
