@@ -115,16 +115,23 @@ billable AS (
             SELECT jsonb_object_agg(wanted.key, nullif(matched.properties ->> wanted.key, ''))
             FROM jsonb_array_elements_text(matched.group_keys) AS wanted (key)
         ), '{}') AS grouped_by,
-        (
-            (%(to)s::timestamp AT TIME ZONE 'UTC' AT TIME ZONE %(zone)s::text)::date + 1
-            - (
-                greatest(matched."timestamp", %(from)s::timestamp) AT TIME ZONE 'UTC' AT TIME ZONE %(zone)s::text
-            )::date
-        )::numeric / %(period_days)s::integer AS share_of_days,
-        extract(
-            EPOCH FROM %(to)s::timestamp + interval '1 microsecond' - greatest(matched."timestamp", %(from)s::timestamp)
-        )
-        / extract(EPOCH FROM %(to)s::timestamp + interval '1 microsecond' - %(from)s::timestamp) AS share_of_time
+        CASE
+            WHEN %(prorated)s::boolean
+                THEN (
+                    (%(to)s::timestamp AT TIME ZONE 'UTC' AT TIME ZONE %(zone)s::text)::date + 1
+                    - (
+                        greatest(matched."timestamp", %(from)s::timestamp) AT TIME ZONE 'UTC' AT TIME ZONE %(zone)s::text
+                    )::date
+                )::numeric / %(period_days)s::integer
+        END AS share_of_days,
+        CASE
+            WHEN %(aggregation_type)s::text = 'weighted_sum_agg'
+                THEN extract(
+                    EPOCH FROM %(to)s::timestamp + interval '1 microsecond'
+                    - greatest(matched."timestamp", %(from)s::timestamp)
+                )
+                / extract(EPOCH FROM %(to)s::timestamp + interval '1 microsecond' - %(from)s::timestamp)
+        END AS share_of_time
     FROM matched
     WHERE
         CASE

@@ -322,6 +322,40 @@ def test_what_needs_a_licence_is_refused(api: Api, path: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (403, "feature_unavailable")
 
 
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [("graduated_percentage", "graduated_percentage_requires_premium_license"), ("custom", "value_is_invalid")],
+)
+def test_a_charge_that_cannot_be_priced_is_refused(api: Api, model: str, reason: str) -> None:
+    api.metric("y_s", **METRICS["y_s"])
+    charge = {"billable_metric_code": "y_s", "charge_model": model}
+    answer = api.try_to_post("plans", {"plan": {"name": "p", "code": "p", "interval": "monthly", "charges": [charge]}})
+    assert (answer.status_code, answer.json()["error_details"]) == (422, {"charge_model": [reason]})
+
+
+def test_of_two_filters_that_are_the_same_the_first_counts_and_a_part_of_the_values_goes_before_all(api: Api) -> None:
+    api.metric("f", **METRICS["y_s"], filters=[{"key": "model", "values": ["a", "b", "c"]}])
+    filters = [{"values": {"model": values}, "properties": {"amount": "1"}} for values in ("ab", "ab", "a", "bc")]
+    for one in filters:
+        one["values"] = {"model": list(one["values"]["model"])}
+    charge = {
+        "billable_metric_code": "f",
+        "charge_model": "standard",
+        "properties": {"amount": "1"},
+        "filters": filters,
+    }
+    api.plan("plan", [charge])
+    api.subscribe("sub", "plan", "2026-10-01T00:00:00Z")
+    events = [
+        {"code": "f", "timestamp": f"{1795000000 + place}", "properties": {"q": str(10**place), "model": model}}
+        for place, model in enumerate("abcd")
+    ]
+    api.send("sub", events)
+    (usage,) = api.charges("sub")
+    # a: the filter of a alone; b: the first of the two equal ones, and bc, which merely overlaps; c: bc; d: none
+    assert [one["units"] for one in usage["filters"]] == ["10.0", "0.0", "1.0", "110.0", "1000.0"]
+
+
 def test_what_was_made_can_be_deleted_and_made_again(api: Api) -> None:
     for _ in range(2):
         api.metric("y_s", **METRICS["y_s"])
