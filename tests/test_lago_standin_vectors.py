@@ -335,9 +335,9 @@ def test_a_charge_that_cannot_be_priced_is_refused(api: Api, model: str, reason:
 
 def test_of_two_filters_that_are_the_same_the_first_counts_and_a_part_of_the_values_goes_before_all(api: Api) -> None:
     api.metric("f", **METRICS["y_s"], filters=[{"key": "model", "values": ["a", "b", "c"]}])
-    filters = [{"values": {"model": values}, "properties": {"amount": "1"}} for values in ("ab", "ab", "a", "bc")]
-    for one in filters:
-        one["values"] = {"model": list(one["values"]["model"])}
+    filters: list[Json] = [
+        {"values": {"model": list(values)}, "properties": {"amount": "1"}} for values in ("ab", "ab", "a", "bc")
+    ]
     charge = {
         "billable_metric_code": "f",
         "charge_model": "standard",
