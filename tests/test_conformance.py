@@ -44,7 +44,8 @@ def test_an_organization_of_its_own_is_played(organization: Organization) -> Non
         play(organization)
 
 
-def test_a_difference_is_printed_with_its_place(organization: Organization) -> None:
+def test_a_difference_is_printed_with_its_place(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.conformance.SETTLE_SECONDS", 0.0)
     organization.configure(events_batch_max_length=50)
     arguments = ["conformance", "--api-base", organization.api_base, "--api-key", "-"]
     done = CliRunner().invoke(cli, arguments, input=f"{organization.api_key}\n")

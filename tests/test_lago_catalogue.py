@@ -296,6 +296,21 @@ def test_a_list_of_something_else_is_an_error(ca_file: str | None, rows: Any) ->
 
 
 @pytest.mark.parametrize("ca_file", [None, certifi.where()], ids=["lago-python-client", "own transport"])
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"billable_metrics": [{"code": ["a"]}]},
+        {"plans": [{"code": {"a": 1}, "charges": []}]},
+        {"plans": [{"code": "a", "charges": "b"}]},
+        {"subscriptions": [{"lago_id": ["a"], "external_id": "s"}]},
+    ],
+)
+def test_a_field_of_another_type_is_an_error(ca_file: str | None, lists: dict[str, Any]) -> None:
+    with pytest.raises(LagoError, match="holds something that cannot be used"):
+        read_scripted(ScriptedLago(**lists), ca_file=ca_file)
+
+
+@pytest.mark.parametrize("ca_file", [None, certifi.where()], ids=["lago-python-client", "own transport"])
 def test_a_subscription_that_waits_for_its_payment_is_read(standin: LagoStandIn, ca_file: str | None) -> None:
     organization = standin.create_organization("waiting")
     fill(organization)

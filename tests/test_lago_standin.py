@@ -957,7 +957,7 @@ def test_clickhouse_bills_one_event_per_key_and_millisecond(clickhouse: Api) -> 
         "precise_total_amount_cents",
         "properties",
     ]
-    assert (enriched["events"][0]["value"], enriched["events_enriched"][0]["decimal_value"]) == (
+    assert (enriched["events"][0]["value"], enriched["events"][0]["decimal_value"]) == (
         "<nil>",
         "0.0",
     )

@@ -63,7 +63,7 @@ def read_prices(client: LagoClient) -> tuple[tuple[BillableMetric, ...], tuple[P
     pages = _Pages(client)
     metrics = pages.all("billable_metrics")
     metric_codes = {str(metric.lago_id): str(metric.code) for metric in metrics}
-    plans = (pages.plan(plan, metric_codes) for plan in pages.all("plans"))
+    plans = _each(lambda plan: pages.plan(plan, metric_codes), pages.all("plans"))
     return (
         tuple(sorted(_each(_metric, metrics), key=lambda metric: metric.code)),
         tuple(sorted(plans, key=lambda plan: plan.code)),
@@ -97,7 +97,8 @@ class _Pages:
                 if page is None:
                     break
                 known = len(rows)
-                rows.update((row.lago_id or f"row {number} {place}", row) for place, row in enumerate(page[resource]))
+                for place, row in enumerate(page[resource]):
+                    rows[row.lago_id if isinstance(row.lago_id, str) else f"row {number} {place}"] = row
                 following, total = (_whole(page["meta"], name) for name in ("next_page", "total_count"))
                 if following and (following != number + 1 or not known < len(rows) <= total):
                     break  # pages that lead nowhere would be read for ever
@@ -110,7 +111,7 @@ class _Pages:
 
     def plan(self, plan: Any, metric_codes: Mapping[str, str]) -> Plan:
         """Return a plan with its charges, asked for by its code if the list came without them."""
-        if plan.charges is None and plan.code:
+        if plan.charges is None and _text(plan.code):
             code = quote(plan.code, safe="")  # lago-python-client puts it into the URL as it is
             plan = self._attempt(
                 f"plans/{code}",
@@ -119,7 +120,7 @@ class _Pages:
                 {},
             )
         charges = _each(lambda charge: _charge(charge, metric_codes), _rows(plan.charges))
-        return Plan(visible(plan.code or ""), tuple(charges))
+        return Plan(_text(plan.code), tuple(charges))
 
     def _page(self, resource: str, options: dict[str, Any]) -> Mapping[str, Any] | None:
         """Return one page, or None if this page size is refused: then `page_size` is lower now."""
@@ -183,7 +184,7 @@ def _rows(held: Any) -> Iterable[Any]:
     """Return the objects in a field: lago-python-client's models, or those of a `_Row`; none where it is null."""
     if isinstance(held, list):
         return [_Row(one) for one in held]
-    return held.__root__ if held is not None else ()
+    return () if held is None else held.__root__
 
 
 class _PageSizeRefusedError(Exception):
@@ -260,32 +261,37 @@ def _each(read: Callable[[Any], _Answer], models: Iterable[Any]) -> Iterator[_An
 
 def _metric(metric: Any) -> BillableMetric:
     return BillableMetric(
-        code=visible(metric.code or ""),
-        aggregation_type=metric.aggregation_type or "",
-        field_name=visible(metric.field_name or "") or None,
-        expression=metric.expression or None,
-        filters=tuple((visible(each.key or ""), _texts(each.values or ())) for each in _rows(metric.filters)),
+        code=_text(metric.code),
+        aggregation_type=_text(metric.aggregation_type),
+        field_name=_text(metric.field_name) or None,
+        expression=_text(metric.expression) or None,
+        filters=tuple((_text(each.key), _texts(each.values or ())) for each in _rows(metric.filters)),
     )
 
 
 def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
-    return Charge(
-        metric_code=visible(charge.billable_metric_code or metric_codes.get(charge.lago_billable_metric_id, "")),
-        pay_in_advance=bool(charge.pay_in_advance),
-    )
+    code = charge.billable_metric_code or metric_codes.get(charge.lago_billable_metric_id)
+    return Charge(metric_code=_text(code), pay_in_advance=bool(charge.pay_in_advance))
 
 
 def _subscription(subscription: Any) -> Subscription:
     return Subscription(
-        external_id=visible(subscription.external_id or ""),
-        lago_id=subscription.lago_id or "",
-        external_customer_id=subscription.external_customer_id,
-        plan_code=None if subscription.plan_code is None else visible(subscription.plan_code),
-        status=visible(subscription.status or ""),
+        external_id=_text(subscription.external_id),
+        lago_id=_text(subscription.lago_id),
+        external_customer_id=_text_or_none(subscription.external_customer_id),
+        plan_code=None if subscription.plan_code is None else _text(subscription.plan_code),
+        status=_text(subscription.status),
         started_at=parsed_instant(subscription.started_at),
         terminated_at=parsed_instant(subscription.terminated_at),
         current_period_started_at=parsed_instant(subscription.current_billing_period_started_at),
     )
+
+
+def _text(value: object) -> str:
+    """Return a text of Lago's, empty where it is null or absent; `TypeError` for what is none."""
+    if not isinstance(value, str | None):
+        raise TypeError(f"a text is a {type(value).__name__}")
+    return visible(value or "")
 
 
 def _text_or_none(value: object) -> str | None:
