@@ -475,6 +475,36 @@ def _ledger(config_file: Path | None) -> Any:
 
 
 @cli.command()
+@click.option("--api-base", metavar="URL", required=True, help="Address of the Lago that is tried.")
+@click.option(
+    "--api-key",
+    metavar="KEY",
+    required=True,
+    help="Key of an organization made for this alone, which stays filled; - reads it from standard input.",
+)
+def conformance(api_base: str, api_key: str) -> None:
+    """Play recorded requests on a running Lago, in an organization of its own, and print what it answers otherwise.
+
+    Ends with 0 if it answers as the recorded one did, 3 if not, 4 if the organization holds anything already.
+    """
+    from jobs.conformance import conformance as use_case
+
+    click.echo("This writes metrics, a plan, subscriptions and hundreds of events, and never removes them.", err=True)
+    key = sys.stdin.readline().strip() if api_key == "-" else api_key
+    shown = use_case(
+        api_base, key, lambda text: click.echo(text, err=True), now=lambda: datetime.now(UTC), wait=time.sleep
+    )
+    for one in shown.differences:
+        click.echo(f"{one.position:3}  {one.name}: {one.request}")
+        for line in one.lines:
+            click.echo(f"       {line}")
+    if shown.not_compared:
+        click.echo(f"{shown.not_compared} answers are about the month of the recording, and were not compared")
+    click.echo(f"{shown.compared - len(shown.differences)} of {shown.compared} answers are those of {shown.recorded}")
+    sys.exit(DISCREPANCIES_REMAIN if shown.differences else AGREEMENT)
+
+
+@cli.command()
 @click.option("--output", metavar="FOLDER", default="runs", show_default=True, help="Folder for the runs' folders.")
 def demo(output: str) -> None:
     """Run the real job on an embedded PostgreSQL and a Lago stand-in, on recorded and simulated input."""

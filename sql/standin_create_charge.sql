@@ -9,6 +9,7 @@ INSERT INTO charges (
     prorated,
     invoiceable,
     invoice_display_name,
+    min_amount_cents,
     properties,
     filters
 )
@@ -22,6 +23,7 @@ SELECT
     %(prorated)s,
     %(invoiceable)s,
     %(invoice_display_name)s,
+    %(min_amount_cents)s,
     %(properties)s,
     %(filters)s
 FROM billable_metrics

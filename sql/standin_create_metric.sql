@@ -10,11 +10,12 @@ INSERT INTO billable_metrics (
     recurring,
     rounding_function,
     rounding_precision,
-    weighted_interval
+    weighted_interval,
+    description
 )
 VALUES (
     %(organization_id)s,
-    %(code)s,
+    %(name)s,
     %(code)s,
     %(aggregation_type)s::text,
     CASE WHEN %(aggregation_type)s::text <> 'count_agg' THEN %(field_name)s::text END,
@@ -23,6 +24,7 @@ VALUES (
     %(recurring)s,
     %(rounding_function)s,
     %(rounding_precision)s,
-    CASE WHEN %(aggregation_type)s::text = 'weighted_sum_agg' THEN 'seconds' END
+    CASE WHEN %(aggregation_type)s::text = 'weighted_sum_agg' THEN 'seconds' END,
+    %(description)s
 )
-RETURNING id::text AS id
+RETURNING *, id::text AS id

@@ -1,7 +1,7 @@
 -- A new organisation with its first API key.
 WITH created AS (
-    INSERT INTO organizations (name, events_store, version)
-    VALUES (%(name)s, %(events_store)s, %(version)s)
+    INSERT INTO organizations (name, events_store, version, default_currency)
+    VALUES (%(name)s, %(events_store)s, %(version)s, %(currency)s)
     RETURNING id
 )
 

@@ -6,11 +6,13 @@ INSERT INTO subscriptions (
     external_id,
     name,
     status,
+    billing_time,
     subscription_at,
     started_at,
     terminated_at,
     canceled_at,
     ending_at,
+    previous_subscription_id,
     current_period_started_at,
     current_period_ending_at
 )
@@ -19,13 +21,15 @@ SELECT
     customers.id,
     plans.id,
     %(external_id)s,
-    %(external_id)s,
+    %(name)s,
     %(status)s::text,
+    %(billing_time)s,
+    %(subscription_at)s,
     %(started_at)s,
-    CASE WHEN %(status)s::text IN ('active', 'terminated') THEN %(started_at)s::timestamp END,
     %(terminated_at)s,
-    CASE WHEN %(status)s::text = 'canceled' THEN %(started_at)s::timestamp END,
+    %(canceled_at)s,
     %(ending_at)s,
+    %(previous_subscription_id)s,
     %(current_period_started_at)s,
     %(current_period_ending_at)s
 FROM customers
@@ -33,6 +37,8 @@ CROSS JOIN plans
 WHERE
     customers.organization_id = %(organization_id)s
     AND customers.external_id = %(customer)s
+    AND customers.deleted_at IS NULL
     AND plans.organization_id = %(organization_id)s
     AND plans.code = %(plan)s
+    AND plans.deleted_at IS NULL
 RETURNING id::text AS id

@@ -8,6 +8,7 @@ SELECT
     charges.prorated,
     charges.invoiceable,
     charges.invoice_display_name,
+    charges.min_amount_cents,
     charges.properties,
     charges.filters,
     charges.created_at,
@@ -17,6 +18,7 @@ SELECT
     billable_metrics.aggregation_type,
     billable_metrics.field_name,
     billable_metrics.recurring,
+    billable_metrics.filters AS metric_filters,
     billable_metrics.rounding_function,
     billable_metrics.rounding_precision
 FROM charges

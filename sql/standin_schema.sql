@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS organizations (
     name varchar NOT NULL,
     events_store varchar NOT NULL CHECK (events_store IN ('postgres', 'clickhouse')),
     version varchar NOT NULL,
-    default_currency varchar NOT NULL DEFAULT 'EUR',
+    default_currency varchar NOT NULL,
     deduplication boolean NOT NULL DEFAULT true,
     visibility_delay_seconds double precision NOT NULL DEFAULT 0,
     usage_cache_lag_seconds double precision,
@@ -31,9 +31,14 @@ CREATE TABLE IF NOT EXISTS customers (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     organization_id uuid NOT NULL REFERENCES organizations (id),
     external_id varchar NOT NULL,
+    name varchar,
+    currency varchar,
     timezone varchar NOT NULL DEFAULT 'UTC',
-    UNIQUE (organization_id, external_id)
+    created_at timestamp(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'),
+    deleted_at timestamp(6)
 );
+CREATE UNIQUE INDEX IF NOT EXISTS index_customers_on_external_id
+ON customers (organization_id, external_id) WHERE deleted_at IS NULL;
 
 CREATE TABLE IF NOT EXISTS billable_metrics (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -61,11 +66,16 @@ CREATE TABLE IF NOT EXISTS plans (
     organization_id uuid NOT NULL REFERENCES organizations (id),
     name varchar NOT NULL,
     code varchar NOT NULL,
-    "interval" varchar NOT NULL CHECK ("interval" IN ('weekly', 'monthly', 'quarterly', 'yearly')),
+    "interval" varchar NOT NULL CHECK ("interval" IN
+        ('weekly', 'monthly', 'quarterly', 'semiannual', 'yearly')),
+    amount_cents bigint NOT NULL DEFAULT 0,
     amount_currency varchar NOT NULL,
+    pay_in_advance boolean NOT NULL DEFAULT false,
+    bill_charges_monthly boolean,
     created_at timestamp(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'),
-    UNIQUE (organization_id, code)
+    deleted_at timestamp(6)
 );
+CREATE UNIQUE INDEX IF NOT EXISTS index_plans_on_code ON plans (organization_id, code) WHERE deleted_at IS NULL;
 
 CREATE TABLE IF NOT EXISTS charges (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -78,6 +88,7 @@ CREATE TABLE IF NOT EXISTS charges (
     prorated boolean NOT NULL,
     invoiceable boolean NOT NULL,
     invoice_display_name varchar,
+    min_amount_cents bigint NOT NULL DEFAULT 0,
     properties jsonb NOT NULL,
     filters jsonb NOT NULL,
     created_at timestamp(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC')
@@ -91,13 +102,15 @@ CREATE TABLE IF NOT EXISTS subscriptions (
     plan_id uuid NOT NULL REFERENCES plans (id),
     external_id varchar NOT NULL,
     name varchar,
-    status varchar NOT NULL CHECK (status IN ('active', 'pending', 'terminated', 'canceled')),
+    status varchar NOT NULL CHECK (status IN
+        ('active', 'pending', 'terminated', 'canceled', 'incomplete')),
     billing_time varchar NOT NULL DEFAULT 'calendar',
     subscription_at timestamp(6),
     started_at timestamp(6),
     terminated_at timestamp(6),
     canceled_at timestamp(6),
     ending_at timestamp(6),
+    previous_subscription_id uuid,
     current_period_started_at timestamp(6),
     current_period_ending_at timestamp(6),
     created_at timestamp(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC')
@@ -189,3 +202,27 @@ CREATE TABLE IF NOT EXISTS finalized_periods (
 );
 CREATE INDEX IF NOT EXISTS index_finalized_periods_on_subscription
 ON finalized_periods (organization_id, external_subscription_id, charges_to DESC);
+
+CREATE TABLE IF NOT EXISTS add_ons (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    organization_id uuid NOT NULL REFERENCES organizations (id),
+    code varchar NOT NULL,
+    name varchar NOT NULL,
+    amount_cents bigint NOT NULL,
+    amount_currency varchar NOT NULL,
+    created_at timestamp(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'),
+    UNIQUE (organization_id, code)
+);
+
+-- An invoice's documents as the API shows them; the columns are what lists filter by.
+CREATE TABLE IF NOT EXISTS invoices (
+    id uuid PRIMARY KEY,
+    seq bigint GENERATED ALWAYS AS IDENTITY,
+    organization_id uuid NOT NULL REFERENCES organizations (id),
+    external_customer_id varchar NOT NULL,
+    external_subscription_id varchar,
+    invoice_type varchar NOT NULL,
+    document jsonb NOT NULL,
+    fees jsonb NOT NULL
+);
+CREATE INDEX IF NOT EXISTS index_invoices_on_organization_id ON invoices (organization_id, seq DESC);

@@ -1,11 +1,32 @@
 -- What Lago bills for one subscription and one metric over a time range (both ends inclusive): a row per charge
 -- filter (NULL is the default bucket) and pricing group. The numeric gate is Lago's: other text is silently ignored.
 -- An event that arrived after its period was finalized is never billed, unless the metric is recurring.
+--
+-- A filter gives way to one that asks for more keys, and among those with its own keys to one with fewer of its values;
+-- of two that are the same the first counts. Two filters that merely overlap both count an event, as Lago does.
 WITH charge_filters AS (
     SELECT
-        listed.filter,
+        listed.filter -> 'values' AS filter,
+        listed.filter -> 'group_keys' AS group_keys,
         listed.position - 1 AS position
     FROM jsonb_array_elements(%(filters)s::jsonb) WITH ORDINALITY AS listed (filter, position)
+),
+
+yielding AS (
+    SELECT
+        wide.position AS position,
+        narrow.position AS to_position
+    FROM charge_filters AS wide
+    INNER JOIN charge_filters AS narrow
+        ON
+            narrow.position <> wide.position
+            AND narrow.filter ?& ARRAY(SELECT jsonb_object_keys(wide.filter))
+    WHERE
+        NOT wide.filter ?& ARRAY(SELECT jsonb_object_keys(narrow.filter))
+        OR (
+            wide.filter @> narrow.filter
+            AND (NOT narrow.filter @> wide.filter OR narrow.position < wide.position)
+        )
 ),
 
 arrived AS (
@@ -13,6 +34,7 @@ arrived AS (
         events."timestamp",
         events.properties,
         events.created_at AS arrived_at,
+        events.precise_total_amount_cents,
         events.properties ->> %(field_name)s::text AS value,
         CASE
             WHEN events.properties ->> %(field_name)s::text ~ '^-?\d+(\.\d+)?$'
@@ -32,6 +54,7 @@ arrived AS (
         kept."timestamp",
         kept.properties,
         kept.enriched_at AS arrived_at,
+        kept.precise_total_amount_cents,
         kept.value,
         kept.decimal_value AS quantity
     FROM (
@@ -58,34 +81,62 @@ arrived AS (
     ) AS kept
 ),
 
-billable AS (
+matched AS (
     SELECT
         arrived.*,
-        chosen.position AS filter_position,
-        coalesce((
-            SELECT jsonb_object_agg(wanted.key, arrived.properties ->> wanted.key)
-            FROM jsonb_array_elements_text(%(group_keys)s::jsonb) AS wanted (key)
-        ), '{}') AS grouped_by
+        charge_filters.position AS filter_position,
+        coalesce(charge_filters.group_keys, %(group_keys)s::jsonb) AS group_keys
     FROM arrived
-    LEFT JOIN LATERAL (
-        SELECT charge_filters.position
-        FROM charge_filters
-        WHERE
+    LEFT JOIN charge_filters
+        ON
             NOT EXISTS (
                 SELECT 1
                 FROM jsonb_each(charge_filters.filter) AS wanted (key, accepted)
                 WHERE NOT coalesce(wanted.accepted ? (arrived.properties ->> wanted.key), false)
             )
-        ORDER BY
-            (SELECT count(*) FROM jsonb_object_keys(charge_filters.filter)) DESC,
-            charge_filters.position
-        LIMIT 1
-    ) AS chosen ON true
+            AND NOT EXISTS (
+                SELECT 1
+                FROM yielding
+                INNER JOIN charge_filters AS narrow ON narrow.position = yielding.to_position
+                WHERE
+                    yielding.position = charge_filters.position
+                    AND NOT EXISTS (
+                        SELECT 1
+                        FROM jsonb_each(narrow.filter) AS wanted (key, accepted)
+                        WHERE NOT coalesce(wanted.accepted ? (arrived.properties ->> wanted.key), false)
+                    )
+            )
+),
+
+billable AS (
+    SELECT
+        matched.*,
+        coalesce((
+            SELECT jsonb_object_agg(wanted.key, nullif(matched.properties ->> wanted.key, ''))
+            FROM jsonb_array_elements_text(matched.group_keys) AS wanted (key)
+        ), '{}') AS grouped_by,
+        CASE
+            WHEN %(prorated)s::boolean
+                THEN (
+                    (%(to)s::timestamp AT TIME ZONE 'UTC' AT TIME ZONE %(zone)s::text)::date + 1
+                    - (
+                        greatest(matched."timestamp", %(from)s::timestamp) AT TIME ZONE 'UTC' AT TIME ZONE %(zone)s::text
+                    )::date
+                )::numeric / %(period_days)s::integer
+        END AS share_of_days,
+        CASE
+            WHEN %(aggregation_type)s::text = 'weighted_sum_agg'
+                THEN extract(
+                    EPOCH FROM %(to)s::timestamp + interval '1 microsecond'
+                    - greatest(matched."timestamp", %(from)s::timestamp)
+                )
+                / extract(EPOCH FROM %(to)s::timestamp + interval '1 microsecond' - %(from)s::timestamp)
+        END AS share_of_time
+    FROM matched
     WHERE
-        CASE %(aggregation_type)s::text
-            WHEN 'count_agg' THEN true
-            WHEN 'unique_count_agg' THEN arrived.value IS NOT NULL
-            ELSE arrived.quantity IS NOT NULL
+        CASE
+            WHEN %(aggregation_type)s::text IN ('count_agg', 'unique_count_agg') THEN true
+            ELSE matched.quantity IS NOT NULL
         END
         AND (
             %(recurring)s::boolean
@@ -95,8 +146,8 @@ billable AS (
                 WHERE
                     finalized_periods.organization_id = %(organization_id)s
                     AND finalized_periods.external_subscription_id = %(external_subscription_id)s::text
-                    AND arrived."timestamp" BETWEEN finalized_periods.charges_from AND finalized_periods.charges_to
-                    AND arrived.arrived_at > finalized_periods.finalized_at
+                    AND matched."timestamp" BETWEEN finalized_periods.charges_from AND finalized_periods.charges_to
+                    AND matched.arrived_at > finalized_periods.finalized_at
             )
         )
 ),
@@ -108,39 +159,64 @@ aggregated AS (
         CASE
             WHEN %(aggregation_type)s::text = 'unique_count_agg'
                 THEN count(DISTINCT value) FILTER (WHERE %(aggregation_type)s::text = 'unique_count_agg')
+                    + bool_or(value IS NULL)::integer
             ELSE count(*)
         END AS events_count,
         CASE %(aggregation_type)s::text
-            WHEN 'count_agg' THEN count(*)::numeric
-            WHEN 'sum_agg' THEN sum(quantity)
             WHEN 'max_agg' THEN max(quantity)
             WHEN 'latest_agg'
                 THEN (
                     array_agg(quantity ORDER BY "timestamp" DESC, arrived_at DESC)
                     FILTER (WHERE %(aggregation_type)s::text = 'latest_agg')
                 )[1]
-            WHEN 'unique_count_agg'
-                THEN (count(DISTINCT value) FILTER (WHERE %(aggregation_type)s::text = 'unique_count_agg'))::numeric
-            WHEN 'weighted_sum_agg'
-                THEN sum(
-                    quantity * extract(EPOCH FROM %(to)s::timestamp + interval '1 microsecond' - "timestamp")
-                    / extract(EPOCH FROM %(to)s::timestamp + interval '1 microsecond' - %(from)s::timestamp)
-                )
-        END AS units
+            WHEN 'sum_agg' THEN sum(quantity)
+            WHEN 'weighted_sum_agg' THEN sum(quantity)
+        END AS total,
+        CASE
+            WHEN %(aggregation_type)s::text = 'weighted_sum_agg' THEN round(sum(quantity * share_of_time), 15)
+            WHEN %(prorated)s::boolean THEN sum(quantity * share_of_days)
+        END AS shared,
+        coalesce(sum(precise_total_amount_cents), 0) AS precise_amount,
+        array_agg(quantity ORDER BY "timestamp", arrived_at) FILTER (WHERE %(each_quantity)s::boolean) AS quantities
     FROM billable
     GROUP BY filter_position, grouped_by
+),
+
+rounded AS (
+    SELECT
+        aggregated.*,
+        CASE %(rounding_function)s::text
+            WHEN 'round' THEN round(given.units, %(rounding_precision)s::integer)
+            WHEN 'ceil'
+                THEN ceil(given.units * power(10::numeric, %(rounding_precision)s::integer))
+                    / power(10::numeric, %(rounding_precision)s::integer)
+            WHEN 'floor'
+                THEN floor(given.units * power(10::numeric, %(rounding_precision)s::integer))
+                    / power(10::numeric, %(rounding_precision)s::integer)
+            ELSE given.units
+        END AS units
+    FROM aggregated
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE
+                WHEN %(aggregation_type)s::text = 'weighted_sum_agg' THEN aggregated.shared
+                ELSE coalesce(aggregated.total, aggregated.events_count)
+            END AS units
+    ) AS given
 )
 
+-- A sum below zero is billed as nothing.
 SELECT
     filter_position,
     grouped_by,
     events_count,
-    units AS aggregated_units,
-    CASE %(rounding_function)s::text
-        WHEN 'round' THEN round(units, %(rounding_precision)s::integer)
-        WHEN 'ceil' THEN ceil(units * power(10::numeric, %(rounding_precision)s::integer)) / power(10::numeric, %(rounding_precision)s::integer)
-        WHEN 'floor' THEN floor(units * power(10::numeric, %(rounding_precision)s::integer)) / power(10::numeric, %(rounding_precision)s::integer)
-        ELSE units
-    END AS units
-FROM aggregated
+    CASE
+        WHEN %(aggregation_type)s::text = 'weighted_sum_agg' THEN total
+        ELSE greatest(units, 0)
+    END AS aggregated_units,
+    greatest(units, 0) AS units,
+    greatest(CASE WHEN %(prorated)s::boolean AND shared IS NOT NULL THEN shared ELSE units END, 0) AS priced_units,
+    precise_amount,
+    coalesce(quantities, '{}') AS quantities
+FROM rounded
 ORDER BY filter_position NULLS LAST, grouped_by

@@ -227,7 +227,7 @@ class ScriptedLago:
             (plan,) = (plan for plan in self.lists["whole_plans"] if resource == f"plans/{plan['code']}")
             return Scripted(json.dumps({"plan": plan}).encode())
         rows = self.lists.get(resource, [])
-        meta = {"total_count": len(rows), "next_page": None}
+        meta = {"total_count": len(rows or ()), "next_page": None}
         return Scripted(json.dumps({resource: rows, "meta": meta}).encode())
 
 
@@ -257,9 +257,67 @@ def test_odd_times_of_subscriptions_are_none() -> None:
 
 
 @pytest.mark.parametrize("ca_file", [None, certifi.where()], ids=["lago-python-client", "own transport"])
-def test_rows_that_lago_python_client_cannot_read_are_an_error(ca_file: str | None) -> None:
-    with pytest.raises(LagoError, match=r"lago-python-client cannot read .*billable_metrics"):
-        read_scripted(ScriptedLago(billable_metrics=[{"code": "no name"}]), ca_file=ca_file)
+def test_fields_that_are_absent_null_or_new_fail_nothing(ca_file: str | None) -> None:
+    fixed = {"lago_id": "4", "add_on_code": "seats", "charge_model": "standard", "properties": {"amount": "1"}}
+    charge = {"billable_metric_code": "tokens", "new": {"a": [1]}}
+    plan = {"lago_id": "1", "code": "pro", "charges": [charge, {"pay_in_advance": True}], "fixed_charges": [fixed]}
+    catalogue = read_scripted(
+        ScriptedLago(
+            billable_metrics=[
+                {"code": "no name"},
+                {"code": "tokens", "filters": None, "aggregation_type": None, "lago_id": None, "field_name": None},
+                {"code": "filtered", "filters": [{"key": "model"}, {"key": None, "values": ["a", None]}]},
+            ],
+            plans=[plan, {"lago_id": "2", "code": "flat", "charges": []}],
+            subscriptions=[{"status": "incomplete"}, {"external_id": None, "status": "hibernating", "plan_code": None}],
+        ),
+        ca_file=ca_file,
+    )
+    assert [(one.code, one.aggregation_type, one.filters) for one in catalogue.metrics] == [
+        ("filtered", "", (("model", ()), ("", ("a",)))),
+        ("no name", "", ()),
+        ("tokens", "", ()),
+    ]
+    assert catalogue.plans == (
+        Plan("flat", ()),
+        Plan("pro", (Charge("tokens", pay_in_advance=False), Charge("", pay_in_advance=True))),
+    )
+    assert [(one.external_id, one.status) for one in catalogue.subscriptions] == [
+        ("", "incomplete"),
+        ("", "hibernating"),
+    ]
+
+
+@pytest.mark.parametrize("ca_file", [None, certifi.where()], ids=["lago-python-client", "own transport"])
+@pytest.mark.parametrize("rows", [["text"], {"a": 1}, None])
+def test_a_list_of_something_else_is_an_error(ca_file: str | None, rows: Any) -> None:
+    with pytest.raises(LagoError, match=r"billable_metrics"):
+        read_scripted(ScriptedLago(billable_metrics=rows), ca_file=ca_file)
+
+
+@pytest.mark.parametrize("ca_file", [None, certifi.where()], ids=["lago-python-client", "own transport"])
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"billable_metrics": [{"code": ["a"]}]},
+        {"plans": [{"code": {"a": 1}, "charges": []}]},
+        {"plans": [{"code": "a", "charges": "b"}]},
+        {"subscriptions": [{"lago_id": ["a"], "external_id": "s"}]},
+    ],
+)
+def test_a_field_of_another_type_is_an_error(ca_file: str | None, lists: dict[str, Any]) -> None:
+    with pytest.raises(LagoError, match="holds something that cannot be used"):
+        read_scripted(ScriptedLago(**lists), ca_file=ca_file)
+
+
+@pytest.mark.parametrize("ca_file", [None, certifi.where()], ids=["lago-python-client", "own transport"])
+def test_a_subscription_that_waits_for_its_payment_is_read(standin: LagoStandIn, ca_file: str | None) -> None:
+    organization = standin.create_organization("waiting")
+    fill(organization)
+    organization.add_subscription("s", customer="acme", plan="pro", started_at=JUNE, status="incomplete")
+    with talking_to(organization, ca_file=ca_file) as client:
+        (found,) = read_catalogue(client).subscriptions
+    assert (found.external_id, found.status, found.started_at) == ("s", "incomplete", None)
 
 
 def test_a_list_that_never_rests_is_an_error(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_passing_faults_are_waited_out_and_lasting_ones_told(organization: Organ
         {"customer_usage": None},
         {"customer_usage": {"charges_usage": {}}},
         {"customer_usage": {"charges_usage": [None]}},
-        {"customer_usage": {"charges_usage": [{"units": "1"}]}},
+        {"customer_usage": {"charges_usage": [{"billable_metric": "tokens", "units": "1"}]}},
         {"customer_usage": {"charges_usage": [{"billable_metric": {"code": "tokens"}, "units": "many"}]}},
         {"customer_usage": {"charges_usage": [{"billable_metric": {"code": "tokens"}, "units": "NaN"}]}},
         {"customer_usage": {"charges_usage": [{"billable_metric": {"code": []}, "units": "1"}]}},
@@ -122,6 +122,21 @@ def test_what_is_not_current_usage_is_refused(organization: Organization, answer
         client._http._transport = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
         with pytest.raises(LagoError, match="current usage"):
             read_current_usage(client, [("c1", "s1")], ["tokens"])
+
+
+def test_what_lago_leaves_out_is_not_counted(organization: Organization) -> None:
+    charges = [
+        {"units": "1", "new": {}},
+        {"billable_metric": None, "units": "2"},
+        {"billable_metric": {"code": "tokens"}},
+        {"billable_metric": {"code": "calls"}, "units": None},
+        {"billable_metric": {"code": "calls"}, "units": "4"},
+    ]
+    with client_of(organization) as client:
+        client._http._transport = httpx.MockTransport(
+            lambda request: httpx.Response(200, json={"customer_usage": {"charges_usage": charges}})
+        )
+        assert read_current_usage(client, [("c1", "s1")], ["tokens", "calls"]) == {("s1", "calls"): Decimal(4)}
 
 
 @pytest.mark.parametrize("status", [404, 405])

@@ -112,7 +112,7 @@ class Subscription:
     plan_code: str | None
     """Code of the plan this row is on."""
     status: str
-    """`active`, `pending`, `terminated` or `canceled`."""
+    """`active`, `pending`, `terminated`, `canceled` or `incomplete` (it waits for its first payment)."""
     started_at: datetime | None
     """First instant whose events are billed, UTC; None while pending."""
     terminated_at: datetime | None

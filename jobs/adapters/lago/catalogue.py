@@ -4,7 +4,8 @@ Which door for which resource:
 
 - billable metrics, plans, subscriptions: lago-python-client's `find_all`, which sends the key and takes a timeout.
   It retries nothing but a 429 and keeps no connection, so each call runs inside our own rate and retries. It takes
-  no certificates: with a CA file our client fetches the page and lago-python-client's models read it.
+  no certificates, and its models refuse what newer servers leave out (a fixed charge's display name): with a CA file,
+  and for an answer that it cannot read, our client fetches the page, and fields that are absent are None.
 - charges of a plan: from the plan itself; `plan_charges.find_all` sends no key.
 - organization: our client; lago-python-client has no GET for it.
 - event store of an older server: our client; lago-python-client does not know `/events_enriched`.
@@ -19,7 +20,6 @@ from urllib.parse import quote
 import httpx
 from lago_python_client.client import Client
 from lago_python_client.exceptions import LagoApiError
-from lago_python_client.services.response import prepare_index_response
 
 from jobs.adapters.lago.exact_json import visible
 from jobs.adapters.lago.failures import CHECK_BASE, Failure, of_status, of_transport
@@ -37,7 +37,13 @@ from jobs.core.lago_values import (
 from jobs.errors import LagoError
 
 _Answer = TypeVar("_Answer")
-_ALL_STATUSES = ["active", "pending", "terminated", "canceled"]  # Lago lists only active ones unless told otherwise
+_ALL_STATUSES = [
+    "active",
+    "pending",
+    "terminated",
+    "canceled",
+    "incomplete",
+]  # Lago lists only active ones unless told otherwise
 _READINGS = 4
 
 
@@ -57,7 +63,7 @@ def read_prices(client: LagoClient) -> tuple[tuple[BillableMetric, ...], tuple[P
     pages = _Pages(client)
     metrics = pages.all("billable_metrics")
     metric_codes = {str(metric.lago_id): str(metric.code) for metric in metrics}
-    plans = (pages.plan(plan, metric_codes) for plan in pages.all("plans"))
+    plans = _each(lambda plan: pages.plan(plan, metric_codes), pages.all("plans"))
     return (
         tuple(sorted(_each(_metric, metrics), key=lambda metric: metric.code)),
         tuple(sorted(plans, key=lambda plan: plan.code)),
@@ -91,7 +97,8 @@ class _Pages:
                 if page is None:
                     break
                 known = len(rows)
-                rows.update((row.lago_id, row) for row in page[resource])
+                for place, row in enumerate(page[resource]):
+                    rows[row.lago_id if isinstance(row.lago_id, str) else f"row {number} {place}"] = row
                 following, total = (_whole(page["meta"], name) for name in ("next_page", "total_count"))
                 if following and (following != number + 1 or not known < len(rows) <= total):
                     break  # pages that lead nowhere would be read for ever
@@ -104,16 +111,16 @@ class _Pages:
 
     def plan(self, plan: Any, metric_codes: Mapping[str, str]) -> Plan:
         """Return a plan with its charges, asked for by its code if the list came without them."""
-        if plan.charges is None:
+        if plan.charges is None and _text(plan.code):
             code = quote(plan.code, safe="")  # lago-python-client puts it into the URL as it is
             plan = self._attempt(
                 f"plans/{code}",
                 lambda: self._package.plans.find(code, timeout=self._timeout),
-                lambda payload: self._package.plans.RESPONSE_MODEL.parse_obj(payload["plan"]),
+                lambda payload: _Row(payload["plan"]),
                 {},
             )
-        charges = plan.charges.__root__ if plan.charges is not None else ()
-        return Plan(visible(plan.code), tuple(_each(lambda charge: _charge(charge, metric_codes), charges)))
+        charges = _each(lambda charge: _charge(charge, metric_codes), _rows(plan.charges))
+        return Plan(_text(plan.code), tuple(charges))
 
     def _page(self, resource: str, options: dict[str, Any]) -> Mapping[str, Any] | None:
         """Return one page, or None if this page size is refused: then `page_size` is lower now."""
@@ -122,7 +129,7 @@ class _Pages:
             page: Mapping[str, Any] = self._attempt(
                 resource,
                 lambda: collection.find_all(options, timeout=self._timeout),
-                lambda payload: prepare_index_response(resource, collection.RESPONSE_MODEL, payload),
+                lambda payload: {resource: [_Row(row) for row in payload[resource]], "meta": payload["meta"]},
                 options,
             )
         except _PageSizeRefusedError:
@@ -146,18 +153,38 @@ class _Pages:
                 raise _classified(error, path, per_page) from error
             except httpx.RequestError as error:
                 raise of_transport(error, self._client.connection.timeout_seconds) from error
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise _unreadable(path) from error
 
         if self._client.connection.ca_file is None:
-            return self._client.attempts(attempt)
+            try:
+                return self._client.attempts(attempt)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                pass  # its models are stricter than Lago
         reply = self._client.request("GET", path, params=options, accept=frozenset({422}))
         if reply.status == 422:
             raise _refused(reply.payload, path, per_page)
         try:
             return read(reply.payload)
-        except (LagoApiError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LagoError(f"lago-python-client cannot read Lago's answer to {path}", CHECK_BASE) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise LagoError(f"Lago's answer to {path} is no list of it", CHECK_BASE) from error
+
+
+class _Row:
+    """An object of Lago's JSON; a field that is absent is None."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        if not isinstance(fields, dict):
+            raise TypeError("not an object")
+        self._fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fields.get(name)
+
+
+def _rows(held: Any) -> Iterable[Any]:
+    """Return the objects in a field: lago-python-client's models, or those of a `_Row`; none where it is null."""
+    if isinstance(held, list):
+        return [_Row(one) for one in held]
+    return () if held is None else held.__root__
 
 
 class _PageSizeRefusedError(Exception):
@@ -208,7 +235,9 @@ def _probed_store(client: LagoClient) -> EventStore:
     reply = client.request("GET", "events_enriched", params=params, accept=frozenset({403, 404}))
     if reply.status == 403:
         return "postgres" if reply.payload.get("code") == "endpoint_not_available" else "unknown"
-    return "clickhouse" if isinstance(reply.payload.get("events_enriched"), list) else "unknown"
+    # The list stands under `events`, like the one it enriches.
+    told = any(isinstance(reply.payload.get(root), list) for root in ("events", "events_enriched"))
+    return "clickhouse" if told else "unknown"
 
 
 def _whole(meta: object, name: str) -> int:
@@ -232,32 +261,37 @@ def _each(read: Callable[[Any], _Answer], models: Iterable[Any]) -> Iterator[_An
 
 def _metric(metric: Any) -> BillableMetric:
     return BillableMetric(
-        code=visible(metric.code),
-        aggregation_type=metric.aggregation_type or "",
-        field_name=visible(metric.field_name or "") or None,
-        expression=metric.expression or None,
-        filters=tuple((visible(each.key or ""), _texts(each.values or ())) for each in metric.filters.__root__),
+        code=_text(metric.code),
+        aggregation_type=_text(metric.aggregation_type),
+        field_name=_text(metric.field_name) or None,
+        expression=_text(metric.expression) or None,
+        filters=tuple((_text(each.key), _texts(each.values or ())) for each in _rows(metric.filters)),
     )
 
 
 def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
-    return Charge(
-        metric_code=visible(charge.billable_metric_code or metric_codes.get(charge.lago_billable_metric_id, "")),
-        pay_in_advance=bool(charge.pay_in_advance),
-    )
+    code = charge.billable_metric_code or metric_codes.get(charge.lago_billable_metric_id)
+    return Charge(metric_code=_text(code), pay_in_advance=bool(charge.pay_in_advance))
 
 
 def _subscription(subscription: Any) -> Subscription:
     return Subscription(
-        external_id=visible(subscription.external_id or ""),
-        lago_id=subscription.lago_id,
-        external_customer_id=subscription.external_customer_id,
-        plan_code=None if subscription.plan_code is None else visible(subscription.plan_code),
-        status=visible(subscription.status or ""),
+        external_id=_text(subscription.external_id),
+        lago_id=_text(subscription.lago_id),
+        external_customer_id=_text_or_none(subscription.external_customer_id),
+        plan_code=None if subscription.plan_code is None else _text(subscription.plan_code),
+        status=_text(subscription.status),
         started_at=parsed_instant(subscription.started_at),
         terminated_at=parsed_instant(subscription.terminated_at),
         current_period_started_at=parsed_instant(subscription.current_billing_period_started_at),
     )
+
+
+def _text(value: object) -> str:
+    """Return a text of Lago's, empty where it is null or absent; `TypeError` for what is none."""
+    if not isinstance(value, str | None):
+        raise TypeError(f"a text is a {type(value).__name__}")
+    return visible(value or "")
 
 
 def _text_or_none(value: object) -> str | None:

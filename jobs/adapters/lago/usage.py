@@ -21,8 +21,9 @@ def read_current_usage(
     """Return the units Lago has counted so far, by (subscription, code).
 
     `subscriptions` are pairs of external customer id and external subscription id. A pair of subscription and code is
-    absent where Lago knows no such customer, where no active subscription runs, and where the plan does not charge
-    for the code. Lago caches these totals and updates them late. Raise `LagoError` when it does not answer.
+    absent where Lago knows no such customer, where no active subscription runs, where the plan does not charge for
+    the code, and where Lago leaves metric or units out. Lago caches these totals and updates them late. Raise
+    `LagoError` when it does not answer.
     """
     wanted = frozenset(codes)
 
@@ -57,18 +58,21 @@ def _units(client: LagoClient, customer: str, subscription: str, codes: frozense
     units: dict[str, Decimal] = {}
     for charge in charges:
         code, counted = _counted(charge)
-        if code in codes:
+        if code in codes and counted is not None:
             # Two charges on one metric count the same events, so they are not added; the greatest is the one that
             # was neither prorated nor rounded down.
             units[code] = max(counted, units.get(code, counted))
     return units
 
 
-def _counted(charge: Any) -> tuple[str, Decimal]:
+def _counted(charge: Any) -> tuple[str | None, Decimal | None]:
+    """Return a charge's metric and units, None for what Lago does not tell."""
     try:
-        code, counted = charge["billable_metric"]["code"], Decimal(charge["units"])
-    except (TypeError, KeyError, InvalidOperation) as error:
-        raise LagoError("Lago's current usage holds a charge without metric or units", CHECK_BASE) from error
-    if not isinstance(code, str) or not counted.is_finite():
-        raise LagoError("Lago's current usage holds a charge without metric or units", CHECK_BASE)
+        metric, units = charge.get("billable_metric"), charge.get("units")
+        code = None if metric is None else metric.get("code")
+        counted = None if units is None else Decimal(units)
+    except (AttributeError, TypeError, InvalidOperation) as error:
+        raise LagoError("Lago's current usage holds a charge that cannot be read", CHECK_BASE) from error
+    if not isinstance(code, str | None) or not (counted is None or counted.is_finite()):
+        raise LagoError("Lago's current usage holds a charge that cannot be read", CHECK_BASE)
     return code, counted

@@ -4,16 +4,20 @@ The unique index, the NULL rules, the order of lists, number text and the numeri
 an imitation of it. Both event stores are there: in a ClickHouse organisation PostgreSQL plays ClickHouse by its rules.
 `LagoStandIn` starts it as a process of its own; tests share one and take an `Organization` each.
 
+It is proven by a real Lago: `tests/test_lago_replay.py` and `tests/test_lago_standin_vectors.py` hold it to
+recordings.
+
 What it does not imitate:
 
-- Anything but the endpoints in `server.ENDPOINTS`: no customers, invoices, fees, wallets, coupons, webhooks, estimates,
-  projected usage, analytics; nothing of the catalogue can be written through the API (the control interface does that).
-- Invoicing. `Organization.finalize_period` freezes a period; there are no drafts, no grace period, no taxes, no credit.
-  A pay-in-advance charge is only marked as one: no fee or invoice follows its events.
-- Prices beyond the `standard` charge model: other models have the right units and an amount of 0.
-- `custom_agg` (refused), `unique_count_agg` with `operation_type`, recurring `weighted_sum_agg` over earlier periods,
-  `__ALL_FILTER_VALUES__` in charge filters, presentation breakdowns, `full_usage`.
-- Billing periods other than the calendar's (weekly, monthly, quarterly, yearly) unless the subscription is given one.
+- Anything but the endpoints in `server.ENDPOINTS`: no wallets, coupons, taxes, webhooks, estimates, projected usage,
+  analytics. Of Lago's refusals of what would be written to the catalogue only a few; an upgrade to a cheaper plan
+  waits for ever.
+- Billing days: a period is invoiced by `Organization.finalize_period`, and at once when a subscription ends. There
+  are no drafts, no grace period, no credit, no fees of the subscription itself; an invoice's documents hold the
+  fields that were recorded, and a few more. The true-up fee of a minimum is that of a whole period. A pay-in-advance
+  charge is only marked as one: no fee follows its events.
+- `custom_agg` and what needs a licence (refused), `unique_count_agg` with `operation_type`, presentation breakdowns,
+  `full_usage`.
 - The API key cache of create and batch (one hour in Lago): changes are seen at once.
 - Sidekiq, Kafka and ClickHouse as such. The events-processor enriches at once, behind one visibility delay; the
   ReplacingMergeTree never merges by itself (the knob `deduplication` says how billing treats physical duplicates);

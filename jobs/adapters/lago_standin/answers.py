@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ _KAMINARI_PER_PAGE = 25
 _JSON = "application/json; charset=utf-8"
 # A whole number beyond 64 bits would become a float in orjson. These find one, and a few texts that look like it.
 _SHAPES = bytes.maketrans(b"123456789,[- \t\r\n", b"0" * 9 + b":" * 7)
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = b":" + b"0" * 19
 
 
@@ -52,7 +54,25 @@ def encode(document: object) -> bytes:
 
 
 def decode(text: bytes) -> Any:
-    """Read JSON, whole numbers with every digit; raise `ValueError` for what is none."""
+    """Read a body as Rails does: JSON, whole numbers with every digit, and no null in a list.
+
+    Raises `ValueError` for what is no JSON, or holds a lone surrogate.
+    """
+    body = _decode(text)
+    if _ESCAPED_SURROGATE.search(text):
+        json.dumps(body, ensure_ascii=False).encode()
+    return _without_nulls_in_lists(body) if b"null" in text and b"[" in text else body
+
+
+def _without_nulls_in_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls_in_lists(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nulls_in_lists(one) for one in value if one is not None]
+    return value
+
+
+def _decode(text: bytes) -> Any:
     if _LONG_NUMBER not in text.translate(_SHAPES):
         try:
             return orjson.loads(text)

@@ -13,7 +13,7 @@ with an `error` where the database refuses, a 404 where there is no such organis
     POST   /standin/organizations/{id}/subscriptions     as `add_subscription`
     POST   /standin/organizations/{id}/terminations      external_id, terminated_at
     POST   /standin/organizations/{id}/deletions         transaction_ids
-    POST   /standin/organizations/{id}/finalizations     external_id, from, to -> the frozen usage
+    POST   /standin/organizations/{id}/finalizations     external_id, from and to, or inside -> the frozen usage
     POST   /standin/organizations/{id}/billed            external_id, code, from, to -> units, events_count
     PUT    /standin/organizations/{id}/faults            a list of faults (an empty one clears them)
     GET    /standin/organizations/{id}/requests          what was asked, oldest first
@@ -35,7 +35,7 @@ from aiohttp import web
 from multidict import MultiDict
 from psycopg.types.json import Jsonb
 
-from jobs.adapters.lago_standin import usage
+from jobs.adapters.lago_standin import invoices, usage, writing
 from jobs.adapters.lago_standin.answers import RefusalError, encode
 from jobs.adapters.lago_standin.calls import Call, Connection, Known, Tenant
 from jobs.adapters.lago_standin.faults import FaultRule, fault_from
@@ -44,6 +44,8 @@ from jobs.adapters.lago_standin.server import STANDIN
 from jobs.queries import query
 
 _MICROSECOND = timedelta(microseconds=1)
+# A charge that only counts.
+_WHOLE_METRIC = {"properties": {}, "filters": [], "metric_filters": [], "prorated": False, "charge_model": "standard"}
 Document = dict[str, Any]
 Action = Callable[["Control"], Awaitable[object]]
 
@@ -139,6 +141,7 @@ async def _create_organization(control: Control) -> object:
         "name": document["name"],
         "events_store": document["event_store"],
         "version": document["version"],
+        "currency": document.get("currency") or "EUR",
         "api_key": api_key,
         "permissions": _jsonb(document.get("api_permissions")),
     }
@@ -177,71 +180,41 @@ async def _create_key(control: Control) -> object:
 
 
 async def _create_metric(control: Control) -> object:
-    document = control.document
-    parameters = {
-        "code": document["code"],
-        "aggregation_type": document["aggregation_type"],
-        "field_name": document["field_name"],
-        "filters": Jsonb(document["filters"]),
-        "expression": document["expression"],
-        "recurring": document["recurring"],
-        "rounding_function": document["rounding_function"],
-        "rounding_precision": document["rounding_precision"],
-    }
-    return await control.run("standin_create_metric", parameters)
+    return {"id": str((await writing.insert_metric(await control.call(), control.document))["id"])}
 
 
 async def _destroy_metric(control: Control) -> object:
-    await control.run("standin_destroy_metric", {"code": control.path["code"]})
+    await writing.destroy_metric(await control.call(), control.path["code"])
     return {}
 
 
 async def _create_plan(control: Control) -> object:
     document = control.document
-    async with control.connection.transaction():
-        plan = await control.run("standin_create_plan", {"code": document["code"], "interval": document["interval"]})
-        if plan is None:
-            raise web.HTTPNotFound
-        for position, (metric_code, charge) in enumerate(document["charges"]):
-            parameters = {
-                "plan_id": plan["id"],
-                "position": position,
-                "metric_code": metric_code,
-                "code": charge.get("code", f"{metric_code}_{position}"),
-                "charge_model": charge.get("charge_model", "standard"),
-                "pay_in_advance": charge.get("pay_in_advance", False),
-                "prorated": charge.get("prorated", False),
-                "invoiceable": charge.get("invoiceable", True),
-                "invoice_display_name": charge.get("invoice_display_name"),
-                "properties": Jsonb(charge.get("properties", {"amount": "0"})),
-                "filters": Jsonb(charge.get("filters", [])),
-            }
-            if await control.run("standin_create_charge", parameters) is None:
-                raise ValueError(f"there is no metric {metric_code!r} to charge for")
-    return plan
+    charges = [(metric_code, charge) for metric_code, charge in document["charges"]]
+    return {"id": str(await writing.insert_plan(await control.call(), document, charges))}
 
 
 async def _create_customer(control: Control) -> object:
-    parameters = {
-        "external_id": control.document["external_id"],
-        "timezone": control.document.get("timezone", "UTC"),
-    }
-    return await control.run("standin_create_customer", parameters)
+    row = await writing.insert_customer(await control.call(), {"timezone": "UTC"} | control.document)
+    return {"id": row["id"]}
 
 
 async def _create_subscription(control: Control) -> object:
     document = control.document
-    names = ("started_at", "terminated_at", "ending_at", "current_period_started_at", "current_period_ending_at")
-    parameters = {name: _moment(document.get(name)) for name in names} | {
+    status, began = document["status"], _moment(document["started_at"])
+    times = ("terminated_at", "ending_at", "current_period_started_at", "current_period_ending_at")
+    row = {name: _moment(document.get(name)) for name in times} | {
         "external_id": document["external_id"],
         "customer": document["customer"],
         "plan": document["plan"],
-        "status": document["status"],
+        "name": document["external_id"],
+        "status": status,
+        "billing_time": document.get("billing_time") or "calendar",
+        "subscription_at": began,
+        "started_at": began if status in ("active", "terminated") else None,
+        "canceled_at": began if status == "canceled" else None,
     }
-    row = await control.run("standin_create_subscription", parameters)
-    if row is None:
-        raise ValueError(f"there is no customer {document['customer']!r} or no plan {document['plan']!r}")
-    return row
+    return {"id": str(await writing.insert_subscription(await control.call(), row))}
 
 
 async def _terminate(control: Control) -> object:
@@ -261,8 +234,11 @@ async def _delete_events(control: Control) -> object:
 
 
 async def _finalize(control: Control) -> object:
-    period = _period(control.document)
-    return await usage.finalize(await control.call(), control.document["external_id"], period.start, period.end)
+    document, call = control.document, await control.call()
+    if inside := _moment(document.get("inside")):
+        return await invoices.finalize_holding(call, document["external_id"], inside)
+    period = _period(document)
+    return await invoices.finalize(call, document["external_id"], period.start, period.end)
 
 
 async def _billed(control: Control) -> object:
@@ -278,7 +254,7 @@ async def _billed(control: Control) -> object:
     if metric is None or metric["charged_from"] > metric["charged_to"]:
         return {"units": "0", "events_count": 0}
     span = ChargesPeriod(metric["charged_from"], metric["charged_to"])
-    found = await usage.buckets(await control.call(), document["external_id"], metric, span, filters=[], group_keys=[])
+    found = await usage.buckets(await control.call(), document["external_id"], metric | _WHOLE_METRIC, span)
     units = sum((bucket.units for bucket in found), Decimal(0))
     return {"units": f"{units:f}", "events_count": sum(bucket.events_count for bucket in found)}
 

@@ -52,7 +52,7 @@ async def enriched(call: Call) -> Answer:
         }
         for row in rows
     ]
-    return ok({"events_enriched": events, "meta": meta}, {"X-Lago-Endpoint-Status": "beta"})
+    return ok({"events": events, "meta": meta}, {"X-Lago-Endpoint-Status": "beta"})
 
 
 def _listed(row: dict[str, Any]) -> dict[str, Any]:
@@ -72,15 +72,15 @@ async def _filters(call: Call) -> dict[str, Any]:
     subscription = call.parameter("external_subscription_id")
     filters: dict[str, Any] = {
         "organization_id": call.tenant.id,
-        "code": call.parameter("code") or None,
-        "external_subscription_id": subscription or None,
+        "code": call.parameter("code"),
+        "external_subscription_id": subscription,
         "timestamp_from": None,
         "timestamp_to": None,
     }
     failures: dict[str, list[str]] = {}
     for name in ("timestamp_from", "timestamp_to"):
         text = call.parameter(name)
-        if text:
+        if text is not None and not failures:  # Lago tells of the first one alone
             try:
                 filters[name] = date_filter(text)
             except InvalidFormatError:

@@ -156,13 +156,18 @@ class LagoStandIn:
         event_store: Literal["postgres", "clickhouse"] = "postgres",
         version: str = "1.51.0",
         api_permissions: Mapping[str, Sequence[str]] | None = None,
+        currency: str = "EUR",
     ) -> Organization:
-        """Make an organisation with its own key, events and faults; `api_permissions` None permits everything."""
+        """Make an organisation with its own key, events and faults; `api_permissions` None permits everything.
+
+        `currency` is that of plans which name none.
+        """
         document = {
             "name": name,
             "event_store": event_store,
             "version": version,
             "api_permissions": api_permissions,
+            "currency": currency,
         }
         created = self.request("POST", "/standin/organizations", document)
         return Organization(self, created["id"], created["api_key"], event_store)
@@ -259,8 +264,12 @@ class Organization:
         ending_at: datetime | None = None,
         current_period_started_at: datetime | None = None,
         current_period_ending_at: datetime | None = None,
+        billing_time: Literal["calendar", "anniversary"] = "calendar",
     ) -> str:
-        """Add a subscription row and return its id; the current period is the calendar's where none is given."""
+        """Add a subscription row and return its id; where no current period is given, it follows `billing_time`.
+
+        `status` is one of active, pending, terminated, canceled and incomplete (it waits for its first payment).
+        """
         document = {
             "external_id": external_id,
             "customer": customer,
@@ -271,6 +280,7 @@ class Organization:
             "ending_at": _text(ending_at),
             "current_period_started_at": _text(current_period_started_at),
             "current_period_ending_at": _text(current_period_ending_at),
+            "billing_time": billing_time,
         }
         return str(self._post("subscriptions", document)["id"])
 
@@ -282,6 +292,11 @@ class Organization:
         """Bill `[start, end)` of a subscription and return the frozen usage; later events in it are never billed."""
         document = {"external_id": external_id, "from": _text(start), "to": _text(end)}
         usage: dict[str, Any] = self._post("finalizations", document)
+        return usage
+
+    def finalize_period_holding(self, external_id: str, moment: datetime) -> dict[str, Any]:
+        """Bill the whole billing period that holds a moment, as Lago would on its billing day."""
+        usage: dict[str, Any] = self._post("finalizations", {"external_id": external_id, "inside": _text(moment)})
         return usage
 
     def soft_delete_events(self, transaction_ids: Iterable[str]) -> None:

@@ -112,6 +112,8 @@ async def create(call: Call) -> Answer:
 async def batch(call: Call) -> Answer:
     """Take a batch: all or nothing since 1.39, errors by the position among the objects sent."""
     listed = call.body.get("events") if isinstance(call.body, dict) else None
+    if listed and isinstance(listed, dict):
+        raise answers.server_error()
     sent = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     if not sent:
         raise answers.invalid({"events": ["no_events"]})

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, localcontext
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
 from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (Lago's column is `timestamp without time zone`, in UTC)
@@ -20,6 +20,7 @@ _NOT_FINITE = re.compile(r"\s*(?:NaN|[+-]?Infinity)\s*")
 _DECIMAL_PREFIX = re.compile(r"\s*([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _INTEGER_PREFIX = re.compile(r"\s*([+-]?\d+)", re.ASCII)
 _GO_DECIMAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_AMOUNT_SCALE = Decimal("1e-15")
 _LARGEST_CLICKHOUSE_DECIMAL = Decimal(10) ** 12
 _DATE_FORMS = (
     (re.compile(r"(?P<Y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})"), re.compile(r"(?P<Y>\d{4})(?P<m>\d{2})(?P<d>\d{2})")),
@@ -27,6 +28,7 @@ _DATE_FORMS = (
     (re.compile(r"(?P<Y>\d{4})-(?P<j>\d{3})"), re.compile(r"(?P<Y>\d{4})(?P<j>\d{3})")),
     (re.compile(r"(?P<G>\d{4})-W(?P<V>\d{2})-(?P<u>\d)"), re.compile(r"(?P<G>\d{4})W(?P<V>\d{2})(?P<u>\d)")),
 )
+_DISTANT_YEAR = re.compile(r"(?P<Y>-\d{4,}|\+?\d{5,})(?P<rest>-.+)", re.ASCII)
 _TIME = re.compile(
     r"(?P<H>\d{2}):?(?P<M>\d{2})(?::?(?P<S>\d{2})(?:[.,](?P<f>\d+))?)?"
     r"(?:(?P<z>Z)|(?P<sign>[+-])(?P<zh>\d{2})(?::?(?P<zm>\d{2}))?)?",
@@ -72,7 +74,7 @@ def event_microseconds(value: object, now: Callable[[], datetime], *, as_float: 
         return int(usual[1]) * 1_000_000 + int(usual[2]) * 1_000
     given = scalar(value)
     if given is None or given is False:
-        return (now().astimezone(UTC).replace(tzinfo=None) - _EPOCH) // timedelta(microseconds=1)
+        return _microseconds(now().astimezone(UTC).replace(tzinfo=None))
     text = "true" if given is True else str(given)
     if _NOT_FINITE.fullmatch(text):
         raise UnrescuedError("FloatDomainError")
@@ -128,12 +130,21 @@ def date_filter(text: str) -> str:
     Raises `InvalidFormatError` for everything else, Unix seconds and a blank between date and time included.
     """
     date_text, separator, time_text = re.fullmatch(r"\s*([^Tt]*)([Tt]?)(.*?)\s*", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    cycles = 0
+    if found := _DISTANT_YEAR.fullmatch(date_text):
+        # The calendar repeats itself every 400 years, and Python's ends where Ruby's and PostgreSQL's go on.
+        cycles, year = divmod(int(found["Y"]) - _EPOCH.year, _YEARS_PER_CYCLE)
+        date_text = f"{year + _EPOCH.year:04d}{found['rest']}"
     try:
         day = _date(date_text)
         moment = _moment(day, time_text) if separator else day
     except (ValueError, OverflowError) as error:
         raise InvalidFormatError(text) from error
-    return f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+    return timestamp_text(_microseconds(moment) + cycles * _CYCLE_SECONDS * 1_000_000)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _date(text: str) -> datetime:
@@ -159,13 +170,15 @@ def _moment(day: datetime, time_text: str) -> datetime:
     if found is None:
         raise ValueError(time_text)
     hour, minute, second = int(found["H"]), int(found["M"]), int(found["S"] or 0)
+    second -= second == 60  # a leap second is the second before it
     if minute > 59 or second > 59 or hour > 24 or (hour == 24 and (minute or second)):
         raise ValueError(time_text)
     moment = day + timedelta(hours=hour, minutes=minute, seconds=second)
     moment += timedelta(microseconds=int((found["f"] or "0")[:6].ljust(6, "0")))
     if found["sign"]:
         offset = timedelta(hours=int(found["zh"]), minutes=int(found["zm"] or 0))
-        moment += -offset if found["sign"] == "+" else offset
+        if offset < timedelta(days=1):  # Ruby ignores any other
+            moment += -offset if found["sign"] == "+" else offset
     return moment
 
 
@@ -176,15 +189,35 @@ def integer_prefix(text: str) -> int:
 
 
 def amount_attribute(value: object) -> Decimal | None:
-    """Cast a parameter to a decimal column: the leading number, 0 for anything else, nil for nil."""
-    if value is None or (cast := scalar(value)) is None:
+    """Cast a parameter to a decimal column of 15 decimals: the leading number, 0 for other text, nil for nil and none.
+
+    Raises `UnrescuedError` for what the column refuses.
+    """
+    cast = scalar(value)
+    if cast is None or cast == "":
         return None
+    if isinstance(cast, str) and (found := _NOT_FINITE.fullmatch(cast)):
+        if "Infinity" in cast:
+            raise UnrescuedError("an infinite amount, which PostgreSQL refuses")
+        return Decimal("NaN")
     found = _DECIMAL_PREFIX.match(str(cast))
-    return Decimal(found.group(1)) if found else Decimal(0)
+    return _to_scale(Decimal(found.group(1))) if found else Decimal(0)
+
+
+def _to_scale(amount: Decimal) -> Decimal:
+    """Round an amount to its column's scale."""
+    with localcontext() as context:
+        context.prec = 60
+        try:
+            return amount.quantize(_AMOUNT_SCALE, ROUND_HALF_UP) if -amount.as_tuple().exponent > 15 else amount  # type: ignore[operator]
+        except InvalidOperation as error:
+            raise UnrescuedError("an amount out of range") from error
 
 
 def decimal_text(number: Decimal) -> str:
     """Write a number as BigDecimal#to_s in Rails: fixed point, no trailing zeros, at least one decimal."""
+    if number.is_nan():
+        return "NaN"
     text = f"{number:f}"
     if "." in text:
         text = text.rstrip("0")

@@ -17,7 +17,7 @@ from multidict import MultiDict, MultiMapping
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from jobs.adapters.lago_standin import answers, catalogue, events, ingestion, usage
+from jobs.adapters.lago_standin import answers, catalogue, events, ingestion, invoices, usage, writing
 from jobs.adapters.lago_standin.answers import Answer, RefusalError
 from jobs.adapters.lago_standin.calls import Call, Connection, Known, Tenant
 from jobs.adapters.lago_standin.faults import FaultRule, Struck
@@ -54,7 +54,7 @@ class Endpoint:
     @property
     def action(self) -> str:
         """Return the permission it needs."""
-        return "write" if self.method == "POST" else "read"
+        return "read" if self.method == "GET" else "write"
 
 
 ENDPOINTS = (
@@ -70,6 +70,33 @@ ENDPOINTS = (
     Endpoint("plan", "GET", "/api/v1/plans/{code}", "plan", catalogue.plan),
     Endpoint("subscriptions", "GET", "/api/v1/subscriptions", "subscription", catalogue.subscriptions),
     Endpoint("subscription", "GET", "/api/v1/subscriptions/{external_id}", "subscription", catalogue.subscription),
+    Endpoint("create_metric", "POST", "/api/v1/billable_metrics", "billable_metric", writing.create_metric),
+    Endpoint("delete_metric", "DELETE", "/api/v1/billable_metrics/{code}", "billable_metric", writing.delete_metric),
+    Endpoint("create_plan", "POST", "/api/v1/plans", "plan", writing.create_plan),
+    Endpoint("delete_plan", "DELETE", "/api/v1/plans/{code}", "plan", writing.delete_plan),
+    Endpoint("create_customer", "POST", "/api/v1/customers", "customer", writing.create_customer),
+    Endpoint("customer", "GET", "/api/v1/customers/{external_customer_id}", "customer", writing.customer),
+    Endpoint(
+        "delete_customer", "DELETE", "/api/v1/customers/{external_customer_id}", "customer", writing.delete_customer
+    ),
+    Endpoint("create_subscription", "POST", "/api/v1/subscriptions", "subscription", writing.create_subscription),
+    Endpoint(
+        "delete_subscription",
+        "DELETE",
+        "/api/v1/subscriptions/{external_id}",
+        "subscription",
+        writing.delete_subscription,
+    ),
+    Endpoint("create_add_on", "POST", "/api/v1/add_ons", "add_on", writing.create_add_on),
+    Endpoint("create_invoice", "POST", "/api/v1/invoices", "invoice", invoices.create_one_off),
+    Endpoint("invoices", "GET", "/api/v1/invoices", "invoice", invoices.invoices),
+    Endpoint("preview_invoice", "POST", "/api/v1/invoices/preview", "invoice", invoices.licensed),
+    Endpoint("invoice", "GET", "/api/v1/invoices/{id}", "invoice", invoices.invoice),
+    Endpoint("void_invoice", "POST", "/api/v1/invoices/{id}/void", "invoice", invoices.void),
+    Endpoint("refresh_invoice", "PUT", "/api/v1/invoices/{id}/refresh", "invoice", invoices.refresh),
+    Endpoint("fees", "GET", "/api/v1/fees", "fee", invoices.fees),
+    Endpoint("create_credit_note", "POST", "/api/v1/credit_notes", "credit_note", invoices.licensed),
+    Endpoint("estimate_credit_note", "POST", "/api/v1/credit_notes/estimate", "credit_note", invoices.licensed),
     Endpoint(
         "current_usage",
         "GET",
@@ -139,7 +166,10 @@ def application(standin: Standin) -> web.Application:
     app = web.Application(middlewares=[_unknown_routes], client_max_size=_LARGEST_BODY)
     app[STANDIN] = standin
     for endpoint in ENDPOINTS:
-        app.router.add_route(endpoint.method, endpoint.path, _serve(endpoint), name=endpoint.name)
+        # Rails' router takes a slash at the end, and answers HEAD as it would GET.
+        for method in ("GET", "HEAD") if endpoint.method == "GET" else (endpoint.method,):
+            for path in (endpoint.path, f"{endpoint.path}/"):
+                app.router.add_route(method, path, _serve(endpoint))
     return app
 
 
@@ -223,7 +253,7 @@ class _Exchange:
 
     async def _body(self) -> Any:
         text = await self._request.read()
-        if not text.strip() or self._request.method == "GET":
+        if not text.strip() or self._request.method in ("GET", "HEAD"):
             return None
         try:
             body = answers.decode(text)

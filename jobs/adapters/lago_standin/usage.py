@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
-
-from psycopg.types.json import Jsonb
 
 from jobs.adapters.lago_standin import answers
 from jobs.adapters.lago_standin.answers import Answer, ok
 from jobs.adapters.lago_standin.calls import Call
 from jobs.adapters.lago_standin.catalogue import charges_of, find_subscription
-from jobs.adapters.lago_standin.periods import ChargesPeriod, charges_period
+from jobs.adapters.lago_standin.periods import ChargesPeriod, charges_period, local_date
 from jobs.adapters.lago_standin.ruby_values import decimal_text, seconds_text
+from jobs.core.prices import UsedBucket, charged_amount
 from jobs.queries import query
+
+_ALL_VALUES = "__ALL_FILTER_VALUES__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,30 @@ class Bucket:
     """Which of the charge's filters, from 0; None is the default bucket."""
     grouped_by: dict[str, str | None]
     """The pricing group's keys and values; empty without pricing groups."""
-    events_count: int
+    events_count: int = 0
     """Events that count, or the aggregation itself for a unique count."""
-    aggregated_units: Decimal
-    """The metric's quantity before rounding."""
-    units: Decimal
+    aggregated_units: Decimal = Decimal(0)
+    """The metric's quantity; of a weighted sum the sum without weights."""
+    units: Decimal = Decimal(0)
     """The metric's quantity as billed."""
+    priced_units: Decimal = Decimal(0)
+    """The quantity that the price is for: prorated where the charge is."""
+    precise_amount: Decimal = Decimal(0)
+    """What the events say they cost, in the currency's smallest unit."""
+    quantities: Sequence[Decimal] = ()
+    """Each event's quantity, oldest first; only where the price needs them."""
+
+    def properties(self, charge: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the prices that hold for this bucket: its filter's, or the charge's."""
+        own: dict[str, Any] = charge["properties"]
+        if self.filter_position is None:
+            return own
+        return charge["filters"][self.filter_position].get("properties") or own
+
+    def amount_cents(self, charge: Mapping[str, Any], currency: str) -> int:
+        """Return what the bucket costs."""
+        used = UsedBucket(self.priced_units, self.events_count, tuple(self.quantities), self.precise_amount)
+        return charged_amount(charge["charge_model"], self.properties(charge), used, currency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +61,21 @@ class Sum:
     units: Decimal
     """As billed."""
     aggregated_units: Decimal
-    """Before rounding."""
+    """As `Bucket.aggregated_units`."""
     events_count: int
     """Events that count."""
     amount_cents: int
-    """Price in cents."""
+    """Price in the currency's smallest unit, each bucket rounded on its own."""
+
+    def document(self) -> dict[str, Any]:
+        """Return the fields that every level of usage shows."""
+        return {
+            "units": decimal_text(self.units),
+            "total_aggregated_units": decimal_text(self.aggregated_units),
+            "events_count": self.events_count,
+            "amount_cents": self.amount_cents,
+            "pricing_unit_details": None,
+        }
 
 
 async def current_usage(call: Call) -> Answer:
@@ -61,7 +89,10 @@ async def current_usage(call: Call) -> Answer:
         raise answers.not_allowed("full_usage_not_allowed")
     charges = await _wanted_charges(call, subscription)
     period = charges_period(subscription, call.tenant.now())
-    return ok({"customer_usage": await period_usage(call, subscription, charges, period, cached=True)})
+    usage = await period_usage(call, subscription, charges, period, cached=True)
+    if call.parameter("skip_grouping") == "true":
+        usage["charges_usage"] = [charge | {"grouped_usage": []} for charge in usage["charges_usage"]]
+    return ok({"customer_usage": usage})
 
 
 async def past_usage(call: Call) -> Answer:
@@ -69,13 +100,13 @@ async def past_usage(call: Call) -> Answer:
     external_id = call.parameter("external_subscription_id")
     if not external_id:
         raise answers.invalid({"external_subscription_id": ["value_is_mandatory"]})
-    await _require_customer(call)
     code = call.parameter("billable_metric_code")
     if code is not None:
         await require_metric(call, code)
     page = answers.requested_page(call.parameter("page"), call.parameter("per_page"))
     parameters = {
         "organization_id": call.tenant.id,
+        "external_customer_id": call.path["external_customer_id"],
         "external_subscription_id": external_id,
         "periods_count": int(text) if (text := call.parameter("periods_count") or "").isdigit() else None,
     }
@@ -83,26 +114,6 @@ async def past_usage(call: Call) -> Answer:
     meta = page.meta(len(rows))
     shown = rows[page.offset : page.offset + page.size]
     return ok({"usage_periods": [_of_metric(row["usage"], code) for row in shown], "meta": meta})
-
-
-async def finalize(call: Call, external_id: str, charges_from: datetime, charges_to: datetime) -> dict[str, Any]:
-    """Bill a period: freeze its usage, so that later events in it are stored and listed but never billed."""
-    subscription = await find_subscription(call, external_id, "active") or await find_subscription(
-        call, external_id, "terminated"
-    )
-    if subscription is None:
-        raise answers.not_found("subscription_not_found")
-    charges = await charges_of(call, [subscription["plan_id"]])
-    usage = await period_usage(call, subscription, charges, ChargesPeriod(charges_from, charges_to), cached=False)
-    parameters = {
-        "organization_id": call.tenant.id,
-        "external_subscription_id": external_id,
-        "charges_from": charges_from,
-        "charges_to": charges_to,
-        "usage": Jsonb(usage),
-    }
-    await call.connection.execute(query("standin_finalize_period"), parameters)
-    return usage
 
 
 async def require_metric(call: Call, code: str) -> dict[str, Any]:
@@ -117,31 +128,54 @@ async def require_metric(call: Call, code: str) -> dict[str, Any]:
 async def buckets(
     call: Call,
     external_subscription_id: str,
-    metric: Mapping[str, Any],
+    charge: Mapping[str, Any],
     period: ChargesPeriod,
-    *,
-    filters: list[dict[str, list[str]]],
-    group_keys: list[str],
+    zone: str = "UTC",
 ) -> list[Bucket]:
-    """Return what is billed for one subscription and metric over a period, by charge filter and pricing group."""
+    """Return what is billed for one subscription and charge over a period, by charge filter and pricing group."""
+    group_keys = charge["properties"].get("pricing_group_keys") or []
+    filters = [
+        {
+            "values": _accepted(one["values"], charge["metric_filters"]),
+            "group_keys": (one.get("properties") or {}).get("pricing_group_keys") or group_keys,
+        }
+        for one in charge["filters"]
+    ]
     parameters = {
         "events_store": call.tenant.events_store,
         "deduplication": call.tenant.deduplication,
         "organization_id": call.tenant.id,
         "external_subscription_id": external_subscription_id,
-        "code": metric["metric_code"],
-        "field_name": metric["field_name"],
-        "aggregation_type": metric["aggregation_type"],
-        "recurring": metric["recurring"],
-        "rounding_function": metric["rounding_function"],
-        "rounding_precision": metric["rounding_precision"] or 0,
+        "code": charge["metric_code"],
+        "field_name": charge["field_name"],
+        "aggregation_type": charge["aggregation_type"],
+        "recurring": charge["recurring"],
+        "prorated": charge["prorated"] and charge["recurring"],
+        "rounding_function": charge["rounding_function"],
+        "rounding_precision": charge["rounding_precision"] or 0,
+        "each_quantity": charge["charge_model"] == "percentage",
         "from": period.start,
         "to": period.end,
+        "zone": zone,
+        "period_days": period.length_in_days,
         "filters": json.dumps(filters),
         "group_keys": json.dumps(group_keys),
     }
     cursor = await call.connection.execute(query("standin_usage"), parameters)
-    return [Bucket(**row) for row in await cursor.fetchall()]
+    found = [Bucket(**row) for row in await cursor.fetchall()]
+    # A bucket without an event is a bucket too, of the group of nothing, and may have its price.
+    used = {bucket.filter_position for bucket in found}
+    for position in (*range(len(filters)), None):
+        if position not in used:
+            keys = group_keys if position is None else filters[position]["group_keys"]
+            found.append(Bucket(position, dict.fromkeys(keys)))
+    return found
+
+
+def _accepted(values: dict[str, list[str]], declared: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return a charge filter's values, all declared ones where it asks for all."""
+    every = {one["key"]: one["values"] for one in declared}
+    return {key: every.get(key, []) if given == [_ALL_VALUES] else given for key, given in values.items()}
 
 
 async def period_usage(
@@ -162,7 +196,7 @@ async def period_usage(
     return {
         "from_datetime": seconds_text(period.start),
         "to_datetime": seconds_text(period.end),
-        "issuing_date": f"{period.end:%Y-%m-%d}",
+        "issuing_date": f"{local_date(period.end, subscription['timezone']):%Y-%m-%d}",
         "lago_invoice_id": None,
         "currency": subscription["plan_amount_currency"],
         "amount_cents": amount,
@@ -195,27 +229,14 @@ async def _wanted_charges(call: Call, subscription: dict[str, Any]) -> list[dict
 async def _charge_usage(
     call: Call, subscription: dict[str, Any], charge: dict[str, Any], period: ChargesPeriod
 ) -> dict[str, Any]:
-    filters: list[dict[str, Any]] = charge["filters"]
-    found = await buckets(
-        call,
-        subscription["external_id"],
-        charge,
-        period,
-        filters=[one["values"] for one in filters],
-        group_keys=charge["properties"].get("pricing_group_keys") or [],
-    )
-    total = _sum(charge, found)
+    found = await buckets(call, subscription["external_id"], charge, period, subscription["timezone"])
+    currency = subscription["plan_amount_currency"]
     groups = []
     for bucket in found:
         if bucket.grouped_by and bucket.grouped_by not in groups:
             groups.append(bucket.grouped_by)
-    return {
-        "units": decimal_text(total.units),
-        "total_aggregated_units": decimal_text(total.aggregated_units),
-        "events_count": total.events_count,
-        "amount_cents": total.amount_cents,
-        "amount_currency": subscription["plan_amount_currency"],
-        "pricing_unit_details": None,
+    return _sum(charge, found, currency).document() | {
+        "amount_currency": currency,
         "charge": {
             "lago_id": str(charge["id"]),
             "code": charge["code"],
@@ -228,68 +249,49 @@ async def _charge_usage(
             "code": charge["metric_code"],
             "aggregation_type": charge["aggregation_type"],
         },
-        "filters": _filter_usages(charge, found),
-        "grouped_usage": [_group_usage(charge, group, found) for group in groups],
+        "filters": _filter_usages(charge, found, currency, (*range(len(charge["filters"])), None)),
+        "grouped_usage": [_group_usage(charge, group, found, currency) for group in groups],
         "presentation_breakdowns": [],
     }
 
 
-def _group_usage(charge: dict[str, Any], group: dict[str, str | None], found: list[Bucket]) -> dict[str, Any]:
+def _group_usage(
+    charge: dict[str, Any], group: dict[str, str | None], found: list[Bucket], currency: str
+) -> dict[str, Any]:
     members = [bucket for bucket in found if bucket.grouped_by == group]
-    total = _sum(charge, members)
-    return {
-        "amount_cents": total.amount_cents,
-        "pricing_unit_details": None,
-        "events_count": total.events_count,
-        "units": decimal_text(total.units),
-        "total_aggregated_units": decimal_text(total.aggregated_units),
+    positions = tuple(bucket.filter_position for bucket in members)
+    return _sum(charge, members, currency).document() | {
         "grouped_by": group,
-        "filters": _filter_usages(charge, members),
+        "filters": _filter_usages(charge, members, currency, positions),
         "presentation_breakdowns": [],
     }
 
 
-def _filter_usages(charge: dict[str, Any], found: list[Bucket]) -> list[dict[str, Any]]:
-    """List every charge filter and then the default bucket; nothing for a charge without filters."""
+def _filter_usages(
+    charge: dict[str, Any], found: list[Bucket], currency: str, positions: tuple[int | None, ...]
+) -> list[dict[str, Any]]:
+    """List these charge filters, None for the default bucket; nothing for a charge without filters."""
     filters: list[dict[str, Any]] = charge["filters"]
     if not filters:
         return []
-    usages: list[dict[str, Any]] = []
-    for position in (*range(len(filters)), None):
-        total = _sum(charge, [bucket for bucket in found if bucket.filter_position == position])
-        usages.append(
-            {
-                "units": decimal_text(total.units),
-                "total_aggregated_units": decimal_text(total.aggregated_units),
-                "amount_cents": total.amount_cents,
-                "pricing_unit_details": None,
-                "events_count": total.events_count,
-                "invoice_display_name": None if position is None else filters[position].get("invoice_display_name"),
-                "values": None if position is None else filters[position]["values"],
-                "presentation_breakdowns": [],
-            }
-        )
-    return usages
+    return [
+        _sum(charge, [bucket for bucket in found if bucket.filter_position == position], currency).document()
+        | {
+            "invoice_display_name": None if position is None else filters[position].get("invoice_display_name"),
+            "values": None if position is None else filters[position]["values"],
+            "presentation_breakdowns": [],
+        }
+        for position in positions
+    ]
 
 
-def _sum(charge: dict[str, Any], found: list[Bucket]) -> Sum:
+def _sum(charge: dict[str, Any], found: list[Bucket], currency: str) -> Sum:
     return Sum(
         units=sum((bucket.units for bucket in found), Decimal(0)),
         aggregated_units=sum((bucket.aggregated_units for bucket in found), Decimal(0)),
         events_count=sum(bucket.events_count for bucket in found),
-        amount_cents=sum(_amount_cents(charge, bucket) for bucket in found),
+        amount_cents=sum(bucket.amount_cents(charge, currency) for bucket in found),
     )
-
-
-def _amount_cents(charge: dict[str, Any], bucket: Bucket) -> int:
-    """Price a bucket; only the standard charge model has a price here."""
-    if charge["charge_model"] != "standard":
-        return 0
-    properties = charge["properties"]
-    if bucket.filter_position is not None:
-        properties = charge["filters"][bucket.filter_position].get("properties") or properties
-    cents = bucket.units * Decimal(str(properties.get("amount", "0"))) * 100
-    return int(cents.quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
 def _of_metric(usage: dict[str, Any], code: str | None) -> dict[str, Any]:
