@@ -59,7 +59,7 @@ class DoctorSettings:
     problems: Mapping[str, tuple[ReconcileError, ...]]
     """What is wrong, by the id of the check of the group Settings that tells it."""
     misspelled: tuple[tuple[str, str], ...]
-    """Environment variables that no setting has, each with what to do about it."""
+    """Variables that do not do what they seem to, each with what there is to know about it."""
     database_host: str | None
     """`DATABASE_HOST` as it stands."""
     database: DatabaseSettings | None
@@ -131,11 +131,11 @@ class _Examination:
         return failed("; ".join(problem.what for problem in problems), "; ".join(remedies))
 
     def settings_unknown(self) -> Verdict:
-        """Look for variables whose names are almost right."""
+        """Look for variables whose names are almost right, and for those that another one overrules."""
         if not self._settings.misspelled:
-            return passed("every variable is a setting")
-        names = [name for name, _ in self._settings.misspelled]
-        return warned(f"nobody reads {some(names)}", "; ".join(remedy for _, remedy in self._settings.misspelled))
+            return passed("every variable is a setting and has its effect")
+        names = list(dict.fromkeys(name for name, _ in self._settings.misspelled))
+        return warned(f"not all goes by {some(names)}", "; ".join(remedy for _, remedy in self._settings.misspelled))
 
     # LiteLLM's database.
 

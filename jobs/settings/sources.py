@@ -10,12 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from jobs.core.litellm_variables import chosen_database, without_effect
 from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.errors import SettingError
 from jobs.settings.declarations import BY_NAME, SETTINGS, Setting
 from jobs.settings.texts import as_sentence, parse_path
 
 _OUR_VARIABLES = "RECONCILE_"
+_DATABASE = "database."
 _MISSPELLED_CODE = "LAGO_EVENT_CODE"
 _RENAME_CODE = (
     f"{_MISSPELLED_CODE} is taken for LAGO_API_EVENT_CODE here, but LiteLLM's callback does not know it "
@@ -51,13 +53,13 @@ class Settings:
         self.values = values
         self._meter_tables = meter_tables
         self.misspelled = misspelled
-        """Environment variables that are no settings, each with what to do about it."""
+        """Variables that do not do what they seem to, each with what there is to know about it."""
         self.problems = problems
         """Everything about the configuration file and single values that cannot be used."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what the log should say about variables that are no settings."""
+        """Return what the log should say about variables that do not do what they seem to."""
         return tuple(remedy for _, remedy in self.misspelled)
 
     def optional(self, name: str) -> Any:
@@ -130,8 +132,22 @@ def survey_settings(
         text, origin = next(((text, origin) for text, origin in sources if text is not None), (None, ""))
         if text is not None:
             values[setting.name] = _value(setting, text, origin)
+    misspelled += [*without_effect(environment), *_of_the_database(values)]
     problems += [value.problem for value in values.values() if value.problem is not None]
     return Settings(values, meter_tables, tuple(misspelled), tuple(problems))
+
+
+def given_database(values: Mapping[str, Value]) -> dict[str, Any]:
+    """Return what is set of the address of LiteLLM's database, as `chosen_database` takes it."""
+    return {name.removeprefix(_DATABASE): value.value for name, value in values.items() if name.startswith(_DATABASE)}
+
+
+def _of_the_database(values: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
+    """Return which variables of the database do not have the effect that they seem to have."""
+    try:
+        return chosen_database(given_database(values))[1]
+    except SettingError:
+        return ()  # The command that needs the database tells it.
 
 
 def _misspelled(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ import orjson
 import psycopg
 from psycopg.rows import dict_row
 
+from jobs.core.connection_troubles import quoted
 from jobs.core.database_settings import DatabaseSettings
 from jobs.core.shard import WHOLE, SpendLogShard
 from jobs.core.spend_log_values import PORTABLE_COLUMNS, DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
@@ -26,7 +27,6 @@ from jobs.postgres import (
     connect,
     copy_rows,
     explained,
-    quoted,
     read_only_snapshot,
     wait_for_standby,
 )
