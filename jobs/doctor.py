@@ -373,7 +373,8 @@ class _Examination:
         holders = self._ledger.holders
         if holders:
             return warned(f"held by {'; '.join(holders)}", "Wait until it has ended, or end it, before you apply")
-        return passed("free")
+        held = ", and holds through the pooler that stands before PostgreSQL" if self._ledger.pooled else ""
+        return passed(f"free{held}")
 
     def output_folder(self) -> Verdict:
         """Try to write, and look at the disk."""

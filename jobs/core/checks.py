@@ -110,7 +110,7 @@ CHECKS = (
     Check(
         "settings-unknown",
         SETTINGS,
-        "No variable is misspelled, overruled by another one, or LiteLLM's and without effect here.",
+        "No variable is misspelled, overruled by another, or without effect.",
     ),
     Check("settings-database", SETTINGS, "The database's host, name and username are set."),
     Check("settings-lago", SETTINGS, "Lago's address and key are set and could be ones."),
