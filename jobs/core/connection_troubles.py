@@ -37,8 +37,8 @@ _PASSES = re.compile(
     ),
     re.IGNORECASE,
 )
-# A pooler repeats why the server refuses it, behind words that pass: those decide.
-_WORDS_OF_A_POOLER = re.compile(r"server login has been failing.*?\(server_login_retry\)\s*", re.IGNORECASE)
+# PgBouncer repeats why the server refuses it, behind words that pass: what the server said decides.
+_REPEATED = re.compile(r"cached error: (.*?) \(server_login_retry\)", re.IGNORECASE)
 
 # Words and what to change. The names in braces are those of `_filled`.
 _REMEDIES = (
@@ -69,16 +69,20 @@ _REMEDIES = (
         "As its owner: GRANT CONNECT ON DATABASE {name_quoted} TO {username_quoted}",
     ),
     (
+        r"invalid response to SSL negotiation|expected authentication request|unsupported frontend protocol",
+        "What listens there is not PostgreSQL: check the host in {host} and the port in {port}",
+    ),
+    (
+        r"does not support SSL|server does not support TLS",
+        "Set sslmode=prefer in {parameters}, or let the server offer TLS",
+    ),
+    (
         r"no encryption|SSL[^ ]* (connection )?(is |was )?required|SSL off|requires? (SSL|TLS)|insecure connection",
         "The server admits only encrypted connections: set sslmode=require in {parameters}",
     ),
     (
         r"pg_hba\.conf",
         "The server's pg_hba.conf does not admit this role from here: ask its administrator",
-    ),
-    (
-        r"does not support SSL|server does not support TLS",
-        "Set sslmode=prefer in {parameters}, or let the server offer TLS",
     ),
     (
         r"does not match host name|could not get server's host name|hostname mismatch",
@@ -110,16 +114,12 @@ _REMEDIES = (
         "Check channel_binding and require_auth in {parameters} against what the server offers",
     ),
     (
-        r"invalid .* value|invalid (integer|port|connection|URI)|missing \"=\"|unrecognized|could not match \d+",
+        r"invalid .* value|bad value|invalid (integer|port|connection|URI)|unrecognized|could not match \d+",
         "Correct that parameter in {parameters}",
     ),
     (
         r"unsupported startup parameter",
         "A pooler is there, and it takes no such parameter: remove it from {parameters}",
-    ),
-    (
-        r"invalid response to SSL negotiation|expected authentication request|unsupported frontend protocol",
-        "What listens there is not PostgreSQL: check the host in {host} and the port in {port}",
     ),
     (r"cannot be a name on the network", "Check the host in {host}"),
 )
@@ -146,7 +146,7 @@ def trouble(text: str) -> Trouble:
 def remedy(reason: str, settings: DatabaseSettings) -> str:
     """Return what to change about trouble that cannot pass; it names the setting."""
     found = next((remedy for words, remedy in _REMEDIES if re.search(words, reason, re.IGNORECASE)), None)
-    return _filled(found or "Check {host} and {parameters}; another attempt would end the same way", settings)
+    return _filled(found or "Check what {host} names; another attempt would end the same way", settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +156,8 @@ class _Failure:
 
     @classmethod
     def of(cls, line: str) -> _Failure:
-        told = _WORDS_OF_A_POOLER.sub("", line)
-        decisive = told if _without_preamble(told).strip(" :") else line
-        return cls(_without_preamble(line), _PASSES.search(decisive) is not None)
+        repeated = _REPEATED.search(line)
+        return cls(_without_preamble(line), _PASSES.search(repeated.group(1) if repeated else line) is not None)
 
 
 def _failures(text: str) -> list[str]:
