@@ -23,10 +23,16 @@ def rds_token(settings: DatabaseSettings) -> str:
             f"{_SETTING} is on, but boto3, which makes the tokens, is not installed",
             "Install litellm-lago-reconcile[aws]",
         ) from error
+    identity = "Give the pod an AWS identity that may rds-db:connect as this role, or set DATABASE_PASSWORD without it"
     try:
-        client: Any = boto3.client("rds", region_name=settings.region)
+        session: Any = boto3.Session(region_name=settings.region)
+        if session.get_credentials() is None:
+            # The token would be made without a signature, and the server would take it for a wrong password.
+            raise SourceError(f"{_SETTING} is on, and there is no AWS identity here", identity)
         return str(
-            client.generate_db_auth_token(DBHostname=settings.host, Port=settings.port, DBUsername=settings.username)
+            session.client("rds").generate_db_auth_token(
+                DBHostname=settings.host, Port=settings.port, DBUsername=settings.username
+            )
         )
     except NoRegionError as error:
         raise SettingError(
@@ -35,5 +41,5 @@ def rds_token(settings: DatabaseSettings) -> str:
     except (BotoCoreError, ClientError) as error:
         raise SourceError(
             f"{_SETTING} is on, and AWS gave no token for {settings.address}: {error}",
-            "Give the pod an AWS identity that may rds-db:connect as this role, or set DATABASE_PASSWORD without it",
+            identity,
         ) from error

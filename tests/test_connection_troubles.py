@@ -33,9 +33,8 @@ PASSES = [
     "failed to resolve host 'db.svc': [Errno -3] Temporary failure in name resolution",
     'connection failed: connection to server on socket "/run/.s.PGSQL.5432" failed: No such file or directory',
     "[Errno 104] Connection reset by peer",
-    "Multiple connection attempts failed. All failures were:\n- host: 'a', port: '1', hostaddr: '::1': connection failed: "
-    "connection to server at \"::1\", port 1 failed: Connection refused\n- host: 'b', port: '2', hostaddr: "
-    "'10.0.0.2': connection timeout expired",
+    "All failures were:\n- host: 'a', port: '1', hostaddr: '::1': connection failed: connection to server at "
+    "\"::1\", port 1 failed: Connection refused\n- host: 'b', port: '2': connection timeout expired",
 ]
 LASTING = [
     ('server certificate for "db.example" does not match host name "db"', "Name the server in DATABASE_HOST"),
