@@ -182,7 +182,11 @@ def test_a_parameter_that_postgresql_does_not_know_is_left_out_and_told() -> Non
     """Prisma ignores it, and the Secret is shared."""
     settings, notes = chosen(DATABASE_URL="postgresql://u:p@h/d?sslmod=require&connection_limit=1&b=hush")
     assert settings.parameters == ()
-    assert notes == ["DATABASE_URL has b and sslmod, which is no parameter of PostgreSQL and is left out"]
+    words = "has b and sslmod, which is no parameter of PostgreSQL and is left out"
+    assert notes == [f"DATABASE_URL {words}"]
+    url = "postgresql://u:p@h/d?sslmod=require&b=hush"
+    notes = list(load_settings({"RECONCILE_LEDGER_URL": url, "RECONCILE_LAGO_STORE_URL": url}).notes)
+    assert notes == [f"RECONCILE_LAGO_STORE_URL {words}", f"RECONCILE_LEDGER_URL {words}"]
 
 
 def test_litellm_reads_no_other_variable_about_its_database() -> None:

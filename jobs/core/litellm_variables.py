@@ -163,10 +163,7 @@ def chosen_database(given: Mapping[str, Any]) -> tuple[DatabaseSettings, tuple[N
         notes.append(_no_effect("DIRECT_URL", f"LiteLLM migrates through it, and {settings.origin} is read here"))
     if "user" in texts and texts.get("username", texts["user"]) != texts["user"]:
         notes.append(_no_effect("DATABASE_USERNAME", "it differs from DATABASE_USER, which LiteLLM looks at first"))
-    if settings.dropped:
-        names = listed(list(settings.dropped))
-        text = f"{settings.origin} has {names}, which is no parameter of PostgreSQL and is left out"
-        notes.append((settings.origin, text))
+    notes += left_out(settings)
     if settings.iam_token:
         settings = replace(settings, region=texts.get("aws_region_name") or texts.get("aws_region"))
     return settings, tuple(notes)
@@ -265,6 +262,14 @@ def _replica(texts: Mapping[str, str]) -> _Parts:
 
 def _no_effect(variable: str, why: str) -> Note:
     return variable, f"{variable} has no effect here: {why}"
+
+
+def left_out(settings: DatabaseSettings) -> tuple[Note, ...]:
+    """Return what is left out of a URL, if anything."""
+    if not settings.dropped:
+        return ()
+    names = listed(list(settings.dropped))
+    return ((settings.origin, f"{settings.origin} has {names}, which is no parameter of PostgreSQL and is left out"),)
 
 
 def without_effect(environment: Mapping[str, str]) -> tuple[Note, ...]:

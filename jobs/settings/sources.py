@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.core.litellm_variables import chosen_database, without_effect
+from jobs.core.database_settings import url_settings
+from jobs.core.litellm_variables import chosen_database, left_out, without_effect
 from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.errors import SettingError
 from jobs.settings.declarations import BY_NAME, SETTINGS, Setting
@@ -132,7 +134,7 @@ def survey_settings(
         text, origin = next(((text, origin) for text, origin in sources if text is not None), (None, ""))
         if text is not None:
             values[setting.name] = _value(setting, text, origin)
-    misspelled += [*without_effect(environment), *_of_the_database(values)]
+    misspelled += [*without_effect(environment), *_of_the_database(values), *_left_out(values)]
     problems += [value.problem for value in values.values() if value.problem is not None]
     return Settings(values, meter_tables, tuple(misspelled), tuple(problems))
 
@@ -148,6 +150,15 @@ def _of_the_database(values: Mapping[str, Value]) -> tuple[tuple[str, str], ...]
         return chosen_database(given_database(values))[1]
     except SettingError:
         return ()  # The command that needs the database tells it.
+
+
+def _left_out(values: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    """Yield the other addresses of PostgreSQL that have parameters which nobody knows."""
+    for name in ("lago.store_url", "ledger_url"):
+        text = values[name].value if name in values else None
+        if isinstance(text, str) and text.strip().lower().startswith("postgres"):
+            with suppress(SettingError):  # The command that needs the address tells it.
+                yield from left_out(url_settings(text, BY_NAME[name].variable, needs_user=False))
 
 
 def _misspelled(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
