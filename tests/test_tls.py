@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -19,6 +20,7 @@ from .servers import free_port, tls_postgres
 from .test_lock import NOON
 
 HBA = """
+local postgres reader scram-sha-256
 hostssl postgres reader 127.0.0.1/32 scram-sha-256
 hostssl template1 reader 127.0.0.1/32 scram-sha-256 clientcert=verify-full
 """
@@ -82,6 +84,23 @@ def test_the_variables_of_litellm_reach_it(server: int, certificates: Path) -> N
     ):
         with connect(chosen_database(given)[0], patience=Patience(attempts=1)) as connection:
             assert connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone() == (True,)
+
+
+def test_a_socket(server: int) -> None:
+    """In a URL's parameter or host, or as DATABASE_HOST."""
+    with connect(database_settings(url=url(server, "sslmode=require")), patience=Patience(attempts=1)) as connection:
+        row = connection.execute("SHOW unix_socket_directories").fetchone()
+    assert row is not None
+    folder: str = row[0]
+    parts = {"host": folder, "port": str(server), "user": "reader", "password": "hush", "name": "postgres"}
+    for given in (
+        parts,
+        {**parts, "host": f"{folder}:{server}", "port": ""},
+        {"url": f"postgresql://reader:hush@/postgres?host={folder}&port={server}"},
+        {"url": f"postgresql://reader:hush@{quote(folder, safe='')}:{server}/postgres"},
+        {"url": f"postgresql://reader:hush@/postgres?host=/nowhere,{folder}&port={server}"},
+    ):
+        connect(chosen_database(given)[0], patience=Patience(attempts=1)).close()
 
 
 def test_a_certificate_for_another_host(server: int, certificates: Path) -> None:

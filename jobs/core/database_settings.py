@@ -113,7 +113,9 @@ class DatabaseSettings:
     @property
     def address(self) -> str:
         """Return `host:port` as a person writes it, an IPv6 address in brackets; several with commas."""
-        return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+        return ",".join(
+            f"[{host}]:{port}" if ":" in host and host[0] != "/" else f"{host}:{port}" for host, port in self.hosts
+        )
 
     @property
     def names(self) -> Names:
@@ -247,8 +249,11 @@ def _decoded(text: str, setting: str) -> str:
 
 
 def _host_and_port(text: str, setting: str) -> tuple[str, int | None]:
-    """Split off the port, if any; an IPv6 address without brackets and a socket folder have none."""
-    if text.startswith("/") or (text.count(":") > 1 and re.fullmatch(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?", text)):
+    """Split off the port, if any; an IPv6 address without brackets has none."""
+    folder = re.fullmatch(r"(/.*?)(?::([0-9]{1,5}))?", text)
+    if folder:  # its name may hold colons itself, as that of a cloud's proxy does
+        return folder.group(1), _port(folder.group(2), setting) if folder.group(2) else None
+    if text.count(":") > 1 and re.fullmatch(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?", text):
         return text, None
     scheme = _SCHEME.match(text)
     if scheme:

@@ -5,6 +5,7 @@ The list is held against LiteLLM's code by `tests/test_litellm_variables.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -282,4 +283,4 @@ def _variable(name: str) -> str:
 
 
 def _names_port(host: str) -> bool:
-    return not host.startswith("/") and ("]:" in host or host.count(":") == 1)
+    return re.search(r"^(/.*|\[.*\]|[^:/]*):[0-9]+$", host) is not None

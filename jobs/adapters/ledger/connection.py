@@ -112,7 +112,12 @@ def connect_alone(address: LedgerAddress, application_name: str) -> Connection:
     if address.database is None:
         raise ValueError("a connection of its own is PostgreSQL's")
     engine = create_engine(
-        address.url, creator=_opener(address.database, application_name), poolclass=NullPool, hide_parameters=True
+        address.url,
+        creator=_opener(address.database, application_name),
+        poolclass=NullPool,
+        # Whatever the role's default: between two statements such a transaction holds no snapshot.
+        isolation_level="READ COMMITTED",
+        hide_parameters=True,
     )
     with explained(address):
         return engine.connect()
