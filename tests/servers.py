@@ -84,6 +84,11 @@ def tls_postgres(folder: Path, authority: trustme.CA, *, name: str, hba: str) ->
     with _running(
         [str(programs / "postgres"), "-D", str(data), *(f"--{name}={text}" for name, text in options.items())], port
     ):
+        ready = [str(programs / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
+        deadline = time.monotonic() + 60
+        while subprocess.run(ready, check=False).returncode:  # noqa: S603 - a program of the machine
+            assert time.monotonic() < deadline, "PostgreSQL does not start"
+            time.sleep(0.05)
         yield port
 
 
@@ -93,7 +98,7 @@ def _running(command: list[str], port: int) -> Iterator[None]:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=_OTHER, cwd="/"
     ) as process:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while True:
                 assert process.poll() is None, f"{command[0]} ended"
                 try:
