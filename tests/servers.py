@@ -86,7 +86,7 @@ def tls_postgres(folder: Path, authority: trustme.CA, *, name: str, hba: str) ->
     ):
         ready = [str(programs / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={port}"]
         deadline = time.monotonic() + 60
-        while subprocess.run(ready, check=False).returncode:  # noqa: S603 - a program of the machine
+        while subprocess.run(ready, check=False).returncode:
             assert time.monotonic() < deadline, "PostgreSQL does not start"
             time.sleep(0.05)
         yield port
