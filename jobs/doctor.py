@@ -24,7 +24,7 @@ from jobs.adapters.network import reach, resolve
 from jobs.adapters.run_folder import room_for_runs
 from jobs.core import lago_checks, source_checks
 from jobs.core.call_types import NOT_INFERENCE
-from jobs.core.checks import CHECKS, Diagnosis, Finding, Verdict, because, failed, passed, some, warned
+from jobs.core.checks import CHECKS, Diagnosis, Finding, Status, Verdict, because, failed, passed, some, warned
 from jobs.core.database_settings import DatabaseSettings
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_checks import SampledEvent
@@ -59,7 +59,7 @@ class DoctorSettings:
     problems: Mapping[str, tuple[ReconcileError, ...]]
     """What is wrong, by the id of the check of the group Settings that tells it."""
     misspelled: tuple[tuple[str, str], ...]
-    """Environment variables that no setting has, each with what to do about it."""
+    """Variables that do not do what they seem to, each with what there is to know about it."""
     database_host: str | None
     """`DATABASE_HOST` as it stands."""
     database: DatabaseSettings | None
@@ -131,11 +131,11 @@ class _Examination:
         return failed("; ".join(problem.what for problem in problems), "; ".join(remedies))
 
     def settings_unknown(self) -> Verdict:
-        """Look for variables whose names are almost right."""
+        """Look for variables whose names are almost right, and for those that another one overrules."""
         if not self._settings.misspelled:
-            return passed("every variable is a setting")
-        names = [name for name, _ in self._settings.misspelled]
-        return warned(f"nobody reads {some(names)}", "; ".join(remedy for _, remedy in self._settings.misspelled))
+            return passed("every variable is a setting and has its effect")
+        names = list(dict.fromkeys(name for name, _ in self._settings.misspelled))
+        return warned(f"not all goes by {some(names)}", "; ".join(remedy for _, remedy in self._settings.misspelled))
 
     # LiteLLM's database.
 
@@ -163,27 +163,35 @@ class _Examination:
 
     def database_name(self) -> Verdict:
         """Look the host's name up."""
-        database, addresses, error = self._database, tuple[str, ...](), ""
-        if not database.host.startswith("/"):
-            try:
-                addresses = resolve(database.host, database.port)
-            except (OSError, UnicodeError) as trouble:
-                error = (trouble.strerror if isinstance(trouble, OSError) else None) or "it cannot be a name"
-        return source_checks.judge_resolution(database, self._settings.database_host, addresses, error)
+        database, verdicts = self._database, list[Verdict]()
+        for host, port in database.hosts:
+            one, addresses, error = replace(database, host=host, port=port, more_hosts=()), tuple[str, ...](), ""
+            if host and not host.startswith("/"):
+                try:
+                    addresses = resolve(host, port)
+                except (OSError, UnicodeError) as trouble:
+                    error = (trouble.strerror if isinstance(trouble, OSError) else None) or "it cannot be a name"
+            verdicts.append(source_checks.judge_resolution(one, self._settings.database_host, addresses, error))
+        # One host that is known is enough to connect.
+        return max(verdicts, key=lambda verdict: verdict.status is Status.PASS)
 
     def database_reach(self) -> Verdict:
         """Connect to the port."""
         database = self._database
-        if database.host.startswith("/"):
-            return passed(f"{database.host} is the folder of a socket")
-        try:
-            reach(database.host, database.port, _PATIENCE)
-        except OSError as error:
-            return failed(
-                f"nothing answers at {database.address}: {error.strerror or error}",
-                f"Check the port in {database.origin}, that PostgreSQL runs there, and any NetworkPolicy between",
-            )
-        return passed(f"something listens at {database.address}")
+        told = ""
+        for host, port in database.hosts:
+            if host.startswith("/"):
+                return passed(f"{host} is the folder of a socket")
+            try:
+                reach(host, port, _PATIENCE)
+            except (OSError, UnicodeError) as error:
+                told = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            else:
+                return passed(f"something listens at {database.address}")
+        return failed(
+            f"nothing answers at {database.address}: {told}",
+            f"Check the port in {database.names.port}, that PostgreSQL runs there, and any NetworkPolicy between",
+        )
 
     def database_login(self) -> Verdict:
         """Log in, and compare clocks."""
@@ -374,7 +382,8 @@ class _Examination:
         holders = self._ledger.holders
         if holders:
             return warned(f"held by {'; '.join(holders)}", "Wait until it has ended, or end it, before you apply")
-        return passed("free")
+        held = ", and holds through the pooler that stands before PostgreSQL" if self._ledger.pooled else ""
+        return passed(f"free{held}")
 
     def output_folder(self) -> Verdict:
         """Try to write, and look at the disk."""

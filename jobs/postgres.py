@@ -26,9 +26,11 @@ from tenacity import (
     wait_random,
 )
 
+from jobs.core.connection_troubles import quoted, remedy, trouble
 from jobs.core.database_settings import DatabaseSettings
 from jobs.errors import SourceError
 from jobs.queries import query
+from jobs.rds_tokens import rds_token
 
 APPLICATION_NAME = "litellm-lago-reconcile"
 STANDBY_MAY_LAG = timedelta(minutes=1)
@@ -39,37 +41,6 @@ CHUNK_BYTES = 16 * 1024 * 1024
 
 KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 """Connection parameters in seconds; without them a server that vanishes is noticed after two hours."""
-
-# A driver's words when trying again cannot help, and what to change. Anything else (an unknown name, a
-# refused or broken connection, a server that starts, stops or is full) may pass, and is tried again.
-_HOPELESS = (
-    (
-        r"password authentication failed|authentication failed|no password supplied|wrong password type",
-        "Check {username_setting} and {password_setting}{password_hint}",
-    ),
-    (
-        r'role ".*" does not exist|user .* does not exist|not permitted to log in|no such user',
-        "Check {username_setting}; the role needs LOGIN",
-    ),
-    (
-        r'database ".*" does not exist|no such database|is not currently accepting connections',
-        "Check {name_setting}",
-    ),
-    (
-        r"permission denied for database",
-        "As its owner: GRANT CONNECT ON DATABASE {name_quoted} TO {username_quoted}",
-    ),
-    (
-        r"pg_hba\.conf",
-        "The server's pg_hba.conf does not admit this role from here: ask its administrator, or, where only "
-        "encrypted connections are admitted, use {url_setting} with sslmode=require",
-    ),
-    (
-        r"does not support SSL|SSL was required|certificate (verify failed|file)|sslmode|sslrootcert|sslkey",
-        "Check the ssl parameters of {url_setting} against what the server offers",
-    ),
-    (r"invalid connection option|unsupported startup parameter", "Remove that parameter from {url_setting}"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +90,7 @@ def connect(
     """Return a connection whose every transaction is read only; the caller closes it.
 
     Trouble that may pass is tried again with exponential back-off and jitter, and each failed attempt is
-    reported. Raise `SourceError` at once for trouble that cannot pass (wrong password, unknown database,
+    reported. Raise `SourceError` at once for trouble that is not known to pass (a wrong password, a certificate, a
     missing permission) and after the last attempt otherwise: one line with host and port, and the setting to
     look at.
     """
@@ -129,7 +100,7 @@ def connect(
         error = state.outcome.exception() if state.outcome else None
         wait = timedelta(seconds=state.upcoming_sleep)
         on_failed_attempt(
-            FailedAttempt(state.attempt_number, patience.attempts, settings.address, _reason(error), wait)
+            FailedAttempt(state.attempt_number, patience.attempts, settings.address, driver_words(error), wait)
         )
 
     retrying = Retrying(
@@ -243,20 +214,28 @@ def explained(settings: DatabaseSettings, statement_timeout: timedelta | None = 
         _explain(error, settings, statement_timeout)
 
 
-def _connect_once(settings: DatabaseSettings, patience: Patience) -> psycopg.Connection[TupleRow]:
+def connection_text(settings: DatabaseSettings, application_name: str, connect_timeout: timedelta) -> str:
+    """Return the connection string of one attempt for libpq; an RDS token in it is a new one.
+
+    Raise `SettingError` or `SourceError` where there can be no token.
+    """
     parameters: dict[str, str | int | None] = {
-        "connect_timeout": max(1, round(patience.connect_timeout.total_seconds())),
+        "connect_timeout": max(1, round(connect_timeout.total_seconds())),
         **KEEPALIVES,
         **dict(settings.parameters),
-        "host": settings.host,
-        "port": settings.port,
+        "host": ",".join(host for host, _ in settings.hosts),
+        "port": ",".join(str(port) for _, port in settings.hosts),
         "dbname": settings.name,
         "user": settings.username,
-        "password": settings.password,
-        "application_name": APPLICATION_NAME,
+        "password": rds_token(settings) if settings.iam_token else settings.password,
+        "application_name": application_name,
         "client_encoding": "UTF8",
     }
-    conninfo = make_conninfo("", **parameters)
+    return make_conninfo("", **{name: value for name, value in parameters.items() if value != ""})
+
+
+def _connect_once(settings: DatabaseSettings, patience: Patience) -> psycopg.Connection[TupleRow]:
+    conninfo = connection_text(settings, APPLICATION_NAME, patience.connect_timeout)
     # Server-side prepared statements do not survive PgBouncer, and COPY takes no server-side parameters.
     connection = psycopg.connect(conninfo, cursor_factory=ClientCursor, prepare_threshold=None)
     connection.read_only = True
@@ -265,94 +244,64 @@ def _connect_once(settings: DatabaseSettings, patience: Patience) -> psycopg.Con
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, psycopg.OperationalError) and _hopeless(error) is None
-
-
-def _hopeless(error: BaseException) -> str | None:
-    """Return the remedy for trouble that another attempt cannot cure, or None for trouble that may pass."""
-    return next((remedy for words, remedy in _HOPELESS if re.search(words, str(error))), None)
+    return isinstance(error, psycopg.OperationalError) and trouble(str(error)).passes
 
 
 def _unreachable(settings: DatabaseSettings, error: BaseException, tries: int) -> SourceError:
-    remedy = _hopeless(error)
-    reason = _reason(error)
-    if remedy is not None:
+    reason = driver_words(error)
+    if not _may_pass(error):
         return SourceError(
-            f"PostgreSQL at {settings.address} refuses the connection: {reason}", _filled(remedy, settings)
+            f"PostgreSQL at {settings.address} refuses the connection: {reason}", remedy(reason, settings)
         )
     attempts = f" after {tries} attempts" if tries > 1 else ""
-    if "resolve" in reason or "translate host name" in reason or isinstance(error, UnicodeError):
-        may_hold = " (it may hold host:port)" if settings.origin == "DATABASE_HOST" else ""
-        remedy = (
-            f"Check {settings.origin}{may_hold}: "
-            f'the name "{settings.host}" was looked up, to connect to port {settings.port}'
-        )
+    if re.search(r"resolve|translate host name", reason):
+        may_hold = " (it may hold host:port)" if settings.origin.startswith("DATABASE_HOST") else ""
+        hosts = " and ".join(f'"{host}"' for host, _ in settings.hosts)
+        change = f"Check {settings.origin}{may_hold}: the name {hosts} was looked up, for port {settings.port}"
     else:
-        remedy = f"Check {settings.origin}, and that PostgreSQL runs there and may be reached from here"
-    return SourceError(f"cannot reach PostgreSQL at {settings.address}{attempts}: {reason}", remedy)
-
-
-def _filled(remedy: str, settings: DatabaseSettings) -> str:
-    from_parts = settings.origin == "DATABASE_HOST"
-    url_setting = "DATABASE_URL" if from_parts else settings.origin
-    ends_blank = settings.password is not None and settings.password != settings.password.strip()
-    return remedy.format(
-        username_setting="DATABASE_USERNAME" if from_parts else f"the username in {url_setting}",
-        password_setting="DATABASE_PASSWORD" if from_parts else f"the password in {url_setting}",
-        name_setting="DATABASE_NAME" if from_parts else f"the database name in {url_setting}",
-        url_setting=url_setting,
-        password_hint=", which begins or ends with a blank or line break" if ends_blank else "",
-        name_quoted=quoted(settings.name),
-        username_quoted=quoted(settings.username),
-    )
-
-
-def _reason(error: BaseException | None) -> str:
-    return "the host name cannot be a name on the network" if isinstance(error, UnicodeError) else driver_words(error)
+        change = f"Check {settings.origin}, and that PostgreSQL runs there and may be reached from here"
+    return SourceError(f"cannot reach PostgreSQL at {settings.address}{attempts}: {reason}", change)
 
 
 def driver_words(error: BaseException | None) -> str:
     """Return what the driver says of an error on one line, without its preamble and its hints."""
-    text = str(error).strip()
-    # One host name can stand for several addresses; the last failure speaks for all of them.
-    attempts = [line for line in text.splitlines() if line.startswith("- ")]
-    line = attempts[-1] if attempts else text.partition("\n")[0]
-    line = re.sub(r"^.*?(connection failed|connection is bad): ", "", line)
-    line = re.sub(r"^connection to server (at|on socket) .*? failed: ", "", line)
-    return " ".join(line.split()) or type(error).__name__
+    if isinstance(error, UnicodeError):
+        return "the host name cannot be a name on the network"
+    return trouble(str(error)).reason or type(error).__name__
 
 
 def _explain(error: psycopg.Error, settings: DatabaseSettings, statement_timeout: timedelta | None) -> NoReturn:
-    reason = " ".join((error.diag.message_primary or _reason(error)).split())
+    reason = " ".join((error.diag.message_primary or driver_words(error)).split())
     seconds = f"{statement_timeout.total_seconds():g} seconds" if statement_timeout else "its limit"
+    if re.search(r"statement pooling mode", reason):
+        # Nothing that is read in one snapshot can be read so.
+        raise SourceError(
+            f"a pooler at {settings.address} gives each statement another session: {reason}",
+            f"Let {settings.origin} name PostgreSQL itself, or a pooler in transaction or session mode",
+        ) from error
     match error:
         case psycopg.errors.QueryCanceled():
             what = f"a query on PostgreSQL at {settings.address} was cancelled after {seconds}: {reason}"
-            remedy = f"Raise the statement timeout, shorten the window, or create an index on {settings.time_index}"
+            change = f"Raise the statement timeout, shorten the window, or create an index on {settings.time_index}"
         case psycopg.errors.LockNotAvailable():
             what = f"a table in PostgreSQL at {settings.address} is locked: {reason}"
-            remedy = "A migration or maintenance seems to run; run again when it has ended"
+            change = "A migration or maintenance seems to run; run again when it has ended"
         case psycopg.errors.InsufficientPrivilege():
             what = f'role "{settings.username}" may not read what it needs at {settings.address}: {reason}'
-            remedy = (
+            change = (
                 f"GRANT SELECT on {settings.tables} to {quoted(settings.username)}; "
                 "where row-level security is on, ALTER ROLE ... BYPASSRLS"
             )
         case psycopg.errors.SerializationFailure():
             what = f"the standby at {settings.address} cancelled the read to replay changes: {reason}"
-            remedy = "Turn on hot_standby_feedback there, raise max_standby_streaming_delay, or read the primary"
+            change = "Turn on hot_standby_feedback there, raise max_standby_streaming_delay, or read the primary"
         case psycopg.OperationalError() | psycopg.InterfaceError():
             what = f"the connection to PostgreSQL at {settings.address} broke: {reason}"
-            remedy = "Run again; nothing was written"
+            change = "Run again; nothing was written"
         case _:
             what = f"PostgreSQL at {settings.address} could not answer: {reason}"
-            remedy = "Look into PostgreSQL's own log, then run again"
-    raise SourceError(what, remedy) from error
-
-
-def quoted(identifier: str) -> str:
-    """Return a name as SQL writes it, for the statements that remedies show."""
-    return '"' + identifier.replace('"', '""') + '"'
+            change = "Look into PostgreSQL's own log, then run again"
+    raise SourceError(what, change) from error
 
 
 def _milliseconds(duration: timedelta) -> str:

@@ -4,7 +4,7 @@ SELECT concat_ws(
          ', ',
          nullif(application_name, ''),
          'PostgreSQL session ' || pid,
-         'since ' || to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+         'since ' || to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
        ) AS holder
 FROM pg_locks
 LEFT JOIN pg_stat_activity USING (pid)
@@ -13,5 +13,5 @@ WHERE locktype = 'advisory'
   AND objsubid = 1
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND classid::bigint::bit(32) || objid::bigint::bit(32) = (%(key)s)::bigint::bit(64)
-ORDER BY backend_start, pid
+ORDER BY xact_start, pid
 LIMIT 10

@@ -1,4 +1,4 @@
--- Whether this very session holds the run lock: a pooler may have put another session behind the same connection.
+-- Whether this very session holds the run lock: its transaction may have ended.
 SELECT count(*) > 0 AS is_held
 FROM pg_locks
 WHERE locktype = 'advisory'

@@ -21,9 +21,9 @@ from jobs.backfill import backfill
 from jobs.backfill_values import Backfill, BackfillSettings, Hooks
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
-from jobs.core.database_settings import database_settings
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_values import LagoConnection
+from jobs.core.litellm_variables import database_settings
 from jobs.core.meters import preset
 from jobs.core.rules import Rules
 from jobs.core.spend_log_values import SourceClock

@@ -138,7 +138,7 @@ def test_every_option_is_explained_and_no_other() -> None:
 
 
 def test_every_variable_is_a_setting() -> None:
-    named = set(re.findall(r"\b(?:DATABASE|LAGO|RECONCILE|TEST)_[A-Z_]*[A-Z]\b", README))
+    named = set(re.findall(r"\b(?:AWS|DATABASE|DIRECT|IAM|LAGO|RECONCILE|TEST)_[A-Z_]*[A-Z]\b", README))
     assert named == {setting.variable for setting in SETTINGS} | {"LAGO_EVENT_CODE", "TEST_POSTGRES", "TEST_BROWSER"}
 
 

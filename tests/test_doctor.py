@@ -25,6 +25,7 @@ from jobs.settings import doctor_settings, survey_settings
 
 from .backfilling import CODE, Call, Notes, fill_litellm, new_organization
 from .scripted_server import Scripted, scripted_server
+from .servers import pgbouncer
 from .test_cli import run
 from .test_security import tls_server
 
@@ -327,6 +328,27 @@ FAULTS: dict[str, tuple[Setup, str, str, tuple[str, ...]]] = {
         "warn",
         ("LAGO_EVENT_CODE", "rename it"),
     ),
+    "variable without effect": (
+        _setting(AZURE_POSTGRESQL_AUTH="true"),
+        "settings-unknown",
+        "warn",
+        ("AZURE_POSTGRESQL_AUTH has no effect here", "role with a password"),
+    ),
+    "scheme in the host": (
+        _setting(DATABASE_HOST="postgresql://db:5432"),
+        "settings-database",
+        "fail",
+        ("DATABASE_HOST begins with postgresql://", "DATABASE_URL"),
+    ),
+    "leftover in another schema": (
+        _sql(
+            'CREATE SCHEMA gateway; CREATE TABLE gateway."LiteLLM_SpendLogs" AS SELECT * FROM "LiteLLM_SpendLogs"; '
+            'TRUNCATE "LiteLLM_SpendLogs"'
+        ),
+        "database-tables",
+        "fail",
+        ("in schema public", "Set DATABASE_SCHEMA to gateway"),
+    ),
     "no database name": (_without("DATABASE_NAME"), "settings-database", "fail", ("DATABASE_NAME",)),
     "no Lago": (_without("LAGO_API_KEY", "LAGO_API_BASE"), "settings-lago", "fail", ("LAGO_API_KEY", "LAGO_API_BASE")),
     "meter": (_setting(RECONCILE_METER="calback"), "settings-rules", "fail", ("'calback'", "callback")),
@@ -522,6 +544,42 @@ def test_each_fault_is_named_with_what_to_do(name: str, world: World) -> None:
     assert verdict.remedy, verdict
     said = f"{verdict.found}. {verdict.remedy}"
     assert [word for word in words if word not in said] == [], said
+
+
+def test_a_url_that_differs_from_the_parts_is_used_and_told(world: World) -> None:
+    """LiteLLM goes by it too."""
+    url = urlsplit(world.database_url)
+    world.environment |= {"DATABASE_URL": world.database_url, "DATABASE_HOST": url.hostname or ""}
+    diagnosis = world.diagnose()
+    verdicts = {finding.check.id: finding.verdict for finding in diagnosis.findings}
+    assert verdicts["database-login"].status == "pass"
+    assert verdicts["settings-unknown"].status == "warn"
+    assert "the port of DATABASE_HOST differs from DATABASE_URL" in verdicts["settings-unknown"].remedy
+
+
+def test_one_of_several_hosts_is_enough(world: World) -> None:
+    """As for connecting."""
+    world.environment["DATABASE_HOST"] = f"db.invalid,{world.environment['DATABASE_HOST']}"
+    verdicts = {finding.check.id: finding.verdict for finding in world.diagnose().findings}
+    assert [verdicts[f"database-{name}"].status for name in ("name", "reach", "login")] == ["pass"] * 3
+
+
+def test_a_pooler_before_the_ledger_is_told(world: World, database: str, tmp_path: Path) -> None:
+    """The lock holds through it."""
+    with pgbouncer(tmp_path, database, "transaction") as url:
+        world.environment["RECONCILE_LEDGER_URL"] = url
+        verdict = told(world, "ledger-lock")
+    assert verdict.found == "free, and holds through the pooler that stands before PostgreSQL"
+
+
+def test_a_proxy_that_cannot_be_used_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its variable."""
+    monkeypatch.setenv("HTTP_PROXY", "ftp://proxy:21")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    verdict = told(world, "lago-reach")
+    assert verdict.status == "fail"
+    assert verdict.found.startswith("HTTP_PROXY begins with ftp://")
 
 
 def test_every_check_is_shown_a_fault() -> None:

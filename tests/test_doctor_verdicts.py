@@ -12,7 +12,7 @@ import pytest
 
 from jobs.core.assignment import Tolerance
 from jobs.core.checks import CHECKS, Check, Diagnosis, Finding, Status, Verdict, because, some
-from jobs.core.database_settings import DatabaseSettings, database_settings
+from jobs.core.database_settings import DatabaseSettings
 from jobs.core.kinds import ChargeBy
 from jobs.core.lago_checks import (
     SampledEvent,
@@ -31,6 +31,7 @@ from jobs.core.lago_checks import (
     judge_subscriptions,
 )
 from jobs.core.lago_values import BillableMetric, Charge, Organization, Plan, Subscription
+from jobs.core.litellm_variables import database_settings
 from jobs.core.meters import preset
 from jobs.core.rules import Rules
 from jobs.core.source_checks import (

@@ -19,8 +19,8 @@ from jobs.adapters.litellm_database import open_spend_logs
 from jobs.adapters.simulated_gateway import load_spend_logs
 from jobs.backfill import backfill
 from jobs.backfill_values import Hooks
-from jobs.core.database_settings import database_settings
 from jobs.core.kinds import Kind
+from jobs.core.litellm_variables import database_settings
 from jobs.errors import SourceError
 from jobs.postgres import Patience
 from jobs.reading import while_well

@@ -469,10 +469,10 @@ def test_newer_ledger_is_refused(url: str) -> None:
     [
         ("", "not a database URL"),
         ("hush", "not a database URL"),
-        ("postgresql://u:hu/sh@h:5x/d", "not a database URL"),
+        ("postgresql://u:hu/sh@h:5x/d", "cannot be taken apart"),
         ("mysql://u:hush@h/d", "neither SQLite nor PostgreSQL"),
         ("postgresql+asyncpg://u:hush@h/d", "neither SQLite nor PostgreSQL"),
-        ("postgresql://u:hush@h", "names no database"),
+        ("postgresql://u:hush@h", "names no database name"),
         ("sqlite://", "names no SQLite file"),
         ("sqlite:///:memory:", "names no SQLite file"),
         ("sqlite:///ledger.sqlite?mode=ro", "names no SQLite file"),
@@ -527,7 +527,7 @@ def test_postgresql_that_cannot_be_used(database: str) -> None:
         (f"nobody_at_all:hush@{place}", "nobody_at_all"),
         (f"{credentials}@{address}/no_such_database", "no_such_database"),
         (f"{credentials}@{host}:1/ledger", "refused"),
-        (f"{credentials}@{place}?no_such_option=hush", "no_such_option"),
+        (f"{credentials}@{place}?target_session_attrs=some", "target_session_attrs"),
     ):
         with pytest.raises(LedgerError, match=says) as raised:
             opened(f"postgresql://{wrong}")

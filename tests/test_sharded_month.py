@@ -13,7 +13,7 @@ import duckdb
 import psycopg
 
 from jobs.adapters.simulated_gateway import load_daily_end_user_spend, load_spend_logs
-from jobs.core.database_settings import database_settings
+from jobs.core.litellm_variables import database_settings
 from jobs.core.shard import Shard
 from jobs.core.window import Window
 from jobs.demo import CODE, DEMO_NOW, MONTH_START, _organization, _settings

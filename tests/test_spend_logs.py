@@ -23,7 +23,7 @@ from jobs.adapters.litellm_database import (
     connect,
     open_spend_logs,
 )
-from jobs.core.database_settings import database_settings
+from jobs.core.litellm_variables import database_settings
 from jobs.core.spend_log_values import DAILY_COLUMNS, SPEND_LOG_COLUMNS, DailyTable, SourceClock, SpendLogsBounds
 from jobs.core.window import Window
 from jobs.errors import SettingError, SourceError
@@ -847,13 +847,17 @@ def test_host_that_cannot_be_a_name(database: str) -> None:
     [
         ({"password": "hush hush"}, "password authentication failed", "the password in DATABASE_URL"),
         (
-            {"password": "hush\n", "origin": "DATABASE_HOST"},
+            {"password": "hush\n"},
             "password authentication failed",
             "or line break",
         ),
         ({"password": None}, "no password supplied", "the password in DATABASE_URL"),
         ({"name": "nowhere"}, 'database "nowhere" does not exist', "the database name in DATABASE_URL"),
-        ({"name": "nowhere", "origin": "DATABASE_HOST"}, "does not exist", "Check DATABASE_NAME"),
+        (
+            {"name": "nowhere", "given_names": database_settings("h", "n", "u").names},
+            "does not exist",
+            "Check DATABASE_NAME",
+        ),
         ({"parameters": (("sslmode", "sometimes"),)}, "sslmode", "ssl parameters"),
     ],
 )

@@ -109,12 +109,13 @@ def _explained(address: str) -> Iterator[None]:
     """Turn every error of the client inside into one `SourceError` that shows no password."""
     try:
         from clickhouse_connect.driver.exceptions import ClickHouseError  # noqa: PLC0415 - see `_connected`
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - of the same; what a proxy's address may raise
     except ImportError:
         yield
         return
     try:
         yield
-    except (ClickHouseError, OSError) as error:
+    except (ClickHouseError, HTTPError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0][:300]
         raise SourceError(
             f"Lago's ClickHouse at {address} could not answer: {reason}",

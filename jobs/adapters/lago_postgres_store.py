@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow, dict_row
 
+from jobs.core.connection_troubles import quoted
 from jobs.core.database_settings import DatabaseSettings
 from jobs.core.shard import WHOLE, Shard
 from jobs.core.window import Window
@@ -21,7 +22,6 @@ from jobs.postgres import (
     connect,
     copy_rows,
     explained,
-    quoted,
     read_only_snapshot,
     wait_for_standby,
 )

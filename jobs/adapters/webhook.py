@@ -12,7 +12,8 @@ import httpx
 import orjson
 import tenacity
 
-from jobs.errors import NotToldError
+from jobs.errors import NotToldError, SettingError
+from jobs.web import open_client
 
 _ATTEMPTS = 4
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
@@ -30,7 +31,11 @@ class _PassingError(Exception):
 def post(url: str, document: Mapping[str, Any], *, sleep: Callable[[float], None] = time.sleep) -> None:
     """Post the document, again where that may help; raise `NotToldError` where the webhook does not take it."""
     content = orjson.dumps(document)
-    with httpx.Client(timeout=_TIMEOUT, headers={"User-Agent": "litellm-lago-reconcile"}) as client:
+    try:
+        opened, _ = open_client(url, timeout=_TIMEOUT, headers={"User-Agent": "litellm-lago-reconcile"})
+    except SettingError as error:
+        raise NotToldError(f"the webhook was not told how this ended: {error.what}", error.remedy) from error
+    with opened as client:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_PassingError),
             wait=_wait,

@@ -107,8 +107,12 @@ LAGO, EVENTS, HERE = "Lago", "Events", "This machine"
 
 CHECKS = (
     Check("settings-values", SETTINGS, "Every value can be read, and the configuration file has no unknown key."),
-    Check("settings-unknown", SETTINGS, "No `RECONCILE_…` variable is misspelled, nor `LAGO_API_EVENT_CODE`."),
-    Check("settings-database", SETTINGS, "The database's host, name, username and password are set."),
+    Check(
+        "settings-unknown",
+        SETTINGS,
+        "No variable is misspelled, overruled by another, or without effect.",
+    ),
+    Check("settings-database", SETTINGS, "The database's host, name and username are set."),
     Check("settings-lago", SETTINGS, "Lago's address and key are set and could be ones."),
     Check("settings-rules", SETTINGS, "The meter and the mapping and alias files can be used."),
     Check(

@@ -1,4 +1,4 @@
-"""Where a PostgreSQL is and who reads it, from the variables that LiteLLM's deployments have, as they come."""
+"""Where a PostgreSQL is and who reads it: an address as libpq, Prisma and SQLAlchemy write it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,46 @@ _DROPPED_PARAMETERS = frozenset(
     """.split()
 )
 # The parts of an address, which libpq also takes as parameters (`postgresql:///litellm?host=/run/postgresql`).
-_ADDRESS_PARAMETERS = frozenset({"dbname", "host", "password", "port", "user"})
+_ADDRESS_PARAMETERS = frozenset({"dbname", "host", "password", "port", "schema", "user"})
 
 _UNEXPANDED = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
-_FOUR_PARTS = "DATABASE_HOST, DATABASE_NAME, DATABASE_USERNAME and DATABASE_PASSWORD"
-_USE_PARTS = f"set {_FOUR_PARTS}, which need no encoding"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://")
+PARTS = "DATABASE_HOST, DATABASE_NAME, DATABASE_USERNAME and DATABASE_PASSWORD"
+"""The variables that describe an address without encoding."""
+_USE_PARTS = f"set {PARTS}, which need no encoding"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What messages call the pieces of an address: variables of their own, or places in a URL."""
+
+    host: str
+    """The host."""
+    port: str
+    """The port."""
+    name: str
+    """The name of the database."""
+    username: str
+    """The role."""
+    password: str
+    """Its password."""
+    parameters: str
+    """The parameters of TLS and of libpq."""
+    schema: str
+    """Where to name another schema, with {} for it."""
+
+
+def names_in_url(setting: str) -> Names:
+    """Return what the pieces of this URL are called."""
+    return Names(
+        host=setting,
+        port=setting,
+        name=f"the database name in {setting}",
+        username=f"the username in {setting}",
+        password=f"the password in {setting}",
+        parameters=setting,
+        schema=f"add schema={{}} to the parameters of {setting}",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,112 +94,101 @@ class DatabaseSettings:
     """What is read there, for messages."""
     time_index: str = '"LiteLLM_SpendLogs" ("startTime")'
     """The index that reading needs, for messages."""
+    more_hosts: tuple[tuple[str, int], ...] = ()
+    """Further hosts with their ports, tried in this order where the first will not do."""
+    iam_token: bool = field(default=False)
+    """Whether the password is a token of AWS RDS, made anew for each connection."""
+    region: str | None = None
+    """The AWS region of such a token; None for the one that AWS's own configuration names."""
+    given_names: Names | None = field(default=None, repr=False)
+    """What messages call its pieces; None for those of a URL, the one that `origin` names."""
+    dropped: tuple[str, ...] = field(default=())
+    """Parameters of the URL that nobody here understands."""
+
+    @property
+    def hosts(self) -> tuple[tuple[str, int], ...]:
+        """Return every host with its port, in the order in which they are tried."""
+        return ((self.host, self.port), *self.more_hosts)
 
     @property
     def address(self) -> str:
-        """Return `host:port` as a person writes it, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def database_settings(
-    host: str | None = None,
-    name: str | None = None,
-    username: str | None = None,
-    password: str | None = None,
-    url: str | None = None,
-    schema: str | None = None,
-) -> DatabaseSettings:
-    """Return the connection settings that a LiteLLM deployment's DATABASE_* variables describe.
-
-    The parts win over the URL, because a password with `@ / ? # [ ]` survives only there. Raise `SettingError` that
-    names what is missing or malformed, and never shows a password or a URL.
-    """
-    if host:
-        return _from_parts(host, name, username, password, schema, has_url=bool(url))
-    if url:
-        return _from_url(url, schema, "DATABASE_URL")
-    if name or username or password:
-        raise SettingError(
-            "DATABASE_HOST is not set, though other parts of the connection are",
-            "Set DATABASE_HOST to the host, or host:port, of LiteLLM's PostgreSQL",
+        """Return `host:port` as a person writes it, an IPv6 address in brackets; several with commas."""
+        return ",".join(
+            f"[{host}]:{port}" if ":" in host and host[0] != "/" else f"{host}:{port}" for host, port in self.hosts
         )
-    raise SettingError(
-        "no database is set",
-        f"Set {_FOUR_PARTS}, or DATABASE_URL, as for LiteLLM",
-    )
+
+    @property
+    def names(self) -> Names:
+        """Return what messages call its pieces."""
+        return self.given_names or names_in_url(self.origin)
 
 
 def store_settings(url: str) -> DatabaseSettings:
     """Return the connection settings that RECONCILE_LAGO_STORE_URL describes, of the PostgreSQL with Lago's events.
 
-    Raise `SettingError` as `database_settings` does.
+    Raise `SettingError` as `url_settings` does.
     """
     return replace(
-        _from_url(url, None, "RECONCILE_LAGO_STORE_URL"),
+        url_settings(url, "RECONCILE_LAGO_STORE_URL"),
         tables="Lago's table events",
         time_index='events (organization_id, "timestamp")',
     )
 
 
-def _from_parts(
-    host: str,
-    name: str | None,
-    username: str | None,
-    password: str | None,
-    schema: str | None,
-    *,
-    has_url: bool,
-) -> DatabaseSettings:
-    given = {"DATABASE_NAME": name, "DATABASE_USERNAME": username, "DATABASE_PASSWORD": password}
-    missing = [setting for setting, text in given.items() if not text]
-    if missing:
-        raise SettingError(
-            f"DATABASE_HOST is set, but {_listed(missing)} {'is' if len(missing) == 1 else 'are'} not",
-            f"Set {_listed(missing)}" + (", or unset DATABASE_HOST to use DATABASE_URL" if has_url else ""),
-        )
-    for setting, text in {"DATABASE_HOST": host, **given, "DATABASE_SCHEMA": schema}.items():
-        _refuse_unexpanded(setting, text or "", whole=setting == "DATABASE_PASSWORD")
-    plain_host, its_port = _host_and_port(host.strip(), "DATABASE_HOST")
-    return DatabaseSettings(
-        host=plain_host,
-        port=its_port or DEFAULT_PORT,
-        name=(name or "").strip(),
-        username=(username or "").strip(),
-        password=password,
-        schema=(schema or "").strip() or None,
-    )
+def url_settings(url: str, setting: str, *, needs_user: bool = True) -> DatabaseSettings:
+    """Return the connection settings that a `postgresql://` URL describes.
 
-
-def _from_url(url: str, schema: str | None, setting: str) -> DatabaseSettings:
-    _refuse_unexpanded(setting, url)
+    Raise `SettingError` that names the setting and what is missing or malformed, and never shows a password or the URL.
+    """
+    refuse_unexpanded(setting, url)
     parts = _split_url(url.strip(), setting)
     parameters = _url_parameters(parts.query, setting)
     user_part, _, address = parts.netloc.rpartition("@")
     username, _, password = user_part.partition(":")
-    plain_host, its_port = _host_and_port(_decoded(address, setting), setting) if address else ("", None)
-    if "port" in parameters:
-        its_port = _port(parameters["port"], setting)
+    hosts = read_hosts(parameters.get("host") or _decoded(address, setting), setting, parameters.get("port"))
     found = {
-        "host": parameters.get("host") or plain_host,
+        "host": hosts[0][0],
         "database name": parameters.get("dbname") or _decoded(parts.path.removeprefix("/"), setting),
         "username": parameters.get("user") or _decoded(username, setting),
     }
-    missing = [part for part, text in found.items() if not text]
+    missing = [part for part, text in found.items() if not text and (needs_user or part == "database name")]
     if missing:
         raise SettingError(
-            f"{setting} names no {_listed(missing)}",
+            f"{setting} names no {listed(missing)}",
             "Write it as postgresql://USERNAME:PASSWORD@HOST:PORT/NAME",
         )
+    known = _LIBPQ_PARAMETERS | _DROPPED_PARAMETERS | _ADDRESS_PARAMETERS
     return DatabaseSettings(
-        host=found["host"],
-        port=its_port or DEFAULT_PORT,
+        host=hosts[0][0],
+        port=hosts[0][1],
         name=found["database name"],
         username=found["username"],
         password=parameters.get("password") or _decoded(password, setting) or None,
-        schema=(schema or "").strip() or parameters.get("schema") or None,
+        schema=parameters.get("schema") or None,
         parameters=_libpq_parameters(parameters),
         origin=setting,
+        more_hosts=hosts[1:],
+        dropped=tuple(sorted(set(parameters) - known)),
     )
+
+
+def read_hosts(text: str, setting: str, ports: str | None = None) -> tuple[tuple[str, int], ...]:
+    """Return each host of `h1:1,h2:2` with its port; `ports` is one port for all, or one for each host.
+
+    An empty text is one host without a name. Raise `SettingError` for what is no host, no port, or two different ports.
+    """
+    texts = [part.strip() for part in text.split(",")]
+    numbers = [] if ports is None else [_port(part, setting) for part in ports.split(",")]
+    if len(numbers) not in (0, 1, len(texts)):
+        raise SettingError(
+            f"{setting} names {len(texts)} hosts and {len(numbers)} ports", "Give one port, or one for each host"
+        )
+    hosts = []
+    for place, part in enumerate(texts):
+        host, its_port = _host_and_port(part, setting) if part or len(texts) > 1 else ("", None)
+        given = numbers[place % len(numbers)] if numbers else None
+        hosts.append((host, given or its_port or DEFAULT_PORT))
+    return tuple(hosts)
 
 
 def _split_url(url: str, setting: str) -> SplitResult:
@@ -203,12 +227,6 @@ def _url_parameters(text: str, setting: str) -> dict[str, str]:
     for pair in filter(None, text.split("&")):
         name, _, value = pair.partition("=")
         parameters[_decoded(name, setting)] = _decoded(value, setting)
-    known = _LIBPQ_PARAMETERS | _DROPPED_PARAMETERS | _ADDRESS_PARAMETERS | {"schema"}
-    unknown = sorted(set(parameters) - known)
-    if unknown:
-        raise SettingError(
-            f"{setting} has the unknown parameter {_listed(unknown)}", "Remove it or correct its spelling"
-        )
     return parameters
 
 
@@ -231,9 +249,19 @@ def _decoded(text: str, setting: str) -> str:
 
 
 def _host_and_port(text: str, setting: str) -> tuple[str, int | None]:
-    """Split off the port, if any; an IPv6 address without brackets and a socket folder have none."""
-    if text.startswith("/") or (text.count(":") > 1 and not text.startswith("[")):
+    """Split off the port, if any; an IPv6 address without brackets has none."""
+    folder = re.fullmatch(r"(/.*?)(?::([0-9]{1,5}))?", text)
+    if folder:  # its name may hold colons itself, as that of a cloud's proxy does
+        return folder.group(1), _port(folder.group(2), setting) if folder.group(2) else None
+    if text.count(":") > 1 and re.fullmatch(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?", text):
         return text, None
+    scheme = _SCHEME.match(text)
+    if scheme:
+        raise SettingError(
+            f"{setting} begins with {scheme.group(0)}, and a host has no scheme",
+            "Write it as host or host:port"
+            + (", or set DATABASE_URL to the whole address" if setting.startswith("DATABASE_HOST") else ""),
+        )
     bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", text)
     host, its_port = bracketed.groups() if bracketed else text.partition(":")[::2]
     if not host or re.search(r"[\s\[\]/@]", host):
@@ -248,7 +276,8 @@ def _port(text: str, setting: str) -> int:
     raise SettingError(f"{setting} holds a port that is not a number from 1 to 65535", "Correct the part after the :")
 
 
-def _refuse_unexpanded(setting: str, text: str, *, whole: bool = False) -> None:
+def refuse_unexpanded(setting: str, text: str, *, whole: bool = False) -> None:
+    """Raise `SettingError` for a `$(NAME)` that Kubernetes left; with `whole` only for a text that is nothing else."""
     found = _UNEXPANDED.fullmatch(text) if whole else _UNEXPANDED.search(text)
     if found:
         raise SettingError(
@@ -261,5 +290,6 @@ def _refuse_unexpanded(setting: str, text: str, *, whole: bool = False) -> None:
         )
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Return the names as a sentence lists them."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

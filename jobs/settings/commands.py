@@ -12,8 +12,9 @@ from jobs.adapters.litellm_database import Patience
 from jobs.backfill_values import BackfillSettings
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
-from jobs.core.database_settings import DatabaseSettings, database_settings, store_settings
+from jobs.core.database_settings import DatabaseSettings, store_settings
 from jobs.core.lago_values import LagoConnection, normalise_api_base
+from jobs.core.litellm_variables import chosen_database
 from jobs.core.meters import MeterPart
 from jobs.core.periods import DaySpan, PeriodLength, last_full_month, month_span
 from jobs.core.rules import Rules
@@ -27,7 +28,7 @@ from jobs.notifying import Notification
 from jobs.publishing import Publication
 from jobs.reconcile_values import ReconcileSettings
 from jobs.settings.pairs import read_mapping, read_pairs
-from jobs.settings.sources import Settings, not_set
+from jobs.settings.sources import Settings, given_database, not_set
 from jobs.settings.texts import as_sentence, parse_instant
 from jobs.usage import UsageSettings
 
@@ -243,12 +244,7 @@ def _window(settings: Settings, start: str | None, end: str | None, now: datetim
 
 
 def _database(settings: Settings) -> DatabaseSettings:
-    return database_settings(
-        **{
-            part: settings.optional(f"database.{part}")
-            for part in ("host", "name", "username", "password", "url", "schema")
-        }
-    )
+    return chosen_database(given_database(settings.values))[0]
 
 
 def _lago(settings: Settings) -> LagoConnection:

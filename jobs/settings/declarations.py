@@ -50,18 +50,25 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("database.host", "DATABASE_HOST", parse_text, None, "PostgreSQL host of LiteLLM, with or without `:port`."),
+    Setting(
+        "database.host",
+        "DATABASE_HOST",
+        parse_text,
+        None,
+        "PostgreSQL host of LiteLLM, with or without `:port`; several with commas.",
+    ),
+    Setting("database.port", "DATABASE_PORT", parse_text, None, "Its port, where the host names none; else 5432."),
     Setting("database.name", "DATABASE_NAME", parse_text, None, "Database that holds LiteLLM's tables."),
-    Setting("database.username", "DATABASE_USERNAME", parse_text, None, "Role to log in as; reading is all it needs."),
+    Setting("database.user", "DATABASE_USER", parse_text, None, "Role to log in as; reading is all it needs."),
+    Setting("database.username", "DATABASE_USERNAME", parse_text, None, "The same, as LiteLLM's older chart names it."),
     Setting(
         "database.password",
         "DATABASE_PASSWORD",
         str,
         None,
-        "Its password, as it is, not URL-encoded.",
+        "Its password, as it is, not URL-encoded; none where the server wants none.",
         secret=True,
     ),
-    Setting("database.url", "DATABASE_URL", parse_text, None, "Used where the four above are not set.", secret=True),
     Setting(
         "database.schema",
         "DATABASE_SCHEMA",
@@ -69,6 +76,46 @@ SETTINGS = (
         None,
         "Schema of LiteLLM's tables, where it is not `public`.",
     ),
+    Setting(
+        "database.sslmode",
+        "DATABASE_SSLMODE",
+        parse_text,
+        None,
+        "TLS as libpq names it; `verify-full` where only the next is set.",
+    ),
+    Setting("database.sslrootcert", "DATABASE_SSLROOTCERT", parse_text, None, "File of the server's authority."),
+    Setting("database.url", "DATABASE_URL", parse_text, None, "All of it in one; goes before the above.", secret=True),
+    Setting(
+        "database.direct_url", "DIRECT_URL", parse_text, None, "Used where no other names the database.", secret=True
+    ),
+    Setting(
+        "database.url_read_replica",
+        "DATABASE_URL_READ_REPLICA",
+        parse_text,
+        None,
+        "A replica, which goes before the primary.",
+        secret=True,
+    ),
+    *(
+        Setting(
+            f"database.{part}_read_replica",
+            f"DATABASE_{part.upper()}_READ_REPLICA",
+            str if part == "password" else parse_text,
+            None,
+            "The replica's host, which goes before the primary." if part == "host" else "Where the replica's differs.",
+            secret=part == "password",
+        )
+        for part in ("host", "port", "name", "user", "username", "password", "schema")
+    ),
+    Setting(
+        "database.iam_token_db_auth",
+        "IAM_TOKEN_DB_AUTH",
+        parse_flag,
+        "false",
+        "Whether the password is a token of AWS RDS (extra `aws`).",
+    ),
+    Setting("database.aws_region_name", "AWS_REGION_NAME", parse_text, None, "The region of such a token."),
+    Setting("database.aws_region", "AWS_REGION", parse_text, None, "The same, as AWS names it."),
     Setting(
         "database.connect_attempts",
         "RECONCILE_CONNECT_ATTEMPTS",

@@ -5,17 +5,21 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from jobs.core.database_settings import url_settings
+from jobs.core.litellm_variables import chosen_database, left_out, without_effect
 from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.errors import SettingError
 from jobs.settings.declarations import BY_NAME, SETTINGS, Setting
 from jobs.settings.texts import as_sentence, parse_path
 
 _OUR_VARIABLES = "RECONCILE_"
+_DATABASE = "database."
 _MISSPELLED_CODE = "LAGO_EVENT_CODE"
 _RENAME_CODE = (
     f"{_MISSPELLED_CODE} is taken for LAGO_API_EVENT_CODE here, but LiteLLM's callback does not know it "
@@ -51,13 +55,13 @@ class Settings:
         self.values = values
         self._meter_tables = meter_tables
         self.misspelled = misspelled
-        """Environment variables that are no settings, each with what to do about it."""
+        """Variables that do not do what they seem to, each with what there is to know about it."""
         self.problems = problems
         """Everything about the configuration file and single values that cannot be used."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what the log should say about variables that are no settings."""
+        """Return what the log should say about variables that do not do what they seem to."""
         return tuple(remedy for _, remedy in self.misspelled)
 
     def optional(self, name: str) -> Any:
@@ -130,8 +134,31 @@ def survey_settings(
         text, origin = next(((text, origin) for text, origin in sources if text is not None), (None, ""))
         if text is not None:
             values[setting.name] = _value(setting, text, origin)
+    misspelled += [*without_effect(environment), *_of_the_database(values), *_left_out(values)]
     problems += [value.problem for value in values.values() if value.problem is not None]
     return Settings(values, meter_tables, tuple(misspelled), tuple(problems))
+
+
+def given_database(values: Mapping[str, Value]) -> dict[str, Any]:
+    """Return what is set of the address of LiteLLM's database, as `chosen_database` takes it."""
+    return {name.removeprefix(_DATABASE): value.value for name, value in values.items() if name.startswith(_DATABASE)}
+
+
+def _of_the_database(values: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
+    """Return which variables of the database do not have the effect that they seem to have."""
+    try:
+        return chosen_database(given_database(values))[1]
+    except SettingError:
+        return ()  # The command that needs the database tells it.
+
+
+def _left_out(values: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    """Yield the other addresses of PostgreSQL that have parameters which nobody knows."""
+    for name in ("lago.store_url", "ledger_url"):
+        text = values[name].value if name in values else None
+        if isinstance(text, str) and text.strip().lower().startswith("postgres"):
+            with suppress(SettingError):  # The command that needs the address tells it.
+                yield from left_out(url_settings(text, BY_NAME[name].variable, needs_user=False))
 
 
 def _misspelled(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,9 @@ def parse_text(text: str) -> str:
 
 def parse_flag(text: str) -> bool:
     """Read true or false."""
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    # Those that LiteLLM reads too.
+    words = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True)
+    words |= dict.fromkeys(("0", "off", "f", "false", "n", "no"), False)
     if text.strip().lower() not in words:
         raise ValueError("write true or false")
     return words[text.strip().lower()]

@@ -1,14 +1,10 @@
 """Reading what Lago knows beside events: metrics, plans, subscriptions, and where it keeps its events.
 
-Which door for which resource:
-
-- billable metrics, plans, subscriptions: lago-python-client's `find_all`, which sends the key and takes a timeout.
-  It retries nothing but a 429 and keeps no connection, so each call runs inside our own rate and retries. It takes
-  no certificates, and its models refuse what newer servers leave out (a fixed charge's display name): with a CA file,
-  and for an answer that it cannot read, our client fetches the page, and fields that are absent are None.
-- charges of a plan: from the plan itself; `plan_charges.find_all` sends no key.
-- organization: our client; lago-python-client has no GET for it.
-- event store of an older server: our client; lago-python-client does not know `/events_enriched`.
+Our client fetches, within the rate, through the proxy and with the certificates of everything else, and
+lago-python-client's models read the lists. They refuse what newer servers leave out (a fixed charge's display name):
+such an answer is read by hand, and fields that are absent are None. Charges of a plan come from the plan itself:
+`plan_charges.find_all` sends no key. Organization and event store are read by hand, since lago-python-client has no GET
+for them.
 """
 
 from __future__ import annotations
@@ -17,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import httpx
 from lago_python_client.client import Client
 from lago_python_client.exceptions import LagoApiError
+from lago_python_client.services.response import prepare_index_response
 
 from jobs.adapters.lago.exact_json import visible
-from jobs.adapters.lago.failures import CHECK_BASE, Failure, of_status, of_transport
-from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Params, asked_wait, check_access, refuses_page_size
+from jobs.adapters.lago.failures import CHECK_BASE, of_status
+from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Params, check_access, refuses_page_size
 from jobs.adapters.lago.instants import parsed_instant
 from jobs.core.lago_values import (
     BillableMetric,
@@ -37,13 +33,8 @@ from jobs.core.lago_values import (
 from jobs.errors import LagoError
 
 _Answer = TypeVar("_Answer")
-_ALL_STATUSES = [
-    "active",
-    "pending",
-    "terminated",
-    "canceled",
-    "incomplete",
-]  # Lago lists only active ones unless told otherwise
+# Lago lists only active ones unless told otherwise, and skips what an older version does not know.
+_ALL_STATUSES = ["active", "pending", "terminated", "canceled", "incomplete"]
 _READINGS = 4
 
 
@@ -79,14 +70,11 @@ def read_subscriptions(client: LagoClient) -> tuple[Subscription, ...]:
 
 
 class _Pages:
-    """Lists of lago-python-client, whole, within the rate and the retries of our client."""
+    """Lists of lago-python-client's models, whole."""
 
     def __init__(self, client: LagoClient) -> None:
         self._client = client
-        connection = client.connection
-        # The slash at the end keeps a path prefix. Its own retries are off: ours know more cases and the rate.
-        self._package = Client(api_key=connection.api_key, api_url=f"{connection.api_base}/", retry_on_rate_limit=False)
-        self._timeout = httpx.Timeout(connection.timeout_seconds)
+        self._package = Client(api_key=client.connection.api_key)  # for its models; it sends nothing
 
     def all(self, resource: str, filters: Mapping[str, list[str]] | None = None) -> list[Any]:
         """Return lago-python-client's model of every row of a list, each once."""
@@ -112,10 +100,10 @@ class _Pages:
     def plan(self, plan: Any, metric_codes: Mapping[str, str]) -> Plan:
         """Return a plan with its charges, asked for by its code if the list came without them."""
         if plan.charges is None and _text(plan.code):
-            code = quote(plan.code, safe="")  # lago-python-client puts it into the URL as it is
+            code = quote(plan.code, safe="")
             plan = self._attempt(
                 f"plans/{code}",
-                lambda: self._package.plans.find(code, timeout=self._timeout),
+                lambda payload: self._package.plans.RESPONSE_MODEL.parse_obj(payload["plan"]),
                 lambda payload: _Row(payload["plan"]),
                 {},
             )
@@ -128,7 +116,7 @@ class _Pages:
         try:
             page: Mapping[str, Any] = self._attempt(
                 resource,
-                lambda: collection.find_all(options, timeout=self._timeout),
+                lambda payload: prepare_index_response(resource, collection.RESPONSE_MODEL, payload),
                 lambda payload: {resource: [_Row(row) for row in payload[resource]], "meta": payload["meta"]},
                 options,
             )
@@ -140,30 +128,21 @@ class _Pages:
     def _attempt(
         self,
         path: str,
-        by_package: Callable[[], _Answer],
-        read: Callable[[dict[str, Any]], _Answer],
+        by_package: Callable[[dict[str, Any]], _Answer],
+        by_hand: Callable[[dict[str, Any]], _Answer],
         options: Mapping[str, Any],
     ) -> _Answer:
-        per_page = int(options.get("per_page", 0))
-
-        def attempt() -> _Answer:
-            try:
-                return by_package()
-            except LagoApiError as error:
-                raise _classified(error, path, per_page) from error
-            except httpx.RequestError as error:
-                raise of_transport(error, self._client.connection.timeout_seconds) from error
-
-        if self._client.connection.ca_file is None:
-            try:
-                return self._client.attempts(attempt)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                pass  # its models are stricter than Lago
         reply = self._client.request("GET", path, params=options, accept=frozenset({422}))
         if reply.status == 422:
-            raise _refused(reply.payload, path, per_page)
+            if refuses_page_size(reply.payload, int(options.get("per_page", 0))):
+                raise _PageSizeRefusedError
+            raise of_status(422, reply.payload, path, None)
         try:
-            return read(reply.payload)
+            return by_package(reply.payload)
+        except (LagoApiError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # its models are stricter than Lago
+        try:
+            return by_hand(reply.payload)
         except (ValueError, KeyError, TypeError) as error:
             raise LagoError(f"Lago's answer to {path} is no list of it", CHECK_BASE) from error
 
@@ -189,24 +168,6 @@ def _rows(held: Any) -> Iterable[Any]:
 
 class _PageSizeRefusedError(Exception):
     """Lago allows no page of this size."""
-
-
-def _classified(error: LagoApiError, path: str, per_page: int) -> Exception:
-    """Turn lago-python-client's error into ours."""
-    if error.url is None:
-        # It reports every body that is not JSON as status 500, whatever the status was.
-        return _unreadable(path)
-    if error.status_code == 422:
-        return _refused(error.response, path, per_page)
-    return of_status(error.status_code, error.response, path, asked_wait(error.status_code, error.headers or {}))
-
-
-def _refused(payload: object, path: str, per_page: int) -> Exception:
-    return _PageSizeRefusedError() if refuses_page_size(payload, per_page) else of_status(422, payload, path, None)
-
-
-def _unreadable(path: str) -> Failure:
-    return Failure(f"lago-python-client cannot read its answer to {path}", CHECK_BASE, may_have_acted=True)
 
 
 def read_organization(client: LagoClient) -> Organization:

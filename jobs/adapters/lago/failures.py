@@ -8,18 +8,24 @@ did not act.
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Callable
 
 import httpx
 
 from jobs.errors import LagoError
+from jobs.web import Proxy
 
 CHECK_BASE = "Check LAGO_API_BASE: it must be the address of Lago's API, not of its web page"
 _CHECK_KEY = "Set LAGO_API_KEY to a valid key of the organization"
 _CHECK_REACH = "Check LAGO_API_BASE, and that this host resolves and is reachable from here"
-_CHECK_PROXY = "Check LAGO_API_BASE and the proxy variables (HTTPS_PROXY, NO_PROXY)"
 _CHECK_SPEED = "Check that Lago is up and reachable from here, or raise the Lago timeout"
+_CHECK_NOT_LAGO = (
+    "It is not about the key: check what stands between here and Lago (firewall, load balancer, proxy), and that "
+    "Lago's API takes requests for the host in LAGO_API_BASE"
+)
+_CHECK_LOGIN = "Write the proxy's user name and password into HTTPS_PROXY or HTTP_PROXY, or add Lago's host to NO_PROXY"
 _CHECK_PATH = "Check what stands between here and Lago (proxy, load balancer)"
 _CHECK_VERSION = "Update Lago if it is old; if it is not, report this line"
 _CHECK_LOG = "Look into Lago's own log, then run again"
@@ -74,25 +80,47 @@ def surely_not_done(failure: Failure) -> bool:
     return not failure.lasting and not failure.may_have_acted
 
 
-def of_transport(error: httpx.RequestError, timeout_seconds: float) -> Failure:
-    """Classify a request that broke on the way. What httpx says is not repeated: it may hold a URL."""
+def of_transport(error: httpx.RequestError, timeout_seconds: float, proxy: Proxy | None = None) -> Failure:
+    """Classify a request that broke on the way, where it goes through a proxy with its share in it.
+
+    What httpx says is not repeated: it may hold a URL.
+    """
     kind = type(error).__name__
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.ProxyError):
-        return Failure(f"the proxy or the protocol refused ({kind})", _CHECK_PROXY, may_have_acted=False)
-    certificate = _certificate_problem(error)
+    if isinstance(error, httpx.ProxyError | httpx.UnsupportedProtocol):
+        return _of_proxy(error, proxy)
+    certificate, tls = _certificate_problem(error), _tls_problem(error)
     if certificate:
         what = f"its TLS certificate is not trusted ({certificate})"
         return Failure(what, _TRUST, may_have_acted=False, lasting=True)
-    tls = _tls_problem(error)
     if tls:
         return Failure(f"TLS failed ({tls})", _CHECK_TLS, may_have_acted=False)
-    never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    if proxy is not None and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        what = f"cannot connect to the proxy {proxy.shown} ({_root_cause(error)})"
+        return Failure(what, _check_proxy(proxy), may_have_acted=False)
     if isinstance(error, httpx.TimeoutException):
+        never_sent = isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
         what = f"no answer within {timeout_seconds:g} s ({kind})"
         return Failure(what, _CHECK_SPEED, may_have_acted=not never_sent)
-    if never_sent:
-        return Failure(f"cannot connect ({_root_cause(error)})", _CHECK_REACH, may_have_acted=False)
-    return Failure(f"the connection broke ({kind})", _CHECK_PATH, may_have_acted=True)
+    connected = not isinstance(error, httpx.ConnectError)
+    what = f"the connection broke ({kind})" if connected else f"cannot connect ({_root_cause(error)})"
+    return Failure(what, _CHECK_PATH if connected else _CHECK_REACH, may_have_acted=connected)
+
+
+def _of_proxy(error: httpx.RequestError, proxy: Proxy | None) -> Failure:
+    code = re.match(r"[0-9]{3}", str(error))
+    status = code.group(0) if code else ""
+    shown = f" {proxy.shown}" if proxy is not None else ""
+    return Failure(
+        f"the proxy{shown} refused{f' ({status})' if status else ''}",
+        _CHECK_LOGIN if status == "407" else _check_proxy(proxy),
+        may_have_acted=False,
+        lasting=status.startswith("4"),
+    )
+
+
+def _check_proxy(proxy: Proxy | None) -> str:
+    variable = proxy.variable if proxy is not None else "HTTPS_PROXY"
+    return f"Check {variable} and what that proxy lets through, or add Lago's host to NO_PROXY"
 
 
 def of_unusable_body(status: int, content_type: str) -> Failure:
@@ -116,12 +144,20 @@ def of_status(status: int, payload: object, path: str, wait: float | None) -> Fa
         401: ("Lago refused the API key (401)", _CHECK_KEY),
         403: (f"Lago forbids this API key {_forbidden(payload)} (403)", _PERMIT),
         404: (f"what answers as Lago does not know {resource} (404)", CHECK_BASE),
+        407: ("a proxy on the way to Lago wants a user name and a password (407)", _CHECK_LOGIN),
     }
+    if status in (401, 403) and not _is_lagos(payload):
+        refusals[status] = (f"what stands before Lago refused the request ({status}), not Lago", _CHECK_NOT_LAGO)
     if status in refusals:
         return LagoError(*refusals[status])
     if status < 400:
         return LagoError(f"Lago answered {resource} with a redirect ({status})", f"{CHECK_BASE} (https?)")
     return LagoError(f"Lago refused the request for {resource}: HTTP {status}{_reason(payload)}", _CHECK_VERSION)
+
+
+def _is_lagos(payload: object) -> bool:
+    """Tell whether a refusal has the form of Lago's own."""
+    return isinstance(payload, dict) and any(isinstance(payload.get(name), str) for name in ("error", "code"))
 
 
 def _certificate_problem(error: BaseException | None) -> str:

@@ -29,6 +29,7 @@ from jobs.adapters.lago.failures import (
 )
 from jobs.core.lago_values import LagoConnection
 from jobs.errors import LagoError, SettingError
+from jobs.web import open_client, trusted
 
 Params = Mapping[str, str | int | Sequence[str]]
 _Result = TypeVar("_Result")
@@ -89,7 +90,7 @@ class RateLimiter:
 class LagoClient:
     """One kept HTTP client for one run; safe to use from several threads.
 
-    Proxy variables and SSL_CERT_FILE work as in every httpx program, lago-python-client included.
+    Proxy variables and SSL_CERT_FILE work as `jobs.web` says.
     """
 
     def __init__(
@@ -102,7 +103,8 @@ class LagoClient:
     ) -> None:
         """Take the connection, and the clock and the source of jitter to wait with.
 
-        Without `sleep`, waits end early when the client is closed. `SettingError` for an unreadable CA file.
+        Without `sleep`, waits end early when the client is closed. `SettingError` for an unreadable CA file
+        and for a proxy that cannot be used.
         """
         self.connection = connection
         self.host = urlsplit(connection.api_base).netloc
@@ -114,7 +116,8 @@ class LagoClient:
         timeout = httpx.Timeout(
             connection.timeout_seconds, connect=min(_LONGEST_CONNECT_SECONDS, connection.timeout_seconds)
         )
-        self._http = httpx.Client(
+        self._http, self._proxy = open_client(
+            connection.api_base,
             base_url=f"{connection.api_base}/api/v1/",
             headers={
                 "Authorization": f"Bearer {connection.api_key}",
@@ -199,7 +202,7 @@ class LagoClient:
         try:
             return self._http.send(request)
         except httpx.RequestError as error:
-            raise of_transport(error, self.connection.timeout_seconds) from error
+            raise of_transport(error, self.connection.timeout_seconds, self._proxy) from error
 
     def attempts(self, attempt: Callable[[], _Result], retry: RetryPolicy = any_failure) -> _Result:
         """Call `attempt` within the rate until it returns or raises a `Failure` that `retry` gives up on.
@@ -304,7 +307,7 @@ def _trusted(connection: LagoConnection) -> ssl.SSLContext:
     if connection.api_base.startswith("http://"):
         # Reading the public certificates takes longer than many a request. This context trusts nobody.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context = httpx.create_ssl_context()
+    context = trusted()
     if connection.ca_file is None:
         return context
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote
 
+import psycopg
+from psycopg.rows import TupleRow
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import NullPool
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from jobs.adapters.ledger.tables import SCHEMA
+from jobs.core.connection_troubles import remedy, trouble
+from jobs.core.database_settings import DatabaseSettings, url_settings
 from jobs.errors import LedgerError, SettingError
-from jobs.postgres import APPLICATION_NAME, KEEPALIVES, driver_words
+from jobs.postgres import APPLICATION_NAME, connection_text, driver_words
+from jobs.queries import query
 
 SETTING = "RECONCILE_LEDGER_URL"
 
@@ -28,6 +33,7 @@ _WRITE_IT_LIKE = (
     f"Write {SETTING} like sqlite:///runs/ledger.sqlite or postgresql://user:password@host:5432/database "
     "(percent-encode special characters in the password)"
 )
+_CONNECT_TIMEOUT = timedelta(seconds=10)
 _SQLITE_BEGIN = "ledger_sqlite_begin"
 
 # A driver's words, and what to change about it.
@@ -39,11 +45,6 @@ _SQLITE_REMEDIES = (
     (r"disk is full|disk I/O", f"Make room on its disk, or set {SETTING} to a file elsewhere"),
 )
 _POSTGRESQL_REMEDIES = (
-    (r"authentication failed|no password supplied", f"Check the user name and the password in {SETTING}"),
-    (r'role ".*" does not exist|not permitted to log in', f"Check the user name in {SETTING}; the role needs LOGIN"),
-    (r'database ".*" does not exist', f"Check the database name in {SETTING}, or create that database"),
-    (r"pg_hba\.conf|SSL|certificate|sslmode", f"Check the ssl parameters of {SETTING} against what the server admits"),
-    (r"invalid (connection option|URI query parameter)", f"Remove that parameter from {SETTING}"),
     (
         r"permission denied for database",
         f"As the database's owner: GRANT CREATE ON DATABASE, or CREATE SCHEMA {SCHEMA} AUTHORIZATION the ledger's role",
@@ -51,8 +52,8 @@ _POSTGRESQL_REMEDIES = (
     (r"permission denied", f"Grant the role in {SETTING} USAGE on schema {SCHEMA}, SELECT and INSERT on its tables"),
     (r"read-only", f"Set {SETTING} to the primary server"),
     (
-        r"resolve|refused|timeout|timed out|closed|terminat|unreachable|starting up|shutting down|too many|lost",
-        f"Check the host and port in {SETTING}, and that PostgreSQL runs there; then run again",
+        r"statement pooling mode",
+        f"Let {SETTING} name PostgreSQL itself, or a pooler in transaction or session mode",
     ),
 )
 
@@ -62,31 +63,36 @@ class LedgerAddress:
     """Where the ledger is."""
 
     url: URL = field(repr=False)
-    """For SQLAlchemy; may hold a password."""
+    """For SQLAlchemy: SQLite's file, or PostgreSQL without an address."""
     shown: str
     """For people: the file, or host, port and database."""
     path: Path | None
     """The SQLite file; None for PostgreSQL."""
+    database: DatabaseSettings | None = None
+    """Where PostgreSQL is; None for SQLite."""
 
 
 def read_address(text: str) -> LedgerAddress:
     """Return where a ledger URL leads; raise `SettingError`, which never repeats the URL, if it cannot be used."""
+    if re.match(r"postgres(ql)?(\+psycopg)?://", text.strip(), re.IGNORECASE):
+        return _postgresql_address(text)
     try:
         url = make_url(text.strip())
     except (ArgumentError, ValueError):
         # Not chained: the reason may quote the URL, and with it the password.
         raise SettingError(f"{SETTING} is not a database URL", _WRITE_IT_LIKE) from None
-    match url.drivername:
-        case "sqlite" | "sqlite+pysqlite":
-            return _sqlite_address(url)
-        case "postgres" | "postgresql" | "postgresql+psycopg":
-            return _postgresql_address(url)
-    raise SettingError(f"{SETTING} names neither SQLite nor PostgreSQL", _WRITE_IT_LIKE)
+    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise SettingError(f"{SETTING} names neither SQLite nor PostgreSQL", _WRITE_IT_LIKE)
+    return _sqlite_address(url)
 
 
 def connect(address: LedgerAddress, busy_timeout: timedelta) -> Engine:
     """Return an engine; no connection is made yet. Raise `LedgerError` if SQLite's folder cannot be made."""
-    return _postgresql_engine(address.url) if address.path is None else _sqlite_engine(address, busy_timeout)
+    if address.database is None:
+        return _sqlite_engine(address, busy_timeout)
+    return create_engine(
+        address.url, creator=_opener(address.database, APPLICATION_NAME), pool_pre_ping=True, hide_parameters=True
+    )
 
 
 def connect_read_only(address: LedgerAddress, path: Path, busy_timeout: timedelta) -> Engine:
@@ -102,16 +108,26 @@ def connect_read_only(address: LedgerAddress, path: Path, busy_timeout: timedelt
 
 
 def connect_alone(address: LedgerAddress, application_name: str) -> Connection:
-    """Return a PostgreSQL connection of its own, outside any pool and transaction, that names itself as given."""
+    """Return a PostgreSQL connection of its own, outside any pool, that names itself as given."""
+    if address.database is None:
+        raise ValueError("a connection of its own is PostgreSQL's")
     engine = create_engine(
         address.url,
-        connect_args={**_postgresql_arguments(), "application_name": application_name},
+        creator=_opener(address.database, application_name),
         poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",
+        # Whatever the role's default: between two statements such a transaction holds no snapshot.
+        isolation_level="READ COMMITTED",
         hide_parameters=True,
     )
     with explained(address):
         return engine.connect()
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Tell whether a pooler stands between: it tells the client another process id than that of the session."""
+    driver = connection.connection.driver_connection
+    told = driver.info.backend_pid if driver is not None else None
+    return bool(told != connection.exec_driver_sql(query("ledger_session")).scalar_one())
 
 
 def writing(engine: Engine) -> Engine:
@@ -134,11 +150,10 @@ def _sqlite_address(url: URL) -> LedgerAddress:
     return LedgerAddress(url, url.database, Path(url.database))
 
 
-def _postgresql_address(url: URL) -> LedgerAddress:
-    if not url.database:
-        raise SettingError(f"{SETTING} names no database", _WRITE_IT_LIKE)
-    shown = f"PostgreSQL at {url.host or 'the local socket'}:{url.port or 5432}, database {url.database}"
-    return LedgerAddress(url.set(drivername="postgresql+psycopg"), shown, None)
+def _postgresql_address(text: str) -> LedgerAddress:
+    database = url_settings(text, SETTING, needs_user=False)
+    shown = f"PostgreSQL at {database.address if database.host else 'the local socket'}, database {database.name}"
+    return LedgerAddress(URL.create("postgresql+psycopg"), shown, None, database)
 
 
 def _sqlite_engine(address: LedgerAddress, busy_timeout: timedelta) -> Engine:
@@ -179,27 +194,29 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get(_SQLITE_BEGIN, "BEGIN"))
 
 
-def _postgresql_engine(url: URL) -> Engine:
-    return create_engine(
-        url,
-        connect_args={**_postgresql_arguments(), "application_name": APPLICATION_NAME},
-        pool_pre_ping=True,
-        hide_parameters=True,
-    )
-
-
-def _postgresql_arguments() -> dict[str, Any]:
-    return {
-        "connect_timeout": 10,
-        **KEEPALIVES,
-        "client_encoding": "UTF8",
+def _opener(database: DatabaseSettings, application_name: str) -> Callable[[], psycopg.Connection[TupleRow]]:
+    def opened() -> psycopg.Connection[TupleRow]:
         # Server-side prepared statements do not survive PgBouncer.
-        "prepare_threshold": None,
-    }
+        text = connection_text(database, application_name, _CONNECT_TIMEOUT)
+        return psycopg.connect(text, prepare_threshold=None)
+
+    return opened
 
 
 def _explain(error: SQLAlchemyError, address: LedgerAddress) -> NoReturn:
     reason = driver_words(error.orig if isinstance(error, StatementError) and error.orig else error)
-    remedies = _POSTGRESQL_REMEDIES if address.path is None else _SQLITE_REMEDIES
-    remedy = next((remedy for words, remedy in remedies if re.search(words, reason)), f"Check {SETTING}")
-    raise LedgerError(f"the ledger ({address.shown}) cannot be used: {reason}", remedy) from error
+    remedies = _SQLITE_REMEDIES if address.database is None else _POSTGRESQL_REMEDIES
+    found = next((remedy for words, remedy in remedies if re.search(words, reason)), None)
+    raise LedgerError(
+        f"the ledger ({address.shown}) cannot be used: {reason}", found or _general_remedy(error, address)
+    ) from error
+
+
+def _general_remedy(error: SQLAlchemyError, address: LedgerAddress) -> str:
+    original = error.orig if isinstance(error, StatementError) and error.orig else error
+    if address.database is None or not isinstance(original, psycopg.OperationalError | UnicodeError):
+        return f"Check {SETTING}"
+    found = trouble(str(original))
+    if found.passes:
+        return f"Check the host and port in {SETTING}, and that PostgreSQL runs there; then run again"
+    return remedy(driver_words(original), address.database)

@@ -13,6 +13,7 @@ from jobs.adapters.ledger.connection import (
     connect_alone,
     connect_read_only,
     explained,
+    is_pooled,
     read_address,
 )
 from jobs.adapters.ledger.lock import file_holders, postgresql_holders
@@ -34,6 +35,8 @@ class LedgerFacts:
     """The version that this code makes."""
     holders: tuple[str, ...]
     """Who holds its lock."""
+    pooled: bool = False
+    """Whether it is reached through a pooler."""
 
 
 def inspect_ledger(url: str) -> LedgerFacts:
@@ -42,7 +45,11 @@ def inspect_ledger(url: str) -> LedgerFacts:
     if address.path is None:
         with connect_alone(address, "litellm-lago-reconcile doctor") as connection, explained(address):
             return LedgerFacts(
-                address.shown, schema_version(connection, address), LATEST, postgresql_holders(connection)
+                address.shown,
+                schema_version(connection, address),
+                LATEST,
+                postgresql_holders(connection),
+                is_pooled(connection),
             )
     return _sqlite(address, address.path)
 

@@ -83,10 +83,10 @@ class Ledger:
         One run holds `all`, and nothing beside it; or any number of sharded runs hold one lock each, by the shard's
         name (letters, digits, `.`, `_` and `-`). A killed process holds nothing.
 
-        With PostgreSQL the lock is a session's advisory lock on a connection of its own, which must not go through a
-        pooler in transaction mode. With SQLite it is a `flock` on a file beside the ledger: on a network file system
-        that does not pass locks on to its server it covers one machine only, so keep the ledger on a local disk there,
-        or use PostgreSQL.
+        With PostgreSQL the lock is an advisory lock of a transaction that stays open on a connection of its own, so it
+        holds through a pooler in transaction or session mode too. With SQLite it is a `flock` on a file beside the
+        ledger: on a network file system that does not pass locks on to its server it covers one machine only, so keep
+        the ledger on a local disk there, or use PostgreSQL.
         """
         if self._address.path is None:
             with hold_postgresql_lock(self._address, run_id, name) as lock:

@@ -29,6 +29,7 @@ from jobs.queries import query
 ALL = "all"
 """The name of the lock of a run that is no shard's."""
 
+_ALIVE_SECONDS = 20.0
 _WAIT = "Wait until it has ended, or end it; the lock is free when its process is gone"
 
 
@@ -65,7 +66,11 @@ def hold_file_lock(ledger: Path, run_id: str, name: str, since: datetime) -> Ite
 
 @contextmanager
 def hold_postgresql_lock(address: LedgerAddress, run_id: str, name: str) -> Iterator[RunLock]:
-    """Hold an advisory lock on a PostgreSQL connection of its own, or raise `RefusedError` saying who holds it."""
+    """Hold an advisory lock on a PostgreSQL connection of its own, or raise `RefusedError` saying who holds it.
+
+    It is the lock of a transaction that stays open: a pooler leaves such a session to its client alone, and ends it
+    when the client is gone. A session's own lock would stay with the pooler.
+    """
     _check_name(name)
     # PostgreSQL keeps 63 bytes of it.
     holder = f"run {_one_line(run_id)}, process {os.getpid()} on {socket.gethostname()}"[:63]
@@ -74,10 +79,32 @@ def hold_postgresql_lock(address: LedgerAddress, run_id: str, name: str) -> Iter
             connection.exec_driver_sql(query("ledger_lock_stays"))
             for lock_name in dict.fromkeys((ALL, name)):
                 key = _key(lock_name)
-                try_lock = func.pg_try_advisory_lock if lock_name == name else func.pg_try_advisory_lock_shared
+                exclusive = lock_name == name
+                try_lock = func.pg_try_advisory_xact_lock if exclusive else func.pg_try_advisory_xact_lock_shared
                 if not connection.execute(select(try_lock(key))).scalar_one():
                     raise _refused("; ".join(_holders(connection, key)) or "which has just ended")
-        yield _PostgresqlLock(connection, _key(name))
+        lock = _PostgresqlLock(connection, _key(name))
+        with _kept_alive(lock):
+            yield lock
+
+
+@contextmanager
+def _kept_alive(lock: _PostgresqlLock) -> Iterator[None]:
+    """Ask for the lock again and again: a pooler or a firewall may end a connection on which nothing happens."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(_ALIVE_SECONDS):
+            with suppress(RefusedError):  # The run itself asks before each batch, and is refused then.
+                lock.still_held()
+
+    asking = threading.Thread(target=ask, name="lock", daemon=True)
+    asking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        asking.join()
 
 
 class _LockFile:
@@ -122,14 +149,14 @@ class _PostgresqlLock:
         self._turn = threading.Lock()
 
     def still_held(self) -> None:
-        """Raise `RefusedError` if the lock's connection died, or a pooler gave it another session."""
+        """Raise `RefusedError` if the lock's connection died, or its transaction ended."""
         with self._turn:
             try:
                 held = self._connection.exec_driver_sql(query("ledger_lock_is_held"), {"key": self._key}).scalar_one()
             except SQLAlchemyError as error:
                 raise _lost("the connection that held it broke") from error
         if not held:
-            raise _lost("its connection leads to another session now; connect without a pooler in transaction mode")
+            raise _lost("its transaction ended")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import orjson
 import psycopg
 from psycopg.rows import dict_row
 
+from jobs.core.connection_troubles import quoted
 from jobs.core.database_settings import DatabaseSettings
 from jobs.core.shard import WHOLE, SpendLogShard
 from jobs.core.spend_log_values import PORTABLE_COLUMNS, DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
@@ -27,7 +28,6 @@ from jobs.postgres import (
     connect,
     copy_rows,
     explained,
-    quoted,
     read_only_snapshot,
     wait_for_standby,
 )
@@ -188,6 +188,7 @@ def probed(snapshot: Snapshot) -> SpendLogsSchema:
     found = _one_row(snapshot, "probe_spend_logs", {"other_tables": others})
     _require_table(found, snapshot.settings)
     _require_columns(found["column_types"])
+    _refuse_leftover(found, snapshot)
     readable: dict[str, bool] = found["other_tables_readable"] or {}
     return SpendLogsSchema(
         columns=frozenset(found["column_types"]),
@@ -211,7 +212,7 @@ def _require_table(found: Mapping[str, Any], settings: DatabaseSettings) -> None
         if schemas:
             raise SourceError(
                 f'the search path in {where} has no "LiteLLM_SpendLogs", but schema {schemas[0]} has',
-                f"Set DATABASE_SCHEMA to {schemas[0]}, and GRANT USAGE ON SCHEMA {quoted(schemas[0])} "
+                f"{_naming(schemas[0], settings)}, and GRANT USAGE ON SCHEMA {quoted(schemas[0])} "
                 f"TO {quoted(settings.username)}",
             )
         raise SourceError(
@@ -225,6 +226,24 @@ def _require_table(found: Mapping[str, Any], settings: DatabaseSettings) -> None
         )
 
 
+def _refuse_leftover(found: Mapping[str, Any], snapshot: Snapshot) -> None:
+    """Raise `SourceError` for an empty table where another schema has one that is not."""
+    settings, read = snapshot.settings, found["schema_of_table"]
+    others = [schema for schema in found["schemas_with_rows"] if schema != read]
+    # Where the schema is named on purpose, an empty table is one of a gateway that has just been set up.
+    if settings.schema is None and others and _one_row(snapshot, "probe_emptiness", {})["is_empty"]:
+        raise SourceError(
+            f'"LiteLLM_SpendLogs" in schema {read} of database "{settings.name}" at {settings.address} is empty, '
+            f"and that in schema {others[0]} is not",
+            f"{_naming(others[0], settings)}, or {settings.names.schema.format(read)} if the empty one is meant",
+        )
+
+
+def _naming(schema: str, settings: DatabaseSettings) -> str:
+    told = settings.names.schema.format(schema)
+    return told[0].upper() + told[1:]
+
+
 def _in_schema(found: Mapping[str, Any], settings: DatabaseSettings) -> str:
     return f'{quoted(settings.schema or found["current_schema"])}."LiteLLM_SpendLogs"'
 
@@ -234,7 +253,7 @@ def _require_columns(types: Mapping[str, str]) -> None:
     if missing:
         raise SourceError(
             f'"LiteLLM_SpendLogs" lacks the columns {", ".join(missing)}',
-            "LiteLLM has had them since 1.44: upgrade it, or point DATABASE_SCHEMA to the real table",
+            "LiteLLM has had them since 1.44: upgrade it, or name the schema of the real table",
         )
     for column in ("startTime", "endTime"):
         if types[column] != "timestamp without time zone":
