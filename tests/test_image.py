@@ -13,6 +13,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ import yaml
 from jobs import __version__
 
 from . import pods
+from .images import built_image
 from .scenario import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
@@ -219,8 +221,7 @@ def test_the_image_runs_as_in_a_pod(
 
     tmp_path.chmod(stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO)
     client = docker.from_env()
-    image, _ = client.images.build(path=str(_CHECKOUT), rm=True)
-    try:
+    with closing(client), built_image(client, _CHECKOUT) as image:
         assert image.attrs["Config"]["User"] == f"{pods.USER}:{pods.USER}"
         assert not image.attrs["Config"].get("Healthcheck")
         container = client.containers.run(
@@ -241,6 +242,3 @@ def test_the_image_runs_as_in_a_pod(
             container.remove(force=True)
         (run,) = tmp_path.iterdir()
         assert run.stat().st_uid == pods.USER
-    finally:
-        client.images.remove(image.id, force=True)
-        client.close()
