@@ -309,10 +309,8 @@ def _backfill(
         for result in worked:
             done.append(result)
             show_backfill(result)
-            if result.applied is not None and not result.applied.complete:
-                code = FAILED
-            elif result.discrepancies_remain and code == AGREEMENT:
-                code = DISCREPANCIES_REMAIN
+            if code != FAILED:
+                code = result.exit_code or code
     if hooks.stop.is_set():
         click.echo("stopped as asked; run the same command again to go on", err=True)
         code = FAILED

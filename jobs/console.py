@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from itertools import groupby
@@ -113,12 +113,14 @@ def console_progress(stream: TextIO = sys.stderr) -> Iterator[Progress]:
         yield _TerminalProgress(bar)
 
 
-def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
-    """Print the verdict with its reasons, the totals, and where most is wrong."""
+def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = ()) -> None:
+    """Print the verdict with its reasons, the totals, and where most is wrong; `applied` lines come first."""
     console = _console(stream)
     console.print()
     console.print(f"Window  {run.window.start:%Y-%m-%d %H:%M} to {run.window.end:%Y-%m-%d %H:%M} UTC, run {run.run_id}")
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
+    for line in applied:
+        console.print(Text(visible(line)))
     for reason in run.reasons:
         console.print(Text(f"  - {visible(reason.text)}"))
         console.print(Text(f"    {visible(reason.next_step)}", "dim"))
@@ -134,7 +136,8 @@ def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
     if len(run.causes) > _MOST_CAUSES:
         others = sum(cause.events for cause in run.causes[_MOST_CAUSES:])
         console.print(Text(f"{'':12}{others:,} by other causes (report.html)"))
-    console.print(Text(f"Plan        {run.plan.events:,} events could be sent ({run.folder}/plan.jsonl)"))
+    planned = f"{run.plan.events:,} events{'' if applied else ' could be sent'}"
+    console.print(Text(f"Plan        {planned} ({run.folder}/plan.jsonl)"))
     for exceeded in run.plan.exceeded:
         console.print(Text(f"  ! {visible(exceeded)}", "yellow"))
     console.print(Text(f"Report      {run.folder}/report.html"))
@@ -224,19 +227,21 @@ def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
 
 
 def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
-    """Print the run, and what became of its plan."""
-    show_run(result.run, stream)
+    """Print the run; after an apply what is left, what was before it, and what became of the plan."""
     applied = result.applied
     if applied is None:
+        show_run(result.run, stream)
         return
     outcomes = (
         ", ".join(f"{count:,} {outcome.value}" for outcome, count in sorted(applied.outcomes.items())) or "nothing"
     )
-    lines = [f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)"]
-    lines += [f"  ! {text}" for text in applied.troubles]
-    console = _console(stream)
-    for line in lines:
-        console.print(Text(visible(line)))
+    before = "; ".join(reason.text for reason in result.run.reasons)
+    lines = [
+        f"Before      {f'NOT CERTIFIED: {before}' if before else 'CERTIFIED'}",
+        f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)",
+        *(f"  ! {text}" for text in applied.troubles),
+    ]
+    show_run(result.left, stream, applied=lines)
 
 
 def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:

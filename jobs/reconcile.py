@@ -18,13 +18,18 @@ from jobs.reconcile_values import Progress, Reading, ReconcileSettings, Run
 from jobs.reporting import report_run
 
 
-def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str) -> Run:
-    """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave no more than was read."""
+def reconcile(
+    settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str, keep: Path | None = None
+) -> Run:
+    """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave no more than was read.
+
+    `keep` is a file that what the judgement tells is kept in, where the plan is then applied.
+    """
     with RunFolder(settings.output, folder_name(settings.window, run_id), settings.scratch) as folder:
         for left in folder.removed:
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with judged_workspace(settings, folder.scratch, progress, now=now, keeps_reading=True) as (workspace, reading):
-            run = report_run(workspace, settings, reading, folder, progress, now=now, run_id=run_id)
+            run = report_run(workspace, settings, reading, folder, progress, now=now, run_id=run_id, keep=keep)
         folder.discard_scratch()
     return run
 
