@@ -22,6 +22,7 @@ from jobs.errors import RefusedError
 from jobs.plan_files import PLAN_FILE, read_header, window_of_plan
 from jobs.reconcile import reconcile
 from jobs.reconcile_values import Progress, Run
+from jobs.room import RoomWatch
 from jobs.settling import judgement_file, settle
 from jobs.unfinished import complete_unfinished, ended
 
@@ -45,6 +46,7 @@ def backfill(
     nothing. Raises `RefusedError` before anything is sent where a plan is stale, edited or over a cap, or where
     another run holds the lock.
     """
+    progress = RoomWatch(progress, settings.reconcile.output)
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger.open(settings.ledger_url, now=hooks.now))
         lock = stack.enter_context(ledger.run_lock(run_id)) if settings.apply else None

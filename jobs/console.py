@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import structlog
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 26
 _MOST_ROWS = 10
 _MOST_CAUSES = 6
+_ANY_WIDTH = 1000
 
 
 def _console(stream: TextIO) -> Console:
@@ -127,7 +129,7 @@ def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = 
     for warning in run.warnings:
         console.print(Text(f"  ! {visible(warning)}", "yellow"))
     console.print()
-    console.print(_summary_table(run))
+    console.print(_summary_table(run, console))
     console.print(_spend_log_line(run.spend_logs))
     for number, cause in enumerate(run.causes[:_MOST_CAUSES]):
         console.print(
@@ -370,8 +372,18 @@ _SYLLABLES = {
 }
 
 
-def _summary_table(run: Run) -> Table:
-    """Return the rows that matter most; kinds that the window has none of get no column."""
+def _summary_table(run: Run, console: Console) -> Table:
+    """Return the rows that matter most; kinds that the window has none of get no column.
+
+    Headings are broken only where the console is too narrow for them whole.
+    """
+    whole = _summary_rows(run, {})
+    # Measured as if there were no end to the line: within the console's own width it would always fit.
+    needed = Measurement.get(console, console.options.update(width=_ANY_WIDTH), whole).maximum
+    return whole if needed <= console.width else _summary_rows(run, _SYLLABLES)
+
+
+def _summary_rows(run: Run, syllables: Mapping[str, str]) -> Table:
     totals = [_like_summary(row) for row in run.totals]
     kinds = [name for name in _COUNTS if name == "matched" or any(row[name] for row in totals)]
     table = Table(
@@ -379,7 +391,7 @@ def _summary_table(run: Run) -> Table:
     )
     table.add_column("subscription", no_wrap=True)
     table.add_column("model", no_wrap=True)
-    for heading in ("expected", "recorded", *(_SYLLABLES.get(name, name) for name in kinds), "quantity\nmissing"):
+    for heading in ("expected", "recorded", *(syllables.get(name, name) for name in kinds), "quantity\nmissing"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in run.summary[:_MOST_ROWS]:
         table.add_row(_named(row["subscription"] or "(none)"), _named(row["model"]), *_cells(row, kinds))

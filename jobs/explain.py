@@ -33,6 +33,8 @@ class Story:
     """What is known about one request, a sentence each, in the order it happened."""
 
     lines: tuple[str, ...]
+    is_known: bool
+    """Whether there is a spend log of it, or anything in the ledger."""
 
 
 def explain(
@@ -52,7 +54,8 @@ def explain(
         ):
             judged = workspace.rows("explain_request", request_id=request_id)
     recorded = ledger.story(request_id)
-    return Story((*_judged(request_id, judged), *map(_ledger_line, recorded), *_now(settings, recorded)))
+    lines = (*_judged(request_id, judged), *map(_ledger_line, recorded), *_now(settings, recorded))
+    return Story(lines, is_known=bool(judged or recorded))
 
 
 def _judged(request_id: str, rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from jobs.matching import judge_left_over
 from jobs.reading import matched_workspace
 from jobs.reconcile_values import Progress, Reading, ReconcileSettings, Run
 from jobs.reporting import report_run
+from jobs.room import RoomWatch
 
 
 def reconcile(
@@ -25,6 +26,8 @@ def reconcile(
 
     `keep` is a file that what the judgement tells is kept in, where the plan is then applied.
     """
+    progress = RoomWatch(progress, settings.output, *([settings.scratch] if settings.scratch else []))
+    progress.step("making the run's folder")
     with RunFolder(settings.output, folder_name(settings.window, run_id), settings.scratch) as folder:
         for left in folder.removed:
             progress.note(f"removed {left}, which a run that was killed had left unfinished")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -201,7 +202,7 @@ def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
 
     return DoctorSettings(
         database=tried("settings-database", _database),
-        lago=tried("settings-lago", _lago, "lago.api_base", "lago.api_key"),
+        lago=tried("settings-lago", _lago_in_haste, "lago.api_base", "lago.api_key"),
         store=tried("settings-lago", _store),
         rules=tried("settings-rules", _metered_rules),
         problems=problems,
@@ -214,6 +215,12 @@ def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
         output=settings.required("output"),
         scratch=settings.optional("scratch"),
     )
+
+
+def is_manual(settings: Settings, start: str | None, now: datetime) -> bool:
+    """Tell whether a person asked for this run: for a window of its own, or as a Job that no firing made."""
+    job_name, scheduled_at = settings.optional("job_name"), settings.optional("scheduled_at")
+    return start is not None or bool(job_name and scheduled_at is None and scheduled_time(job_name, now) is None)
 
 
 def _clock(settings: Settings) -> SourceClock:
@@ -295,6 +302,12 @@ def _lago(settings: Settings) -> LagoConnection:
         timeout_seconds=settings.required("lago.timeout").total_seconds(),
         ca_file=None if ca_file is None else str(ca_file),
     )
+
+
+def _lago_in_haste(settings: Settings) -> LagoConnection:
+    """A person waits for the doctor: what does not answer twice is told."""
+    found = _lago(settings)
+    return replace(found, attempts=min(found.attempts, 2))
 
 
 def _store(settings: Settings) -> Store | None:

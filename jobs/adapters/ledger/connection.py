@@ -84,6 +84,11 @@ def read_address(text: str) -> LedgerAddress:
     raise SettingError(f"{SETTING} names neither SQLite nor PostgreSQL", _WRITE_IT_LIKE)
 
 
+def ledger_file(url: str) -> Path | None:
+    """Return the file of the ledger at this URL, which need not be there; None where it is in PostgreSQL."""
+    return read_address(url).path
+
+
 def connect(address: LedgerAddress, busy_timeout: timedelta) -> Engine:
     """Return an engine; no connection is made yet. Raise `LedgerError` if SQLite's folder cannot be made."""
     return _postgresql_engine(address.url) if address.path is None else _sqlite_engine(address, busy_timeout)
