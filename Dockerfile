@@ -16,6 +16,10 @@ COPY jobs jobs
 COPY sql sql
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && pip --python /opt/litellm-lago/bin/python install --no-deps --no-index dist/*.whl
+# What nobody runs: the packages' own tests, and what only compilers and type checkers read. Compiled modules stay, since the root is
+# read-only and each start would compile them again.
+RUN find /opt/litellm-lago -depth -type d \( -name tests -o -name test \) -exec rm -rf {} + \
+    && find /opt/litellm-lago -type f \( -name '*.a' -o -name '*.h' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.pyi' \) -delete
 
 FROM python:3.13.14-slim-trixie
 LABEL org.opencontainers.image.title="litellm-lago-reconcile" \
@@ -23,7 +27,8 @@ LABEL org.opencontainers.image.title="litellm-lago-reconcile" \
 # A number, so that Kubernetes can see that it is not root. It owns nothing but the folder that a volume is mounted over.
 RUN groupadd --gid 10001 litellm-lago \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin litellm-lago \
-    && install --directory --owner=10001 --group=10001 /runs
+    && install --directory --owner=10001 --group=10001 /runs \
+    && find / -xdev -type f -perm /6000 -exec chmod ug-s {} +
 COPY --from=build /opt/litellm-lago /opt/litellm-lago
 # The root file system is meant to be read-only: only /tmp and /runs are written to.
 ENV PATH=/opt/litellm-lago/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 RECONCILE_OUTPUT=/runs

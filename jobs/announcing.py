@@ -25,6 +25,13 @@ class Announcement:
     """The slices that are done; a run without an apply is one."""
     silent: bool = False
     """Whether it does nothing that anybody is told of."""
+    manual: bool = False
+    """Whether a person asked for a run that is also scheduled: it is told under another name."""
+
+    @property
+    def told_as(self) -> str:
+        """Return the name that metrics and chats know it by."""
+        return f"{self.command} (manual)" if self.manual else self.command
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ def announcing(
         if not announcement.silent:
             duration = timedelta(seconds=monotonic() - began)
             worked = tuple(announcement.worked)
-            ended = Ended(announcement.command, exit_code, worked, ours, finished, now(), duration)
+            ended = Ended(announcement.told_as, exit_code, worked, ours, finished, now(), duration)
             _tell(listeners, ended, note)
 
 

@@ -9,20 +9,20 @@ from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 
+from jobs import unfinished
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.adapters.lago.sending import SentBatch, send_events
 from jobs.adapters.lago.usage import read_current_usage
-from jobs.adapters.page import render
 from jobs.adapters.run_folder import replace_file
 from jobs.backfill_values import Applied, Work
 from jobs.core.caps import caps_exceeded
-from jobs.core.lago_values import Catalogue
-from jobs.core.ledger_values import AttemptMade, EventRecord
+from jobs.core.lago_values import Catalogue, period_is_over
+from jobs.core.ledger_values import AttemptMade
 from jobs.core.plan import Outcome, PlannedEvent, event_line
-from jobs.core.reports import OUTCOME_COLUMNS, csv_lines
 from jobs.core.window import Window
 from jobs.errors import RefusedError
+from jobs.outcomes import write_outcomes
 from jobs.plan_files import (
     PLAN_FILE,
     line_fingerprint,
@@ -33,7 +33,6 @@ from jobs.plan_files import (
     read_planned_lines,
 )
 from jobs.reconcile_values import Run
-from jobs.report_page import PAGE_FILE, applied_backfill
 from jobs.verifying import verify_counted, verify_seen
 
 _LOOKED_UP_AT_ONCE = 500
@@ -48,11 +47,7 @@ def apply_plan(work: Work, run: Run, plan: Path | None) -> Applied:
         _refuse_over_caps(work, run, path)
         header = read_header(plan or path)
         work.ledger.record_plan(header["sha256"], work.run_id, header, str(plan or path))
-        applied = _send_in_slices(work, client, run, path, header["sha256"], computed)
-    outcomes = {outcome.value: count for outcome, count in applied.outcomes.items()}
-    told = applied_backfill(run.plan, outcomes, applied.verified, applied.troubles)
-    replace_file(run.folder / PAGE_FILE, render(replace(run.page, backfill=told)))
-    return applied
+        return _send_in_slices(work, client, run, path, header["sha256"], computed)
 
 
 def _still_missing(work: Work, client: LagoClient, plan: Path, run: Run, computed: Mapping[str, str]) -> Path:
@@ -153,9 +148,10 @@ def _send(
     work.progress.step("writing down what will be sent")
     work.hooks.step("intents: before")
     work.ledger.record_intents(plan_hash, work.run_id, read_events(path))
+    unfinished.begin(run.folder, work.run_id, computed, run.page)
     work.hooks.step("intents: written")
     work.progress.step("sending")
-    sent = _Sent(work, total)
+    sent = _Sent(work, run.catalogue, total)
     send_events(
         client,
         read_planned_lines(path),
@@ -169,17 +165,20 @@ def _send(
     verified, not_verified = verify_seen(work, client, path, computed)
     not_counted = verify_counted(work, client, pairs, codes, before, sent.quantity, run.catalogue)
     work.hooks.step("verify: done")
-    _write_outcomes(work, run.folder)
-    return Applied(sent.outcomes, total - sum(sent.outcomes.values()), verified, not_verified, not_counted)
+    write_outcomes(work.ledger, work.run_id, run.folder)
+    unsent = total - sum(sent.outcomes.values())
+    return Applied(sent.outcomes, unsent, verified, not_verified, not_counted, sent.on_record_only)
 
 
 class _Sent:
     """Takes the outcomes of batches as they come: counts them and writes them into the ledger."""
 
-    def __init__(self, owner: Work, total: int) -> None:
+    def __init__(self, owner: Work, catalogue: Catalogue, total: int) -> None:
         self.total = total
         self.outcomes = Counter[Outcome]()
         self.quantity: dict[tuple[str, str], Decimal] = {}
+        self.on_record_only = 0
+        self._catalogue = catalogue
         self._owner = owner
 
     def take(self, batch: SentBatch) -> None:
@@ -197,6 +196,9 @@ class _Sent:
             self.outcomes[outcome.outcome] += 1
             if outcome.outcome is Outcome.SENT:
                 event = outcome.event
+                if period_is_over(self._catalogue.subscriptions, event.subscription, event.time):
+                    self.on_record_only += 1
+                    continue
                 key = (event.subscription, event.code)
                 self.quantity[key] = self.quantity.get(key, Decimal(0)) + Decimal(event.quantity)
         owner.progress.count(sum(self.outcomes.values()), self.total)
@@ -208,28 +210,4 @@ def _customers(catalogue: Catalogue) -> dict[str, str]:
         row.external_id: row.external_customer_id
         for row in catalogue.subscriptions
         if row.status == "active" and row.external_customer_id is not None
-    }
-
-
-def _write_outcomes(work: Work, folder: Path) -> None:
-    rows = (_outcome_row(record) for record in work.ledger.run_events(work.run_id))
-    replace_file(folder / "outcomes.csv", csv_lines(OUTCOME_COLUMNS, rows))
-
-
-def _outcome_row(record: EventRecord) -> dict[str, str]:
-    event = record.event
-    at = event.time
-    return {
-        "transaction_id": event.transaction_id,
-        "subscription": event.subscription,
-        "model": event.model,
-        "code": event.code,
-        "part": event.part,
-        "request_id": event.request_id,
-        "timestamp": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z",
-        "quantity": event.quantity,
-        "outcome": record.outcome.value if record.outcome else "not_sent",
-        "reason": record.outcome_reason,
-        "verified": "" if record.verified is None else str(record.verified).lower(),
-        "verification": record.verification_reason,
     }

@@ -12,17 +12,16 @@ from pathlib import Path
 
 from jobs import __version__
 from jobs.adapters.ledger import Ledger
-from jobs.adapters.metrics import metrics_text
-from jobs.adapters.run_folder import replace_file
 from jobs.applying import apply_plan
 from jobs.backfill_values import Backfill, BackfillSettings, Hooks, Work
 from jobs.core.ledger_values import RunStarted
-from jobs.core.metrics import findings_gauges
 from jobs.errors import RefusedError
 from jobs.plan_files import PLAN_FILE, read_header, window_of_plan
 from jobs.reconcile import reconcile
 from jobs.reconcile_values import Progress, Run
-from jobs.reporting import METRICS_FILE
+from jobs.room import RoomWatch
+from jobs.settling import judgement_file, settle
+from jobs.unfinished import complete_unfinished, ended
 
 
 def backfill(
@@ -33,6 +32,7 @@ def backfill(
     Raises `RefusedError` before anything is sent where a plan is stale, edited or over a cap, where a setting that may
     touch it is in doubt, or where another run holds the lock.
     """
+    progress = RoomWatch(progress, settings.reconcile.output)
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger.open(settings.ledger_url, now=hooks.now))
         lock = stack.enter_context(ledger.run_lock(run_id)) if settings.apply else None
@@ -70,10 +70,23 @@ def _work(work: Work, plan: Path | None) -> Backfill:
 
 
 def _judge_and_apply(work: Work, plan: Path | None) -> Backfill:
+    if work.settings.apply:
+        complete_unfinished(work)
     unsendable = tuple(work.ledger.refused_for_good())
     sent_before = tuple(work.ledger.sent_times())
     settings = replace(work.settings.reconcile, unsendable=unsendable, sent_before=sent_before)
-    run = reconcile(settings, work.progress, now=work.hooks.now(), run_id=work.run_id)
+    with judgement_file(settings.scratch) as kept:
+        run = reconcile(
+            settings,
+            work.progress,
+            now=work.hooks.now(),
+            run_id=work.run_id,
+            keep=kept if work.settings.apply else None,
+        )
+        return _apply(work, run, plan, kept)
+
+
+def _apply(work: Work, run: Run, plan: Path | None, judgement: Path) -> Backfill:
     work.hooks.step("plan: written")
     path = run.folder / PLAN_FILE
     work.ledger.record_plan(run.plan.sha256, work.run_id, read_header(path), str(path))
@@ -88,8 +101,10 @@ def _judge_and_apply(work: Work, plan: Path | None) -> Backfill:
             "LiteLLM's spend logs end in the future, so their times are not what the settings say",
             "Set RECONCILE_SOURCE_TIME_ZONE to the zone that LiteLLM's containers ran in, or correct their clock",
         )
-    done = Backfill(run, apply_plan(work, run, plan))
-    replace_file(run.folder / METRICS_FILE, [metrics_text(findings_gauges(done.measured))])
+    applied = apply_plan(work, run, plan)
+    settled = (record.event.transaction_id for record in work.ledger.run_events(work.run_id) if record.verified)
+    done = settle(work.settings.reconcile, run, applied, judgement, settled)
+    ended(run.folder)
     return done
 
 

@@ -82,6 +82,8 @@ class Applied:
     """Events that it does not."""
     not_counted: tuple[str, ...]
     """Subscriptions whose current usage did not move by what was sent, one sentence each."""
+    on_record_only: int = 0
+    """Events sent for a billing period that is over, which Lago stores and does not bill."""
 
     def then(self, following: Applied) -> Applied:
         """Return what became of this slice's events and of the following one's together."""
@@ -91,6 +93,7 @@ class Applied:
             self.verified + following.verified,
             self.not_verified + following.not_verified,
             self.not_counted + following.not_counted,
+            self.on_record_only + following.on_record_only,
         )
 
     @property
@@ -117,16 +120,35 @@ class Backfill:
     run: Run
     applied: Applied | None
     """None where the plan was only made, or was empty."""
+    settled: Run | None = None
+    """The same run judged again after the apply; None where nothing was applied."""
+
+    @property
+    def left(self) -> Run:
+        """Return the run as it is now: what is left after the apply, or what was found where nothing was applied."""
+        return self.run if self.settled is None else self.settled
 
     @property
     def measured(self) -> Measured:
         """Return what metrics tell of it."""
         if self.applied is None:
             return self.run.measured
-        return replace(self.run.measured, outcomes=self.applied.outcomes, verified=self.applied.verified)
+        return replace(
+            self.left.measured,
+            found=self.run.kinds,
+            outcomes=self.applied.outcomes,
+            verified=self.applied.verified,
+        )
 
     @property
     def discrepancies_remain(self) -> bool:
         """Tell whether anything is left that a person has to look at."""
-        settled = self.applied.outcomes.total() if self.applied is not None and self.applied.complete else 0
-        return self.run.billing_discrepancies > settled
+        on_record_only = 0 if self.applied is None else self.applied.on_record_only
+        return self.left.billing_discrepancies > 0 or on_record_only > 0
+
+    @property
+    def exit_code(self) -> int:
+        """Return what a command that did this ends with."""
+        if self.applied is not None and not self.applied.complete:
+            return 1
+        return 3 if self.discrepancies_remain else 0

@@ -6,9 +6,10 @@ import functools
 import os
 import secrets
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -110,7 +111,8 @@ def _leaving_its_verdict(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*, config_file: Path | None, **options: Any) -> None:
         try:
-            with _announcing(command.__name__, config_file) as announcement, ending_at_signals():
+            with _announcing(command.__name__, config_file) as announcement, ending_at_signals(), _one_line_for_disks():
+                announcement.manual = command.__name__ == "reconcile" and _is_manual(options, config_file)
                 command(config_file=config_file, announcement=announcement, **options)
         except ReconcileError as error:
             from jobs.verdict import error_line
@@ -136,6 +138,27 @@ def _announcing(command: str, config_file: Path | None) -> AbstractContextManage
         now=lambda: datetime.now(UTC),
         monotonic=time.monotonic,
     )
+
+
+def _is_manual(options: dict[str, Any], config_file: Path | None) -> bool:
+    """Tell whether a person asked for this run, whose metrics must not stand for the schedule's."""
+    from jobs.settings import is_manual, survey_settings
+
+    return is_manual(survey_settings(os.environ, config_file), options.get("start"), datetime.now(UTC))
+
+
+@contextmanager
+def _one_line_for_disks() -> Iterator[None]:
+    """Let a full disk end in one line wherever it strikes."""
+    try:
+        yield
+    except Exception as error:
+        from jobs.room import disk_trouble
+
+        trouble = disk_trouble(error)
+        if trouble is None:
+            raise
+        raise trouble from error
 
 
 def _leave_verdict(config_file: Path | None, line: str) -> None:
@@ -309,10 +332,7 @@ def _backfill(
         )
         done.append(result)
         show_backfill(result)
-        if result.applied is not None and not result.applied.complete:
-            code = FAILED
-        elif result.discrepancies_remain:
-            code = DISCREPANCIES_REMAIN
+        code = result.exit_code
     if hooks.stop.is_set():
         click.echo("stopped as asked; run the same command again to go on", err=True)
         code = FAILED
@@ -366,7 +386,7 @@ def runs(context: click.Context, config_file: Path | None, limit: int) -> None:
     if context.invoked_subcommand is None:
         from jobs.console import show_runs
 
-        with _ledger(config_file) as ledger:
+        with _ledger(config_file, must_exist=True) as ledger:
             show_runs(ledger.runs(limit))
 
 
@@ -378,7 +398,7 @@ def show_one_run(config_file: Path | None, run_id: str) -> None:
     from jobs.console import show_run_detail
     from jobs.errors import SettingError
 
-    with _ledger(config_file) as ledger:
+    with _ledger(config_file, must_exist=True) as ledger:
         detail = ledger.run(run_id)
         if detail is None:
             raise SettingError(f"the ledger has no run {run_id!r}", "`litellm-lago runs` lists those it has")
@@ -393,6 +413,7 @@ def show_one_run(config_file: Path | None, run_id: str) -> None:
 def explain(request_id: str, start: str | None, end: str | None, config_file: Path | None) -> None:
     """Tell one request's whole story: spend log, match or discrepancy, plan, attempts, what Lago has now."""
     from jobs.console import console_progress, show_story
+    from jobs.errors import SettingError
     from jobs.explain import explain as use_case
     from jobs.settings import load_settings, reconcile_settings
 
@@ -402,6 +423,11 @@ def explain(request_id: str, start: str | None, end: str | None, config_file: Pa
     with _ledger(config_file) as ledger, console_progress() as progress:
         story = use_case(request, ledger, progress, request_id=request_id, now=now)
     show_story(story)
+    if not story.is_known:
+        raise SettingError(
+            f"neither LiteLLM nor the ledger knows a request {request_id!r}",
+            "Give the request id as the spend logs or discrepancies.csv have it",
+        )
 
 
 @cli.command()
@@ -467,11 +493,25 @@ def _print_json(document: dict[str, object]) -> None:
     click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
 
 
-def _ledger(config_file: Path | None) -> Any:
-    from jobs.adapters.ledger import Ledger
+@contextmanager
+def _ledger(config_file: Path | None, *, must_exist: bool = False) -> Iterator[Any]:
+    """Give the ledger; one that is not there is made nowhere: it is empty, or an error where it `must_exist`."""
+    from jobs.adapters.ledger import Ledger, ledger_file
+    from jobs.errors import SettingError
     from jobs.settings import ledger_url, load_settings
 
-    return Ledger.open(ledger_url(load_settings(os.environ, config_file)), now=lambda: datetime.now(UTC))
+    url = ledger_url(load_settings(os.environ, config_file))
+    file = ledger_file(url)
+    with ExitStack() as stack:
+        if file is not None and not file.exists():
+            if must_exist:
+                raise SettingError(
+                    f"there is no ledger at {str(file)!r}",
+                    "Set RECONCILE_OUTPUT or RECONCILE_LEDGER_URL as the runs have it, or change to their folder; "
+                    "`backfill` and `reconcile --apply` make it",
+                )
+            url = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory(prefix='litellm-lago-'))}/none"
+        yield stack.enter_context(Ledger.open(url, now=lambda: datetime.now(UTC)))
 
 
 @cli.command()
@@ -508,11 +548,19 @@ def conformance(api_base: str, api_key: str) -> None:
 @click.option("--output", metavar="FOLDER", default="runs", show_default=True, help="Folder for the runs' folders.")
 def demo(output: str) -> None:
     """Run the real job on an embedded PostgreSQL and a Lago stand-in, on recorded and simulated input."""
-    from jobs import demo as use_case
     from jobs.console import console_progress, show_demo
+    from jobs.errors import SettingError
 
-    with console_progress() as progress:
-        result = use_case.demo(Path(output), progress, run_id=new_run_id(datetime.now(UTC)))
+    try:
+        from jobs import demo as use_case
+
+        with console_progress() as progress:
+            result = use_case.demo(Path(output), progress, run_id=new_run_id(datetime.now(UTC)))
+    except ModuleNotFoundError as error:
+        raise SettingError(
+            f"the demo needs the package {error.name}, which is not installed",
+            "Run `make demo` in a checkout, or install litellm-lago-reconcile[demo]; the image leaves it out",
+        ) from error
     show_demo(result)
     sys.exit(AGREEMENT if result.finds_the_truth and result.bills_each_once else FAILED)
 
@@ -530,7 +578,8 @@ def new_run_id(now: datetime) -> str:
 def main() -> None:
     """Run the command line; every error ends in one line that says what to change, and its exit code."""
     try:
-        cli()
+        with _one_line_for_disks():
+            cli()
     except ReconcileError as error:
         from jobs.core.text import visible
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from itertools import groupby
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import structlog
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 26
 _MOST_ROWS = 10
 _MOST_CAUSES = 6
+_ANY_WIDTH = 1000
 
 
 def _console(stream: TextIO) -> Console:
@@ -113,19 +115,21 @@ def console_progress(stream: TextIO = sys.stderr) -> Iterator[Progress]:
         yield _TerminalProgress(bar)
 
 
-def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
-    """Print the verdict with its reasons, the totals, and where most is wrong."""
+def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = ()) -> None:
+    """Print the verdict with its reasons, the totals, and where most is wrong; `applied` lines come first."""
     console = _console(stream)
     console.print()
     console.print(f"Window  {run.window.start:%Y-%m-%d %H:%M} to {run.window.end:%Y-%m-%d %H:%M} UTC, run {run.run_id}")
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
+    for line in applied:
+        console.print(Text(visible(line)))
     for reason in run.reasons:
         console.print(Text(f"  - {visible(reason.text)}"))
         console.print(Text(f"    {visible(reason.next_step)}", "dim"))
     for warning in run.warnings:
         console.print(Text(f"  ! {visible(warning)}", "yellow"))
     console.print()
-    console.print(_summary_table(run))
+    console.print(_summary_table(run, console))
     console.print(_spend_log_line(run.spend_logs))
     for number, cause in enumerate(run.causes[:_MOST_CAUSES]):
         console.print(
@@ -134,7 +138,8 @@ def show_run(run: Run, stream: TextIO = sys.stdout) -> None:
     if len(run.causes) > _MOST_CAUSES:
         others = sum(cause.events for cause in run.causes[_MOST_CAUSES:])
         console.print(Text(f"{'':12}{others:,} by other causes (report.html)"))
-    console.print(Text(f"Plan        {run.plan.events:,} events could be sent ({run.folder}/plan.jsonl)"))
+    planned = f"{run.plan.events:,} events{'' if applied else ' could be sent'}"
+    console.print(Text(f"Plan        {planned} ({run.folder}/plan.jsonl)"))
     for exceeded in run.plan.exceeded:
         console.print(Text(f"  ! {visible(exceeded)}", "yellow"))
     console.print(Text(f"Report      {run.folder}/report.html"))
@@ -222,19 +227,21 @@ def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
 
 
 def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
-    """Print the run, and what became of its plan."""
-    show_run(result.run, stream)
+    """Print the run; after an apply what is left, what was before it, and what became of the plan."""
     applied = result.applied
     if applied is None:
+        show_run(result.run, stream)
         return
     outcomes = (
         ", ".join(f"{count:,} {outcome.value}" for outcome, count in sorted(applied.outcomes.items())) or "nothing"
     )
-    lines = [f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)"]
-    lines += [f"  ! {text}" for text in applied.troubles]
-    console = _console(stream)
-    for line in lines:
-        console.print(Text(visible(line)))
+    before = "; ".join(reason.text for reason in result.run.reasons)
+    lines = [
+        f"Before      {f'NOT CERTIFIED: {before}' if before else 'CERTIFIED'}",
+        f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)",
+        *(f"  ! {text}" for text in applied.troubles),
+    ]
+    show_run(result.left, stream, applied=lines)
 
 
 def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:
@@ -363,8 +370,18 @@ _SYLLABLES = {
 }
 
 
-def _summary_table(run: Run) -> Table:
-    """Return the rows that matter most; kinds that the window has none of get no column."""
+def _summary_table(run: Run, console: Console) -> Table:
+    """Return the rows that matter most; kinds that the window has none of get no column.
+
+    Headings are broken only where the console is too narrow for them whole.
+    """
+    whole = _summary_rows(run, {})
+    # Measured as if there were no end to the line: within the console's own width it would always fit.
+    needed = Measurement.get(console, console.options.update(width=_ANY_WIDTH), whole).maximum
+    return whole if needed <= console.width else _summary_rows(run, _SYLLABLES)
+
+
+def _summary_rows(run: Run, syllables: Mapping[str, str]) -> Table:
     totals = [_like_summary(row) for row in run.totals]
     kinds = [name for name in _COUNTS if name == "matched" or any(row[name] for row in totals)]
     table = Table(
@@ -372,7 +389,7 @@ def _summary_table(run: Run) -> Table:
     )
     table.add_column("subscription", no_wrap=True)
     table.add_column("model", no_wrap=True)
-    for heading in ("expected", "recorded", *(_SYLLABLES.get(name, name) for name in kinds), "quantity\nmissing"):
+    for heading in ("expected", "recorded", *(syllables.get(name, name) for name in kinds), "quantity\nmissing"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in run.summary[:_MOST_ROWS]:
         table.add_row(_named(row["subscription"] or "(none)"), _named(row["model"]), *_cells(row, kinds))

@@ -35,6 +35,18 @@ class LedgerError(ReconcileError):
     """The ledger cannot be reached, read or written."""
 
 
+class DiskFullError(ReconcileError):
+    """A disk that a run writes to is full, or nearly."""
+
+    def __init__(self, place: str, detail: str = "") -> None:
+        """Take what lies on that disk, and what is known of it."""
+        super().__init__(
+            f"the disk of {place} is full{f': {detail}' if detail else ''}",
+            "Make room, then run the same command again: an unfinished report is removed, what was sent is not sent "
+            "again, and the page of an apply that was cut short says so",
+        )
+
+
 class LawBrokenError(ReconcileError):
     """A run-time check of one of the product's laws failed: nothing it computed may be trusted."""
 

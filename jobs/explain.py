@@ -34,6 +34,8 @@ class Story:
     """What is known about one request, a sentence each, in the order it happened."""
 
     lines: tuple[str, ...]
+    is_known: bool
+    """Whether there is a spend log of it, or anything in the ledger."""
 
 
 def explain(
@@ -49,11 +51,12 @@ def explain(
         settings = replace(settings, window=Window(hour, min(hour + timedelta(hours=1), now)))
         with (
             tempfile.TemporaryDirectory(prefix="litellm-lago-explain-", dir=settings.scratch) as folder,
-            judged_workspace(settings, Path(folder), progress, now=now) as (workspace, *_),
+            judged_workspace(settings, Path(folder), progress, now=now) as judged_window,
         ):
-            judged = workspace.rows("explain_request", request_id=request_id)
+            judged = judged_window.workspace.rows("explain_request", request_id=request_id)
     recorded = ledger.story(request_id)
-    return Story((*_judged(request_id, judged), *map(_ledger_line, recorded), *_now(settings, recorded)))
+    lines = (*_judged(request_id, judged), *map(_ledger_line, recorded), *_now(settings, recorded))
+    return Story(lines, is_known=bool(judged or recorded))
 
 
 def _judged(request_id: str, rows: list[dict[str, Any]]) -> Iterator[str]:

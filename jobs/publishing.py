@@ -51,7 +51,7 @@ class Publication:
 
 
 def _groups(ended: Ended, most: int) -> Iterator[tuple[str, tuple[Gauge, ...]]]:
-    name = re.sub(r"[^a-z0-9]+", "-", ended.command)
+    name = re.sub(r"[^a-z0-9]+", "-", ended.command).strip("-")
     if ended.finished and ended.worked:
         found = findings_gauges(merged([one.measured for one in ended.worked], most))
         yield f"{name}-findings", of_command(found, ended.command)

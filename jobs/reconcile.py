@@ -8,24 +8,30 @@ from datetime import datetime
 from pathlib import Path
 
 from jobs.adapters.run_folder import RunFolder
-from jobs.adapters.workspace import Workspace
 from jobs.core.shard import WHOLE
 from jobs.core.window import Window
-from jobs.core.window_facts import WindowFacts
 from jobs.errors import SettingError
 from jobs.matching import judge_left_over
 from jobs.reading import matched_workspace
-from jobs.reconcile_values import Progress, Reading, ReconcileSettings, Run
+from jobs.reconcile_values import Judged, Progress, ReconcileSettings, Run
 from jobs.reporting import report_run
+from jobs.room import RoomWatch
 
 
-def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str) -> Run:
-    """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave no more than was read."""
+def reconcile(
+    settings: ReconcileSettings, progress: Progress, *, now: datetime, run_id: str, keep: Path | None = None
+) -> Run:
+    """Judge the window and leave the run's folder; raise an error of `jobs.errors` and leave no more than was read.
+
+    `keep` is a file that what the judgement tells is kept in, where the plan is then applied.
+    """
+    progress = RoomWatch(progress, settings.output, *([settings.scratch] if settings.scratch else []))
+    progress.step("making the run's folder")
     with RunFolder(settings.output, folder_name(settings.window, run_id), settings.scratch) as folder:
         for left in folder.removed:
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with judged_workspace(settings, folder.scratch, progress, now=now, keeps_reading=True) as judged:
-            run = report_run(*judged, folder, progress, now=now, run_id=run_id)
+            run = report_run(judged, folder, progress, now=now, run_id=run_id, keep=keep)
         folder.discard_scratch()
     return run
 
@@ -33,7 +39,7 @@ def reconcile(settings: ReconcileSettings, progress: Progress, *, now: datetime,
 @contextmanager
 def judged_workspace(
     settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime, keeps_reading: bool = False
-) -> Iterator[tuple[Workspace, ReconcileSettings, Reading, WindowFacts]]:
+) -> Iterator[Judged]:
     """Read both sides into a workspace in this folder, judge the window, and yield what a report is made of.
 
     `keeps_reading` leaves what was read through the API in the output folder where this fails, for the next one.
@@ -46,7 +52,7 @@ def judged_workspace(
     with matched_workspace(settings, folder, progress, now=now, keeps_reading=keeps_reading) as (workspace, reading):
         pinning = reading.schema.may_pin_end_users
         window_facts = judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
-        yield workspace, settings, reading, window_facts
+        yield Judged(workspace, settings, reading, window_facts)
 
 
 def folder_name(window: Window, run_id: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from jobs.adapters.litellm_database import Patience
+from jobs.adapters.workspace import Workspace
 from jobs.core.caps import Caps, PlanFilter
 from jobs.core.causes import Explanation
 from jobs.core.certification import Reason
@@ -71,6 +72,39 @@ class ReconcileSettings:
     """The folder for working files, where they shall not lie in the output folder."""
     metrics_subscriptions: int = 20
     """Subscriptions that metrics tell one by one, of each code."""
+
+
+def told_settings(settings: ReconcileSettings) -> dict[str, Any]:
+    """Return what a run was asked to do as `run.json` tells it: no secret, and of a file only its number of rows."""
+    rules, lago, database = settings.rules, settings.lago, settings.database
+    return {
+        "fingerprint": rules.fingerprint(),
+        "meter": [{"code": part.code, "part": part.part} for part in rules.parts],
+        "charge_by": rules.charge_by if rules.charge_by_path is None else f"metadata.{rules.charge_by_path}",
+        "early_seconds": rules.tolerance.early_us / 1e6,
+        "late_seconds": rules.tolerance.late_us / 1e6,
+        "settlement_lag_seconds": rules.settlement_lag.total_seconds(),
+        "longest_call_seconds": rules.longest_call.total_seconds(),
+        "doubt_within_seconds": rules.doubt_within.total_seconds(),
+        "mapping_file_rows": None if rules.mapping is None else len(rules.mapping),
+        "allowed_file_rows": None if rules.allowed is None else len(rules.allowed),
+        "alias_file_rows": len(rules.aliases),
+        "bill_cache_hits": rules.bill_cache_hits,
+        "id_template": rules.id_template,
+        "top_up": rules.top_up,
+        "send_closed_periods": rules.send_closed_periods,
+        "allow_pay_in_advance": rules.allow_pay_in_advance,
+        "most_events": settings.caps.events,
+        "most_quantity": f"{settings.caps.quantity:f}",
+        "most_share": f"{settings.caps.share:f}",
+        "only": asdict(settings.only),
+        "source_time_zone": str(settings.clock.zone),
+        "source_utc_since": settings.clock.utc_since,
+        "database": {"host": database.host, "port": database.port, "name": database.name, "schema": database.schema},
+        "lago": lago.api_base,
+        "events_from": "api" if settings.store is None else type(settings.store).__name__,
+        "memory_limit": settings.memory_limit,
+    }
 
 
 class Progress(Protocol):
@@ -147,9 +181,28 @@ class Run:
         return not self.reasons
 
     @property
+    def exit_code(self) -> int:
+        """Return what a command that only reads ends with."""
+        return 3 if self.billing_discrepancies else 0
+
+    @property
     def billing_discrepancies(self) -> int:
         """Count the discrepancies but for held events of no quantity, which bill nothing."""
         return sum(self.kinds.values()) - self.held.get(HoldReason.ZERO_QUANTITY, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judged window, as a report is made of it."""
+
+    workspace: Workspace
+    """Where both sides met."""
+    settings: ReconcileSettings
+    """What was asked."""
+    reading: Reading
+    """What was read, besides the rows."""
+    window_facts: WindowFacts
+    """What holds for the window as a whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from jobs import __version__
 from jobs.adapters.metrics import metrics_text
 from jobs.adapters.page import render
 from jobs.adapters.run_folder import RunFolder
@@ -26,10 +27,10 @@ from jobs.core.rules import Rules
 from jobs.core.usage_evidence import MOST_NAMED, UsageEvidence
 from jobs.core.window_facts import WindowFacts
 from jobs.planning import PlanRequest, PlanSummary, write_plan
-from jobs.reconcile_values import Doubt, Progress, Reading, ReconcileSettings, Run
+from jobs.reconcile_values import Doubt, Judged, Progress, Reading, ReconcileSettings, Run, told_settings
 from jobs.report_page import PAGE_FILE, Findings, make_page
 
-METRICS_FILE = "metrics.txt"
+METRICS_FILE, SUMMARY_FILE, RUN_FILE = "metrics.txt", "summary.csv", "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,19 @@ class _Found:
 
 
 def report_run(
-    workspace: Workspace,
-    settings: ReconcileSettings,
-    reading: Reading,
-    window_facts: WindowFacts,
+    judged: Judged,
     folder: RunFolder,
     progress: Progress,
     *,
     now: datetime,
     run_id: str,
+    keep: Path | None = None,
 ) -> Run:
-    """Check what was judged, and write the run's files."""
+    """Check what was judged, and write the run's files.
+
+    `keep` is a file for what the files are made from, for `jobs.settling` once the plan was applied.
+    """
+    workspace, settings, reading, window_facts = judged.workspace, judged.settings, judged.reading, judged.window_facts
     progress.step("checking and reporting")
     facts = _facts(workspace, settings, reading, now)
     plan = write_plan(
@@ -68,6 +71,9 @@ def report_run(
     found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts))
     run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
     _report(folder, workspace, settings, reading, facts, run, now)
+    if keep is not None:
+        with workspace.keeping(keep):
+            workspace.run("keep_judgement")
     return run
 
 
@@ -246,16 +252,18 @@ def _report(
         "discrepancies.csv": folder.write_csv(
             "discrepancies.csv", DISCREPANCY_COLUMNS, workspace.frames("discrepancies")
         ),
-        "summary.csv": folder.write_csv("summary.csv", SUMMARY_COLUMNS, _with_totals(workspace)),
+        SUMMARY_FILE: folder.write_csv(SUMMARY_FILE, SUMMARY_COLUMNS, summary_frames(workspace)),
         "usage.csv": folder.write_csv("usage.csv", USAGE_COLUMNS, workspace.frames("usage_by_day")),
         "daily.csv": folder.write_csv("daily.csv", DAILY_COLUMNS, workspace.frames("daily_differences")),
     }
     folder.write_lines(PAGE_FILE, render(run.page))
     folder.write_lines(METRICS_FILE, [metrics_text(findings_gauges(run.measured))])
     folder.write_json(
-        "run.json",
+        RUN_FILE,
         {
             "run_id": run.run_id,
+            "version": __version__,
+            "exit_code": run.exit_code,
             "started_at": now.astimezone(UTC),
             "window": {"start": settings.window.start, "end": settings.window.end},
             "certified": run.certified,
@@ -287,6 +295,7 @@ def _report(
                 "event_store": reading.catalogue.organization.event_store,
             },
             "rows": rows,
+            "settings": told_settings(settings),
         },
     )
 
@@ -308,6 +317,7 @@ def _cause(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _with_totals(workspace: Workspace) -> Iterator[Any]:
+def summary_frames(workspace: Workspace) -> Iterator[Any]:
+    """Yield the rows of `summary.csv` as frames."""
     yield from workspace.frames("summary_rows")
     yield from workspace.frames("summary_totals")

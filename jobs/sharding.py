@@ -29,7 +29,7 @@ from jobs.errors import LawBrokenError, RefusedError
 from jobs.matching import judge_left_over, load_references
 from jobs.reading import matched_workspace
 from jobs.reconcile import folder_name
-from jobs.reconcile_values import Progress, Reading, ReconcileSettings, Run
+from jobs.reconcile_values import Judged, Progress, Reading, ReconcileSettings, Run
 from jobs.reporting import report_run
 
 RECORD_FILE, ROWS_FILE = "shard.json", "shard.duckdb"
@@ -88,8 +88,9 @@ def merge(settings: ReconcileSettings, folders: Sequence[Path], progress: Progre
             progress.step("matching what is left over")
             load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
             pinning = reading.schema.may_pin_end_users
-            judged = judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
-            run = report_run(workspace, settings, reading, judged, folder, progress, now=now, run_id=run_id)
+            facts = judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
+            judged = Judged(workspace, settings, reading, facts)
+            run = report_run(judged, folder, progress, now=now, run_id=run_id)
         folder.discard_scratch()
     return run
 

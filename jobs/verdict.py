@@ -20,10 +20,12 @@ def verdict_line(exit_code: int, worked: Sequence[Backfill], *, stopped: bool = 
     if stopped:
         parts.append("stopped as asked")
     if worked:
-        runs = [result.run for result in worked]
+        runs = [result.left for result in worked]
         parts.append(f"{runs[0].window.start:%Y-%m-%d %H:%M} to {runs[-1].window.end:%Y-%m-%d %H:%M} UTC")
         reasons = dict.fromkeys(reason.text for run in runs for reason in run.reasons)
         parts.append(f"not certified: {'; '.join(reasons)}" if reasons else "certified")
+        before = dict.fromkeys(reason.text for result in worked if result.settled for reason in result.run.reasons)
+        parts += [f"before it sent: {'; '.join(before)}"] if before else []
         parts.append(_sent(worked))
         parts.append(f"report in {runs[-1].folder}")
     return visible(". ".join(parts))

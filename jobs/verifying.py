@@ -20,6 +20,8 @@ from jobs.plan_files import read_events
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
 _EARLY = timedelta(milliseconds=1)
+NO_PATIENCE = timedelta(0)
+"""Look once."""
 
 
 def verify_seen(work: Work, client: LagoClient, path: Path, computed: Mapping[str, str]) -> tuple[int, int]:

@@ -206,6 +206,9 @@ CREATE TABLE sent_event (
     properties VARCHAR[] NOT NULL
 );
 
+-- Ids of events that an apply sent and Lago shows as planned.
+CREATE TABLE settled_event (transaction_id VARCHAR NOT NULL);
+
 CREATE TABLE discrepancy (
     id BIGINT NOT NULL,
     kind VARCHAR NOT NULL,

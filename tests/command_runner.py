@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,11 +33,22 @@ class Commanded:
 
 
 def run_command(
-    environment: Mapping[str, str], arguments: Sequence[str], folder: Path, *, breaks_at: str | None = None
+    environment: Mapping[str, str],
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    breaks_at: str | None = None,
+    killed_at: str | None = None,
+    largest_file: int | None = None,
 ) -> Commanded:
-    """Run `litellm-lago` with these arguments and no other environment; break where a backfill takes this step."""
+    """Run `litellm-lago` with these arguments and no other environment.
+
+    It breaks, or is killed (exit code -9), where a backfill takes a step of this name; `largest_file` is how many
+    bytes a file may have before writing to it fails, as on a full disk.
+    """
     streams = folder / "stdout", folder / "stderr"
-    process = _CHILDREN.Process(target=_work, args=(dict(environment), list(arguments), streams, breaks_at))
+    given = dict(environment), list(arguments), streams, breaks_at, killed_at, largest_file
+    process = _CHILDREN.Process(target=_work, args=given)
     process.start()
     process.join(_DEADLINE_SECONDS)
     code = process.exitcode
@@ -47,17 +59,29 @@ def run_command(
     return Commanded(code, output, errors)
 
 
-def _work(environment: dict[str, str], arguments: list[str], streams: tuple[Path, Path], breaks_at: str | None) -> None:
+def _work(
+    environment: dict[str, str],
+    arguments: list[str],
+    streams: tuple[Path, Path],
+    breaks_at: str | None,
+    killed_at: str | None,
+    largest_file: int | None,
+) -> None:
     for number, path in enumerate(streams, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["litellm-lago", *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if breaks_at is not None:
+    if largest_file is not None:
+        sys.dont_write_bytecode = True  # what Python compiles would be cut short too, and stay so
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if breaks_at is not None or killed_at is not None:
         plain = backfill_values.Hooks
 
         def broken(name: str) -> None:
+            if name == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
             if name == breaks_at:
                 raise RuntimeError(f"broken at {name}")
 

@@ -27,6 +27,7 @@ from jobs.adapters.embedded_postgres import EmbeddedPostgres
 
 from .browser_choice import BrowserChoice, UnavailableBrowserError, choose_browser
 from .databases import build_era, create_database, on_server
+from .passwords import new_password, own_role
 from .postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
 
 if TYPE_CHECKING:
@@ -99,14 +100,16 @@ def postgres_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathF
     """URL of a running server, with a role that may create databases."""
     choice = pytestconfig.stash[_CHOICE]
     if choice.kind == "url":
-        yield choice.url
+        with own_role(choice.url) as url:
+            yield url
     elif choice.kind == "embedded":
         with EmbeddedPostgres.start(tmp_path_factory.mktemp("postgres")) as server:
             yield server.url
     else:
         from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - only where Docker is used
 
-        container = PostgresContainer(IMAGE, driver="psycopg").with_command("postgres -c fsync=off")
+        container = PostgresContainer(IMAGE, password=new_password(), driver="psycopg")
+        container = container.with_command("postgres -c fsync=off")
         with container as server:
             yield server.get_connection_url(driver=None)
 

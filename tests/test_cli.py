@@ -180,7 +180,7 @@ def metrics(texts: Mapping[str, str]) -> dict[tuple[str, ...], float]:
 def test_metrics_of_a_success_outlive_a_failure(
     environment: dict[str, str], organization: Organization, tmp_path: Path
 ) -> None:
-    folder, received = tmp_path / "metrics", list[Received]()
+    folder, received, by_hand = tmp_path / "metrics", list[Received](), "reconcile (manual)"
     folder.mkdir()
     pushed: dict[str, str] = {}
 
@@ -200,28 +200,25 @@ def test_metrics_of_a_success_outlive_a_failure(
         environment["RECONCILE_PUSHGATEWAY_URL"] = url.replace("http://", f"http://prometheus:{_SECRET}@")
         environment["RECONCILE_METRICS_FOLDER"] = str(folder)
         first = published(3, "reconcile", *_WINDOW)
-        assert first["missing_quantity", "reconcile", "llm_tokens", "alice"] == 140
-        assert (first["discrepancies", "reconcile", "missing"], first["certified", "reconcile"]) == (1, 0)
-        assert (first["last_run_exit_code", "reconcile"], first["planned_events", "reconcile"]) == (3, 1)
+        assert first["missing_quantity", by_hand, "llm_tokens", "alice"] == 140
+        assert (first["discrepancies", by_hand, "missing"], first["certified", by_hand]) == (1, 0)
+        assert (first["last_run_exit_code", by_hand], first["planned_events", by_hand]) == (3, 1)
         (ran,) = (tmp_path / "runs").iterdir()
         own = metrics({"": (ran / "metrics.txt").read_text()})
-        assert {(name, "reconcile", *labels): value for (name, *labels), value in own.items()} == {
+        assert {(name, by_hand, *labels): value for (name, *labels), value in own.items()} == {
             key: value for key, value in first.items() if not key[0].startswith("last_")
         }
         failed = published(1, "reconcile", *_WINDOW, LAGO_API_KEY=_SECRET)
-        assert failed.pop(("last_run_exit_code", "reconcile")) == 1
-        assert failed["last_run_timestamp_seconds", "reconcile"] > first["last_run_timestamp_seconds", "reconcile"]
-        assert published(2, "reconcile", *_WINDOW, RECONCILE_LATE="x")["last_run_exit_code", "reconcile"] == 2
+        assert failed.pop(("last_run_exit_code", by_hand)) == 1
+        assert failed["last_run_timestamp_seconds", by_hand] > first["last_run_timestamp_seconds", by_hand]
+        assert published(2, "reconcile", *_WINDOW, RECONCILE_LATE="x")["last_run_exit_code", by_hand] == 2
         assert {key: value for key, value in failed.items() if not key[0].startswith("last_run")} == {
             key: value for key, value in first.items() if not key[0].startswith("last_run")
         }
         applied = published(0, "backfill", *_WINDOW, "--apply")
         assert applied["outcome_events", "backfill --apply", "sent"] == 1
         assert applied["verified_events", "backfill --apply"] == 1
-        assert (
-            applied["last_success_timestamp_seconds", "reconcile"]
-            == first["last_success_timestamp_seconds", "reconcile"]
-        )
+        assert applied["last_success_timestamp_seconds", by_hand] == first["last_success_timestamp_seconds", by_hand]
 
 
 def test_an_apply_that_is_not_complete_is_told_and_is_no_success(
@@ -232,10 +229,10 @@ def test_an_apply_that_is_not_complete_is_told_and_is_no_success(
     environment["RECONCILE_METRICS_FOLDER"] = str(tmp_path)
     assert run(environment, "reconcile", *_WINDOW, "--apply")[0] == 1
     found = metrics({path.name: path.read_text() for path in tmp_path.glob("*.prom")})
-    assert found["outcome_events", "reconcile --apply", "unknown"] == 1
-    assert found["verified_events", "reconcile --apply"] == 0
-    assert found["last_run_exit_code", "reconcile --apply"] == 1
-    assert ("last_success_timestamp_seconds", "reconcile --apply") not in found
+    assert found["outcome_events", "reconcile --apply (manual)", "unknown"] == 1
+    assert found["verified_events", "reconcile --apply (manual)"] == 0
+    assert found["last_run_exit_code", "reconcile --apply (manual)"] == 1
+    assert ("last_success_timestamp_seconds", "reconcile --apply (manual)") not in found
 
 
 def test_metrics_that_cannot_be_published_change_no_exit_code(environment: dict[str, str], tmp_path: Path) -> None:

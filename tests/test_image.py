@@ -9,10 +9,13 @@ import signal
 import stat
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,7 @@ import yaml
 from jobs import __version__
 
 from . import pods
+from .images import built_image
 from .scenario import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 
 _CHECKOUT = Path(__file__).parent.parent
 _DOCKERFILE = (_CHECKOUT / "Dockerfile").read_text(encoding="utf-8")
+# Locked for Pythons before or after the one that runs the tests.
+_OTHERS = ("backports-zstd", "importlib-metadata", "zipp")
+_OF_OTHER_PYTHONS = {name for name in _OTHERS if not list(metadata.distributions(name=name))}
 _WINDOW = ("--from", "2026-11-10T12:00:00Z", "--to", "2026-11-10T13:00:00Z")
 
 
@@ -201,6 +208,45 @@ def test_the_dockerfile_keeps_what_a_linter_does_not_know() -> None:
     assert f"litellm-lago-reconcile:{__version__} " in _DOCKERFILE
 
 
+def test_what_the_image_leaves_out_is_not_needed(packages: Path, tmp_path: Path) -> None:
+    """The Dockerfile's own commands, run on a copy of the locked packages; then all but the demo is imported."""
+    lock = (_CHECKOUT / "locks" / "run.txt").read_text(encoding="utf-8")
+    locked = [name for name in re.findall(r"^([\w.-]+)==", lock, re.MULTILINE) if name not in _OF_OTHER_PYTHONS]
+    for name in locked:
+        for file in metadata.files(name) or ():
+            if ".." not in file.parts:
+                target = tmp_path / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.exists():
+                    os.link(file.locate(), target)
+    before = _size(tmp_path)
+    (command,) = re.findall(r"^RUN (find /opt/litellm-lago .+?)\n[^ ]", _DOCKERFILE, re.MULTILINE | re.DOTALL)
+    script = command.replace("/opt/litellm-lago", str(tmp_path))
+    subprocess.run(["/bin/sh", "-euc", script], check=True)
+    assert before - _size(tmp_path) > 55_000_000
+    assert not [path for path in tmp_path.rglob("tests") if path.is_dir()]
+    every = (
+        "import importlib, pkgutil, jobs\n"
+        "for module in pkgutil.walk_packages(jobs.__path__, 'jobs.'):\n"
+        "    if not any(name in module.name for name in ('__main__', 'standin', 'launcher', 'jobs.demo')):\n"
+        "        importlib.import_module(module.name)\n"
+    )
+    # Without this environment's own packages: what is not in the copy is not there.
+    paths = [str(packages), str(tmp_path), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    script = f"import sys; sys.path += {paths!r}\n{every}"
+    ended = subprocess.run([sys.executable, "-ISc", script], capture_output=True, text=True, check=False, cwd="/")
+    assert ended.returncode == 0, ended.stderr
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_no_file_in_the_image_lends_rights() -> None:
+    final = _DOCKERFILE.split("\nFROM ")[2]
+    assert "find / -xdev -type f -perm /6000 -exec chmod ug-s {} +" in final.partition("USER ")[0]
+
+
 def test_what_the_dockerfile_copies_is_what_the_engine_is_given() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", _DOCKERFILE, re.MULTILINE)
     wanted = {source for sources in copied for source in sources.split()}
@@ -219,10 +265,10 @@ def test_the_image_runs_as_in_a_pod(
 
     tmp_path.chmod(stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO)
     client = docker.from_env()
-    image, _ = client.images.build(path=str(_CHECKOUT), rm=True)
-    try:
+    with closing(client), built_image(client, _CHECKOUT) as image:
         assert image.attrs["Config"]["User"] == f"{pods.USER}:{pods.USER}"
         assert not image.attrs["Config"].get("Healthcheck")
+        assert image.attrs["Size"] < 420_000_000
         container = client.containers.run(
             image.id,
             ["reconcile", *_WINDOW],
@@ -241,6 +287,3 @@ def test_the_image_runs_as_in_a_pod(
             container.remove(force=True)
         (run,) = tmp_path.iterdir()
         assert run.stat().st_uid == pods.USER
-    finally:
-        client.images.remove(image.id, force=True)
-        client.close()

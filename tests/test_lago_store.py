@@ -26,6 +26,7 @@ from jobs.queries import query
 from jobs.settings import load_settings, reconcile_settings
 
 from . import test_lago_events as through_api
+from .passwords import new_password
 
 if TYPE_CHECKING:
     from jobs.adapters.lago_standin import LagoStandIn, Organization
@@ -131,16 +132,17 @@ def test_a_far_future_window_reads_times_in_milliseconds(
     ],
 )
 def test_what_is_not_lagos_table_is_refused(database: str, prepare: str, words: list[str]) -> None:
+    password = new_password()
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
             "CREATE TABLE events (organization_id uuid, transaction_id varchar, external_subscription_id varchar,"
             " code varchar, properties jsonb, timestamp timestamp, deleted_at timestamp)"
         )
         connection.execute("DROP ROLE IF EXISTS lago_reader")
-        connection.execute("CREATE ROLE lago_reader LOGIN PASSWORD 'p' NOSUPERUSER")
+        connection.execute(f"CREATE ROLE lago_reader LOGIN PASSWORD '{password}' NOSUPERUSER".encode())
         connection.execute("GRANT SELECT ON events TO lago_reader")
         connection.execute(prepare)
-    reader = replace(store_settings(database), username="lago_reader", password="p")
+    reader = replace(store_settings(database), username="lago_reader", password=password)
     try:
         with pytest.raises(SourceError) as raised:
             list(_read(reader))

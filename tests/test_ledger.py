@@ -34,6 +34,8 @@ from jobs.core.plan import EventOutcome, Outcome, PlannedEvent, PlannedLine
 from jobs.core.window import Window
 from jobs.errors import LedgerError, ReconcileError, RefusedError, SettingError
 
+from .passwords import new_password
+
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 WINDOW = Window(datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC))
 HEADER = {"format": "litellm-lago-plan/1", "events": 2, "sha256": "hash"}
@@ -540,10 +542,10 @@ def test_postgresql_that_cannot_be_used(database: str) -> None:
 
 def test_postgresql_role_that_may_not_make_the_schema(database: str) -> None:
     """The remedy names the grant, and once an administrator made the schema, the role is content."""
-    credentials = database.partition("@")[0]
+    credentials, password = database.partition("@")[0], new_password()
     try:
-        execute(database, "CREATE ROLE ledger_writer LOGIN PASSWORD 'quiet'")
-        writer = database.replace(credentials, "postgresql://ledger_writer:quiet")
+        execute(database, f"CREATE ROLE ledger_writer LOGIN PASSWORD '{password}'")
+        writer = database.replace(credentials, f"postgresql://ledger_writer:{password}")
         with pytest.raises(LedgerError, match=r"permission denied.*CREATE SCHEMA litellm_lago_ledger"):
             opened(writer)
         execute(database, "CREATE SCHEMA litellm_lago_ledger AUTHORIZATION ledger_writer")

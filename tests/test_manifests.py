@@ -34,15 +34,24 @@ _NEWEST = sorted(all_versions(), key=lambda text: tuple(map(int, text.split(".")
 _LABEL = "app.kubernetes.io/name"
 # What the project's files leave to the user, by kind and name, and the keys that must be in it.
 _FROM_OUTSIDE = {
+    ("ConfigMap", "litellm-lago-deployment"): set[str](),
     ("ConfigMap", "litellm-env-configmap"): set[str](),
     ("ConfigMap", "litellm-lago-settings"): set[str](),
     ("ConfigMap", "litellm-lago-files"): set[str](),
     ("Secret", "psql-secret"): {"username", "password"},
     ("Secret", "lago-secret"): {"api-key", "ledger-url", "store-url", "webhook-url", "pushgateway-url"},
 }
-_OPTIONAL = {"litellm-lago-settings", "litellm-lago-files", "ledger-url", "store-url", "webhook-url", "pushgateway-url"}
-# What LiteLLM's deployment has in its ConfigMap, as the manifest says.
-_CONFIG_MAP = {
+_OPTIONAL = {
+    "litellm-env-configmap",
+    "litellm-lago-settings",
+    "litellm-lago-files",
+    "ledger-url",
+    "store-url",
+    "webhook-url",
+    "pushgateway-url",
+}
+# What an operator fills in, by README's example.
+_DEPLOYMENT = {
     "DATABASE_HOST": "postgresql.database:5432",
     "DATABASE_NAME": "litellm",
     "LAGO_API_BASE": "https://api.getlago.com",
@@ -80,9 +89,15 @@ def container_of(job: dict[str, Any]) -> dict[str, Any]:
     return dict(container)
 
 
+def deployment() -> dict[str, Any]:
+    """Return the ConfigMap that an operator fills in."""
+    (found,) = (document for name, document in DOCUMENTS if name == "deployment.yaml")
+    return found
+
+
 def environment_of(job: dict[str, Any]) -> dict[str, str]:
     """Return what the container's process would see, with made-up contents of the user's objects."""
-    environment = dict(_CONFIG_MAP)
+    environment = {**deployment()["data"], **_DEPLOYMENT}
     for variable in container_of(job)["env"]:
         source = variable.get("valueFrom", {})
         if "secretKeyRef" in source:
@@ -126,9 +141,9 @@ def test_kustomize_renders_what_the_files_say(tmp_path: Path) -> None:
     rendered = list(yaml.safe_load_all(_kubectl("kustomize", str(tmp_path))))
     kinds = {(document["kind"], document["metadata"]["name"]) for document in rendered}
     assert kinds == {
+        ("ConfigMap", "litellm-lago-deployment"),
         ("CronJob", "litellm-lago"),
         ("NetworkPolicy", "litellm-lago"),
-        ("PersistentVolumeClaim", "litellm-lago-runs"),
     }
     assert {document["metadata"]["namespace"] for document in rendered} == {"gateway"}
     (cron_job,) = (document for document in rendered if document["kind"] == "CronJob")
@@ -326,7 +341,8 @@ def test_the_network_policy_covers_the_pods_and_lets_nothing_in() -> None:
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert policy["ingress"] == []
     ports = {(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]}
-    assert {("UDP", 53), ("TCP", 53), ("TCP", 5432), ("TCP", 443)} <= ports
+    assert {("UDP", 53), ("TCP", 53), ("TCP", 5432), ("TCP", 443), ("TCP", 9091)} <= ports
+    assert not [rule for rule in policy["egress"] if "to" in rule], "names may be answered outside kube-system"
 
 
 def test_the_example_secret_holds_none() -> None:
@@ -334,3 +350,47 @@ def test_the_example_secret_holds_none() -> None:
     assert not any(secret["stringData"].values())
     assert secret["stringData"].keys() <= _FROM_OUTSIDE["Secret", secret["metadata"]["name"]]
     assert "secret" not in (_FOLDER / "kustomization.yaml").read_text(encoding="utf-8")
+
+
+# LiteLLM's own ConfigMap as its chart makes it; host and name of the database are values of the chart (`db.endpoint`,
+# `db.database`), and stand in no object.
+_CHARTS_CONFIG_MAP = {"STORE_MODEL_IN_DB": "True", "LITELLM_LOG": "INFO"}
+
+
+def test_a_deployment_that_is_filled_in_works_at_the_first_try() -> None:
+    environment = {**environment_of(JOBS["cronjob.yaml"]), **_CHARTS_CONFIG_MAP}
+    settings = load_settings(environment)
+    request = reconcile_settings(settings, None, None, datetime(2026, 11, 24, tzinfo=UTC))
+    assert (request.database.address, request.database.name) == ("postgresql.database:5432", "litellm")
+    assert settings.notes == ()
+    readme = (_FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    assert all(f"{name}: {value}" in readme for name, value in _DEPLOYMENT.items() if name.startswith("DATABASE"))
+
+
+def test_all_that_is_missing_is_told_at_once() -> None:
+    environment = {**environment_of(JOBS["cronjob.yaml"]), **deployment()["data"], **_CHARTS_CONFIG_MAP}
+    del environment["LAGO_API_KEY"]
+    with pytest.raises(SettingError) as raised:
+        reconcile_settings(load_settings(environment), None, None, datetime(2026, 11, 24, tzinfo=UTC))
+    assert raised.value.what == (
+        "DATABASE_HOST, DATABASE_NAME, LAGO_API_BASE, LAGO_API_KEY and LAGO_API_EVENT_CODE are not set"
+    )
+    assert "\n" not in str(raised.value)
+    assert "k8s/deployment.yaml" in raised.value.remedy
+    assert "psql-secret" not in raised.value.remedy, "what is there is not named"
+    assert "lago-secret" in raised.value.remedy
+
+
+def test_every_value_that_an_operator_changes_stands_in_one_place() -> None:
+    """What `env` holds wins over every ConfigMap, so nothing that a runbook changes may stand there."""
+    for name, job in JOBS.items():
+        fixed = {variable["name"] for variable in container_of(job)["env"] if "value" in variable}
+        assert fixed == {"RECONCILE_OUTPUT", "RECONCILE_SCRATCH", "RECONCILE_TERMINATION_LOG"}, name
+        sources = [source["configMapRef"]["name"] for source in container_of(job)["envFrom"]]
+        assert sources == ["litellm-lago-deployment", "litellm-env-configmap", "litellm-lago-settings"]
+
+
+def test_what_is_kept_outlives_the_manifests() -> None:
+    """`kubectl delete -k` removes what `apply -k` made."""
+    rendered = yaml.safe_load_all(_kubectl("kustomize", str(_FOLDER)))
+    assert "PersistentVolumeClaim" not in {document["kind"] for document in rendered}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -150,7 +152,7 @@ def test_the_dashboard_asks_for_what_is_published() -> None:
         known = set().union(*(METRICS[str(selector.name)] for selector in selectors(target["expr"])))
         assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= known, title
     asked = {str(selector.name) for _, target in targets() for selector in selectors(target["expr"])}
-    left_out = {"window_start_seconds", "window_end_seconds", "last_run_timestamp_seconds"}
+    left_out = {"window_start_seconds", "window_end_seconds", "last_run_timestamp_seconds", "found_discrepancies"}
     assert asked == METRICS.keys() - {f"litellm_lago_{name}" for name in left_out}
 
 
@@ -177,3 +179,16 @@ def test_panels_are_explained_and_do_not_overlap() -> None:
         own = set(product(across, down))
         assert not own & cells, title
         cells |= own
+
+
+def test_alerts_fire_for_what_is_left_and_only_then(tmp_path: Path) -> None:
+    """Prometheus' own tool plays `tests/data/alerts_test.yaml`, where Debian's package `prometheus` is installed."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool here (Debian's package prometheus)")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(DOCUMENT["spec"]), encoding="utf-8")
+    shutil.copy(Path(__file__).parent / "data" / "alerts_test.yaml", tmp_path)
+    played = subprocess.run(
+        [promtool, "test", "rules", "alerts_test.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert played.returncode == 0, played.stdout + played.stderr

@@ -196,7 +196,7 @@ def test_an_address_that_cannot_be_used_is_refused_and_not_shown(url: str) -> No
 
 def notice(exit_code: int, *, certified: bool = True, window: Window | None = _WINDOW_OF_A_DAY) -> Notice:
     """Return how a reading run ended."""
-    return Notice("reconcile", exit_code, window, certified, False, {Kind.MISSING: 1200}, 1200, None, None, None)
+    return Notice("reconcile", exit_code, window, certified, False, {Kind.MISSING: 1200}, None, 1200, None, None, None)
 
 
 @pytest.mark.parametrize(

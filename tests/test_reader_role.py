@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from jobs.reconcile import reconcile
 from jobs.reconcile_values import Run
 from jobs.settings import load_settings, reconcile_settings
 
+from .passwords import new_password
 from .scenario import SCENARIOS, Scenario, SilentProgress
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _NOW = datetime(2026, 11, 12, tzinfo=UTC)
 
 def make_role(database_url: str) -> str:
     """Run the script and return the URL with which the role logs in."""
-    password = secrets.token_hex(12)
+    password = new_password()
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(_SCRIPT)
         connection.execute(_SCRIPT)  # as often as you like

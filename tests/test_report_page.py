@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from jobs.backfill_values import Applied
 from jobs.core.figures import grouped, share, usd
 from jobs.planning import PlanSummary
 from jobs.report_page import applied_backfill
@@ -110,9 +112,12 @@ def test_a_certified_window_has_a_quiet_page() -> None:
 
 
 def test_the_page_after_an_apply_says_what_became_of_the_plan() -> None:
-    told = applied_backfill(PLAN, {"sent": 2, "rejected": 1}, 2, ["1 not seen"])
-    assert "1 rejected, 2 sent; 2 events verified in Lago" in " ".join(told.sentences)
-    assert told.warnings == ["1 not seen"]
+    applied = Applied(Counter(), unsent=0, verified=2, not_verified=1, not_counted=())
+    told = applied_backfill(PLAN, ["3 missing events"], {"sent": 2, "rejected": 1}, applied)
+    assert "Before the plan was applied: 3 missing events. Then 1 rejected, 2 sent; 2 events verified in Lago" in (
+        told.headline
+    )
+    assert told.warnings == ["1 not seen in Lago as planned: run it again later"]
     assert told.commands == []
 
 

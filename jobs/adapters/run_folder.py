@@ -108,19 +108,8 @@ class RunFolder:
         return self._aside / name
 
     def write_csv(self, name: str, columns: Columns, frames: Iterable[pd.DataFrame]) -> int:
-        """Write frames of these columns, strangers' text made safe for a spreadsheet, and return the number of rows.
-
-        UTF-8, comma, "\\n" line ends, quoted where needed: the same bytes everywhere.
-        """
-        rows = 0
-        with (self._aside / name).open("w", encoding="utf-8", newline="") as file:
-            pd.DataFrame(columns=list(columns.names)).to_csv(file, index=False, lineterminator="\n")
-            for frame in frames:
-                texts = {text: frame[text].map(spreadsheet_safe) for text in columns.texts}
-                safe = frame[list(columns.names)].assign(**texts)
-                safe.to_csv(file, index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-                rows += len(frame)
-        return rows
+        """Write frames of these columns as `write_csv` does, and return the number of rows."""
+        return write_csv(self._aside / name, columns, frames)
 
     def keep(self, path: Path, name: str) -> None:
         """Let a file that was made in the scratch folder stay under this name."""
@@ -136,6 +125,22 @@ class RunFolder:
         (self._aside / name).write_bytes(
             orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n"
         )
+
+
+def write_csv(path: Path, columns: Columns, frames: Iterable[pd.DataFrame]) -> int:
+    """Write frames of these columns, strangers' text made safe for a spreadsheet, and return the number of rows.
+
+    UTF-8, comma, "\\n" line ends, quoted where needed: the same bytes everywhere.
+    """
+    rows = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        pd.DataFrame(columns=list(columns.names)).to_csv(file, index=False, lineterminator="\n")
+        for frame in frames:
+            texts = {text: frame[text].map(spreadsheet_safe) for text in columns.texts}
+            safe = frame[list(columns.names)].assign(**texts)
+            safe.to_csv(file, index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+            rows += len(frame)
+    return rows
 
 
 def _make_locked(folder: Path) -> int:

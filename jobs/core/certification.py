@@ -77,7 +77,12 @@ def reasons_against(
     `kinds` counts discrepancies by kind; `held` counts the held ones by reason. An event of no quantity bills nothing,
     so one that is held for that is no reason.
     """
-    found = [*source_reasons(window, facts)]
+    return (*source_reasons(window, facts), *kind_reasons(kinds, held))
+
+
+def kind_reasons(kinds: Mapping[Kind, int], held: Mapping[HoldReason, int]) -> tuple[Reason, ...]:
+    """Return the reasons that are discrepancies, one per kind."""
+    found = []
     for kind, count in kinds.items():
         billing = count - held.get(HoldReason.ZERO_QUANTITY, 0) if kind is Kind.HELD else count
         if billing:

@@ -5,6 +5,7 @@ Nothing here knows HTTP or lago-python-client: the adapter in `jobs/adapters/lag
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -165,3 +166,15 @@ class Catalogue:
     """All plans, in order of `code`."""
     subscriptions: tuple[Subscription, ...]
     """All rows of all subscriptions in every status, in order of (external id, Lago id)."""
+
+
+def period_is_over(subscriptions: Iterable[Subscription], external_id: str, at: datetime) -> bool:
+    """Tell whether the billing period that this time lies in is over, so that Lago stores an event and never bills it.
+
+    A subscription that is not among these, or whose period Lago does not tell, is not known to be over.
+    """
+    rows = [row for row in subscriptions if row.external_id == external_id]
+    current = [row for row in rows if row.status == "active"]
+    if not current:
+        return any(row.status == "terminated" for row in rows)
+    return all(row.current_period_started_at is not None and at < row.current_period_started_at for row in current)

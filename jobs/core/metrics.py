@@ -20,7 +20,8 @@ GAUGES = {
     "window_start_seconds": "Start of the window, in seconds since 1970.",
     "window_end_seconds": "End of the window, in seconds since 1970.",
     "certified": "1 where every window is certified, 0 where one is not.",
-    "discrepancies": "Discrepancies by kind: events, or spend logs for unattributed.",
+    "discrepancies": "Discrepancies by kind: events, or spend logs for unattributed; after an apply what is left.",
+    "found_discrepancies": "The same as the run found them, before anything was sent.",
     "held": "Held events by reason.",
     "expected_quantity": "Quantity that the spend logs should have produced.",
     "recorded_quantity": "Quantity that Lago has.",
@@ -77,6 +78,8 @@ class Measured:
     """Planned events by outcome; None where nothing was applied."""
     verified: int | None = None
     """Planned events that Lago shows; None where nothing was applied."""
+    found: Mapping[Kind, int] | None = None
+    """Discrepancies by kind before an apply; None where nothing was applied, and `kinds` are those found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,9 @@ def merged(slices: Sequence[Measured], most: int) -> Measured:
         if applied
         else None,
         verified=sum(one.verified or 0 for one in applied) if applied else None,
+        found={
+            kind: sum((one.kinds if one.found is None else one.found).get(kind, 0) for one in slices) for kind in Kind
+        },
     )
 
 
@@ -156,11 +162,13 @@ def findings_gauges(found: Measured) -> tuple[Gauge, ...]:
         named = ((OTHER if total.subscription is None else total.subscription, total) for total in found.totals)
         return _gauge(gauge, ("subscription", "code"), (((name, one.code), part(one)) for name, one in named))
 
+    before = found.kinds if found.found is None else found.found
     return (
         _single("window_start_seconds", found.window.start.timestamp()),
         _single("window_end_seconds", found.window.end.timestamp()),
         _single("certified", int(found.certified)),
         _gauge("discrepancies", ("kind",), (((kind.value,), found.kinds.get(kind, 0)) for kind in Kind)),
+        _gauge("found_discrepancies", ("kind",), (((kind.value,), before.get(kind, 0)) for kind in Kind)),
         _gauge("held", ("reason",), (((reason.value,), found.held.get(reason, 0)) for reason in HoldReason)),
         quantity("expected_quantity", lambda total: total.expected),
         quantity("recorded_quantity", lambda total: total.recorded),

@@ -48,6 +48,8 @@ class Notice:
     """Whether something was found, and all of it has been sent and verified."""
     kinds: Mapping[Kind, int]
     """Discrepancies found, by kind."""
+    left: Mapping[Kind, int] | None
+    """Those that are left after an apply; None where nothing was applied."""
     planned: int
     """Events that the plan held."""
     verified: int | None
@@ -127,11 +129,16 @@ def _facts(notice: Notice) -> Iterator[tuple[str, str]]:
     yield "Exit code", str(notice.exit_code)
     if notice.window is not None:
         yield "Window", f"{notice.window.start:%Y-%m-%d %H:%M} to {notice.window.end:%Y-%m-%d %H:%M} UTC"
-        found = [f"{notice.kinds[kind]:,} {kind.value}" for kind in Kind if notice.kinds.get(kind)]
-        yield "Discrepancies", ", ".join(found) or "none"
+        yield "Discrepancies", _kinds(notice.kinds)
+        if notice.left is not None:
+            yield "Left", _kinds(notice.left)
         yield "Plan", _plan(notice)
     if notice.folder is not None:
         yield "Report", visible(str(notice.folder))
+
+
+def _kinds(kinds: Mapping[Kind, int]) -> str:
+    return ", ".join(f"{kinds[kind]:,} {kind.value}" for kind in Kind if kinds.get(kind)) or "none"
 
 
 def _plan(notice: Notice) -> str:

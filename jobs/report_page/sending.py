@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Protocol
 
 from jobs.core.figures import counted, grouped, share
 from jobs.core.page import Backfilled, Cell, Column, Table
@@ -57,18 +58,54 @@ def planned_backfill(plan: PlanSummary) -> Backfilled:
     )
 
 
+class AppliedPlan(Protocol):
+    """What the page needs to know of an apply."""
+
+    @property
+    def verified(self) -> int:
+        """Events that Lago shows as planned."""
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What did not end well, a sentence each."""
+
+
 def applied_backfill(
-    plan: PlanSummary, outcomes: Mapping[str, int], verified: int, troubles: Sequence[str]
+    plan: PlanSummary, before: Sequence[str], outcomes: Mapping[str, int], applied: AppliedPlan
 ) -> Backfilled:
-    """Return what the page says once the plan was sent: events by outcome, how many Lago shows, what went wrong."""
+    """Return what the page says once the plan was sent: what stood against the window, and what became of it."""
     told = ", ".join(f"{grouped(count)} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing"
     headline = (
-        f"The plan was applied after the window was judged: {told}; {counted(verified, 'event')} verified in Lago."
+        f"Before the plan was applied: {'; '.join(before) or 'certified'}. "
+        f"Then {told}; {counted(applied.verified, 'event')} verified in Lago. This page says what is left."
     )
     return Backfilled(
         headline,
-        [headline, "The figures on this page are from before. outcomes.csv has what became of each event."],
-        list(troubles),
+        [
+            headline,
+            "Of before are the causes on this page, summary-before.csv, discrepancies.csv and plan.jsonl. outcomes.csv "
+            "has what became of each event.",
+        ],
+        list(applied.troubles),
         [],
         planned_backfill(plan).table,
     )
+
+
+def unfinished_backfill(planned: Backfilled) -> Backfilled:
+    """Return what the page says while a plan is being sent, and still says where the run was killed meanwhile."""
+    headline = (
+        "This run began to send its plan and has not told how that ended: events of it may be in Lago. If it is not "
+        "running any more, it was killed, and the next run that applies completes outcomes.csv and this page."
+    )
+    return Backfilled(headline, [headline, *planned.sentences[:1]], list(planned.warnings), [], planned.table)
+
+
+def completed_backfill(planned: Backfilled, outcomes: Mapping[str, int], verified: int, by: str) -> Backfilled:
+    """Return what the page says of a run that was killed while it sent, once another one has found out what it did."""
+    told = ", ".join(f"{grouped(count)} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing"
+    headline = (
+        f"This run was killed while it sent its plan. Run {by} found out what became of it: {told}; "
+        f"{counted(verified, 'event')} verified in Lago. The other figures here are from before it sent anything."
+    )
+    return Backfilled(headline, [headline, "outcomes.csv has what became of each event."], [], [], planned.table)

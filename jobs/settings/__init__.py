@@ -7,6 +7,7 @@ already have a variable, it is that one. A command-line option beats the environ
 from jobs.settings.commands import (
     backfill_settings,
     doctor_settings,
+    is_manual,
     ledger_url,
     notification,
     publication,
@@ -24,6 +25,7 @@ __all__ = [
     "Settings",
     "backfill_settings",
     "doctor_settings",
+    "is_manual",
     "ledger_url",
     "load_settings",
     "notification",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -27,6 +29,7 @@ from jobs.errors import SettingError
 from jobs.notifying import Notification
 from jobs.publishing import Publication
 from jobs.reconcile_values import ReconcileSettings
+from jobs.settings.declarations import BY_NAME
 from jobs.settings.pairs import read_mapping, read_pairs
 from jobs.settings.sources import Settings, given_database, not_set
 from jobs.settings.texts import as_sentence, parse_instant
@@ -51,6 +54,7 @@ def notification(settings: Settings) -> Notification | None:
 
 def reconcile_settings(settings: Settings, start: str | None, end: str | None, now: datetime) -> ReconcileSettings:
     """Return what a run is asked to do; `start` and `end` are the command line's texts, both or neither given."""
+    _refuse_missing(settings, _DATABASE_PARTS, ("lago.api_base", "lago.api_key", *_event_code(settings)))
     return ReconcileSettings(
         window=_window(settings, start, end, now),
         rules=_rules(settings, settings.meter()),
@@ -104,6 +108,40 @@ def usage_settings(
         patience=Patience(attempts=settings.required("database.connect_attempts")),
         threads=settings.optional("threads"),
         scratch=settings.optional("scratch"),
+    )
+
+
+_DATABASE_PARTS = ("database.host", "database.name", "database.username", "database.password")
+# Where the manifests take each from; everything else is a value of the deployment.
+_FROM_SECRETS = {
+    "database.username": "psql-secret",
+    "database.password": "psql-secret",
+    "lago.api_key": "lago-secret",
+}
+
+
+def _event_code(settings: Settings) -> tuple[str, ...]:
+    return () if settings.optional("meter") in {"agent-sdk", "custom"} else ("lago.event_code",)
+
+
+def _refuse_missing(settings: Settings, *needed: tuple[str, ...]) -> None:
+    """Name everything that is missing at once, and where to set it; a single one is told better where it is used."""
+    database = () if settings.optional("database.url") is not None else needed[0]
+    missing = [name for name in (*database, *chain(*needed[1:])) if settings.optional(name) is None]
+    if len(missing) < 2:
+        return
+    variables = [BY_NAME[name].variable for name in missing]
+    secrets = dict.fromkeys(_FROM_SECRETS[name] for name in missing if name in _FROM_SECRETS)
+    places = [
+        *(["k8s/deployment.yaml (ConfigMap litellm-lago-deployment)"] if set(missing) - _FROM_SECRETS.keys() else []),
+        *(f"the Secret {name}" for name in secrets),
+    ]
+    parts = {"DATABASE_HOST": "db.endpoint", "DATABASE_NAME": "db.database"}
+    helm = [f"{name} is {parts[name]} in LiteLLM's values" for name in variables if name in parts]
+    raise SettingError(
+        f"{', '.join(variables[:-1])} and {variables[-1]} are not set",
+        f"Set them in the environment or in the file of --config; on Kubernetes in {' and '.join(places)}"
+        f"{''.join(f'; {text}' for text in helm)}",
     )
 
 
@@ -166,7 +204,7 @@ def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
 
     return DoctorSettings(
         database=tried("settings-database", _database),
-        lago=tried("settings-lago", _lago, "lago.api_base", "lago.api_key"),
+        lago=tried("settings-lago", _lago_in_haste, "lago.api_base", "lago.api_key"),
         store=tried("settings-lago", _store),
         rules=tried("settings-rules", _metered_rules),
         problems=problems,
@@ -179,6 +217,12 @@ def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
         output=settings.required("output"),
         scratch=settings.optional("scratch"),
     )
+
+
+def is_manual(settings: Settings, start: str | None, now: datetime) -> bool:
+    """Tell whether a person asked for this run: for a window of its own, or as a Job that no firing made."""
+    job_name, scheduled_at = settings.optional("job_name"), settings.optional("scheduled_at")
+    return start is not None or bool(job_name and scheduled_at is None and scheduled_time(job_name, now) is None)
 
 
 def _clock(settings: Settings) -> SourceClock:
@@ -259,6 +303,12 @@ def _lago(settings: Settings) -> LagoConnection:
         timeout_seconds=settings.required("lago.timeout").total_seconds(),
         ca_file=None if ca_file is None else str(ca_file),
     )
+
+
+def _lago_in_haste(settings: Settings) -> LagoConnection:
+    """A person waits for the doctor: what does not answer twice is told."""
+    found = _lago(settings)
+    return replace(found, attempts=min(found.attempts, 2))
 
 
 def _store(settings: Settings) -> Store | None:

@@ -86,6 +86,11 @@ def read_address(text: str) -> LedgerAddress:
     return _sqlite_address(url)
 
 
+def ledger_file(url: str) -> Path | None:
+    """Return the file of the ledger at this URL, which need not be there; None where it is in PostgreSQL."""
+    return read_address(url).path
+
+
 def connect(address: LedgerAddress, busy_timeout: timedelta) -> Engine:
     """Return an engine; no connection is made yet. Raise `LedgerError` if SQLite's folder cannot be made."""
     if address.database is None:
