@@ -229,6 +229,7 @@ class _Reference:
     def run(self) -> None:
         matched = self._stage("matched", lambda row: (row.subscription, row.model, row.quantities))
         self._stage("misattributed", lambda row: (row.model, row.quantities))
+        self._late_ones()
         self._stage("mismatched", lambda row: (row.subscription, row.model))
         events: defaultdict[object, list[datetime]] = defaultdict(list)
         quantities = {(row.subscription, row.quantities) for row in self.left_recorded}
@@ -243,6 +244,20 @@ class _Reference:
             assert doubtful or alone, "a left-over event of the model casts doubt on a missing one"
             held = row.truth.kind == "held"
             self._count(Side.SPEND_LOG, "ambiguous" if doubtful else "held" if held else "missing", row)
+
+    def _late_ones(self) -> None:
+        """Match what stands alone with its content on either side, the event later than its call."""
+        sides = (self.left_expected, self.left_recorded)
+        counts = [Counter((row.subscription, row.model, row.quantities) for row in side) for side in sides]
+        for call in [*self.left_expected]:
+            content = (call.subscription, call.model, call.quantities)
+            if counts[0][content] == counts[1][content] == 1 and max(call.quantities) >= 100:
+                (event,) = (row for row in self.left_recorded if (row.subscription, row.model, row.quantities) == content)
+                if event.at > call.at + self._late:
+                    self.left_expected.remove(call)
+                    self.left_recorded.remove(event)
+                    self._count(Side.SPEND_LOG, "matched", call)
+                    self._count(Side.EVENT, "matched", event)
 
     def _stage(self, kind: str, key: Callable[[_Row], object]) -> set[object]:
         groups: defaultdict[object, tuple[list[_Row], list[_Row]]] = defaultdict(lambda: ([], []))
