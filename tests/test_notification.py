@@ -105,7 +105,7 @@ def test_discrepancies_are_told_then_their_repair_then_nothing(
     (document,) = chat.told
     (folder,) = (tmp_path / "runs").iterdir()
     assert document["text"].splitlines() == [
-        "litellm-lago reconcile: not certified",
+        "litellm-lago reconcile (manual): not certified",
         "Exit code: 3",
         "Window: 2026-11-10 12:00 to 2026-11-10 13:00 UTC",
         "Discrepancies: 1 missing",
@@ -118,7 +118,7 @@ def test_discrepancies_are_told_then_their_repair_then_nothing(
 
     repair = ("reconcile", *_WINDOW, "--apply")
     assert run(environment | {"RECONCILE_WEBHOOK_ON": "always"}, *repair)[0] == 0
-    assert "reconcile --apply: repaired" in chat.told[1]["text"]
+    assert "reconcile --apply (manual): repaired" in chat.told[1]["text"]
     assert "Plan: 1 event, 1 sent and verified" in chat.told[1]["text"]
     assert run(environment, "reconcile", *_WINDOW)[0] == 0
     assert len(chat.told) == 2, "agreement is no news"
@@ -132,7 +132,7 @@ def test_only_failures_are_told_if_so_set(environment: dict[str, str], chat: Cha
     code, output, errors = run(environment, "reconcile", *_WINDOW)
     assert code == 1
     (document,) = chat.told
-    assert document["text"].startswith("litellm-lago reconcile: failed\nExit code: 1\n")
+    assert document["text"].startswith("litellm-lago reconcile (manual): failed\nExit code: 1\n")
     assert "127.0.0.1:1" in document["blocks"][-1]["text"]["text"], "the error's line"
     assert _SECRET not in json.dumps(document)
     assert _PATH not in output + errors
