@@ -209,7 +209,7 @@ class _Traffic:
             return None, None
         return None, self.rng.choice(key.headers)
 
-    def _made(  # noqa: PLR0913  (what tells a call from others)
+    def _made(
         self,
         key: _Key,
         model: str,
