@@ -96,11 +96,9 @@ class Applied:
     @property
     def troubles(self) -> tuple[str, ...]:
         """Say what did not end well, a sentence each."""
-        unsent = (
-            f"{self.unsent:,} not tried, because the run was stopped or earlier events did not end well: run it again"
-        )
+        why = "because the run was asked to stop or earlier events did not end well: run it again"
         return (
-            *([unsent] if self.unsent else []),
+            *([f"{self.unsent:,} not tried, {why}"] if self.unsent else []),
             *([f"{self.not_verified:,} not seen in Lago as planned: run it again later"] if self.not_verified else []),
             *self.not_counted,
         )

@@ -30,7 +30,7 @@ _SENT_TWICE = """
 
 
 def find_causes(
-    workspace: Workspace, rules: Rules, window: Window, window_facts: WindowFacts, *, may_pin_end_users: bool
+    workspace: Workspace, rules: Rules, window: Window, window_facts: WindowFacts
 ) -> tuple[Explanation, ...]:
     """Give every discrepancy its cause in the workspace, and return the causes with their evidence."""
     reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
@@ -41,7 +41,6 @@ def find_causes(
     workspace.run("pair_doubtful_findings", **reach)
     workspace.run(
         "cause_by_evidence",
-        may_pin_end_users=may_pin_end_users and by_end_user,
         zone_us=window_facts.zone // timedelta(microseconds=1),
         fewest=core.FEWEST_OF_A_KIND,
         **reach,

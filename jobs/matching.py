@@ -17,7 +17,7 @@ from jobs.core.mapping import payer_of
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
 from jobs.core.window import Window
-from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts, zone_offset
+from jobs.core.window_facts import FOREIGN_ONE_IN, SENT_TWICE_WITHIN, WindowFacts, zone_offset
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -190,13 +190,15 @@ def judge_left_over(
     (late,) = workspace.rows("late_facts")
     longest_delay = late["longest_us"] * _MICROSECOND
     read = rules.read_window(window)
+    pins = may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID
+    workspace.run("find_pinned_keys", may_pin_end_users=pins, one_in=FOREIGN_ONE_IN)
     workspace.run(
         "guard_expected_events",
         charge_by=rules.charge_by.value,
         send_closed_periods=rules.send_closed_periods,
         allow_pay_in_advance=rules.allow_pay_in_advance,
         has_allowed_file=rules.allowed is not None,
-        may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID,
+        may_pin_end_users=pins,
         send_unproven_keys=rules.send_unproven_keys,
         proven_from=rules.proven_from,
         read_start=naive(read.start),
@@ -205,6 +207,7 @@ def judge_left_over(
         overtaken_until=naive(now - longest_delay),
         early_us=rules.tolerance.early_us,
         late_us=rules.tolerance.late_us,
+        twin_within_us=SENT_TWICE_WITHIN // _MICROSECOND,
     )
     workspace.run("find_top_ups")
     workspace.run("judge_expected_events")

@@ -64,8 +64,7 @@ def report_run(
         reading.catalogue,
         PlanRequest(settings.window, settings.caps, settings.only),
     )
-    pinning = reading.schema.may_pin_end_users
-    causes = find_causes(workspace, settings.rules, settings.window, window_facts, may_pin_end_users=pinning)
+    causes = find_causes(workspace, settings.rules, settings.window, window_facts)
     found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts))
     run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
     _report(folder, workspace, settings, reading, facts, run, now)

@@ -26,18 +26,6 @@ other_name AS (
     GROUP BY ALL
     HAVING count(*) >= $fewest
 ),
--- How many users the spend logs of a key name, for keys whose calls Lago has under another subscription.
-key_users AS (
-    SELECT api_key, count(DISTINCT end_user) AS users
-    FROM key_tally
-    WHERE $may_pin_end_users AND api_key IN (
-        SELECT log.api_key
-        FROM finding
-        JOIN spend_log AS log ON log.rowid = finding.spend_log_id
-        WHERE finding.kind = 'misattributed'
-    )
-    GROUP BY api_key
-),
 seen AS (
     SELECT
         finding.*,
@@ -47,17 +35,18 @@ seen AS (
         log.team_id,
         log.organization_id,
         account.source,
-        key_users.users,
+        pinned_key.api_key IS NOT NULL AS is_pinned,
         bare_code.code IS NOT NULL AS is_bare,
         doubt.offset_us,
         other_name.expected_model IS NOT NULL AS has_other_name,
+        doubt.is_balanced,
         doubt.expected_model IS NOT DISTINCT FROM doubt.recorded_model AS same_model,
         concat(doubt.expected_model, chr(31), doubt.recorded_model) AS models
     FROM finding
     LEFT JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
     LEFT JOIN spend_log AS log ON log.rowid = finding.spend_log_id
     LEFT JOIN accounted_spend_log AS account ON account.spend_log_id = finding.spend_log_id
-    LEFT JOIN key_users ON key_users.api_key = log.api_key
+    LEFT JOIN pinned_key ON pinned_key.api_key = log.api_key AND pinned_key.subscription = finding.subscription
     LEFT JOIN bare_code ON bare_code.code = finding.code
     LEFT JOIN doubt ON (finding.kind = 'ambiguous' AND doubt.finding_id = finding.id)
         OR (finding.kind = 'orphaned' AND doubt.recorded_id = finding.recorded_id)
@@ -77,11 +66,9 @@ reasoned AS (
                 THEN ['wrong_charge_by', 'team_id']
             WHEN kind = 'misattributed' AND recorded_subscription = end_user AND end_user <> source
                 THEN ['wrong_charge_by', 'end_user_id']
-            WHEN kind = 'misattributed' AND users = 1 THEN ['shared_key', api_key]
-            WHEN kind = 'held' AND detail IN (
-                'Lago has calls of this API key, logged under this user, under others',
-                'another subscription has an unexplained event that fits this call'
-            ) AND $may_pin_end_users THEN ['shared_key', api_key]
+            WHEN kind = 'misattributed' AND is_pinned THEN ['shared_key', api_key]
+            WHEN kind = 'held' AND detail = 'Lago has calls of this API key, logged under this user, under others'
+                THEN ['shared_key', api_key]
             WHEN kind = 'mismatched' AND detail = 'same transaction id, other content' THEN ['repeated_transaction_id', call_type]
             WHEN kind = 'mismatched' AND lacks_quantity AND is_bare THEN ['property_never_sent', code]
             WHEN kind = 'mismatched' AND lacks_quantity THEN ['event_without_tokens', call_type]
@@ -92,7 +79,7 @@ reasoned AS (
             WHEN offset_us IS NOT NULL AND NOT same_model THEN NULL
             WHEN offset_us - $zone_us BETWEEN -$early_us AND $late_us AND $zone_us <> 0
                 THEN ['time_zone', CAST($zone_us AS VARCHAR)]
-            WHEN offset_us > $late_us AND $zone_us = 0 THEN ['late_event', '']
+            WHEN offset_us > $late_us AND $zone_us = 0 AND is_balanced THEN ['late_event', '']
             WHEN kind = 'orphaned' AND time IS NULL THEN ['unreadable_time', '']
         END AS verdict
     FROM seen

@@ -39,24 +39,26 @@ left_over AS (
     WHERE id NOT IN (SELECT recorded_id FROM pair)
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
 ),
--- A second event of a matched content is explained: it is a duplicate. So is one of the very content of an earlier call
--- that is left over: it answers that one, late.
+-- An event that lies close to a matched one of its content is explained: it repeats it. So is one of the very content of an
+-- earlier call that is left over: it answers that one, late.
 unexplained AS (
     SELECT left_over.*
     FROM left_over
-    ANTI JOIN (
-        SELECT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities
-        FROM recorded_event AS recorded
-        SEMI JOIN left_over USING (subscription, code, dimensions, quantities)
+    WHERE left_over.id NOT IN (
+        SELECT left_over.id
+        FROM left_over
+        JOIN recorded_event AS recorded USING (subscription, code, dimensions, quantities)
         JOIN matched_pair ON matched_pair.recorded_id = recorded.id
-    ) AS matched
-        ON matched.subscription = left_over.subscription AND matched.code = left_over.code
-        AND matched.dimensions = left_over.dimensions AND matched.quantities = left_over.quantities
-    ANTI JOIN (SELECT * FROM unmatched_expected WHERE id NOT IN (SELECT expected_id FROM pair)) AS earlier
-        ON earlier.subscription = left_over.subscription AND earlier.code = left_over.code
-        AND earlier.dimensions = left_over.dimensions AND earlier.quantities = left_over.quantities
-        AND earlier.time <= left_over.time
+        WHERE abs(epoch_us(recorded.time) - epoch_us(left_over.time)) <= $twin_within_us
+        UNION ALL
+        SELECT left_over.id
+        FROM left_over
+        JOIN unmatched_expected AS earlier USING (subscription, code, dimensions, quantities)
+        WHERE earlier.time <= left_over.time AND earlier.id NOT IN (SELECT expected_id FROM pair)
+    )
 ),
+-- It may be the call's, though nothing agrees: an event that came at once, or one that counts a part, as LiteLLM's is of a
+-- call that took several attempts.
 same_moment AS (
     SELECT DISTINCT undecided.id
     FROM undecided
@@ -65,41 +67,40 @@ same_moment AS (
         AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
     WHERE undecided.quantity <> 0 AND NOT undecided.is_near AND NOT counts_nothing(unexplained.quantities)
+        AND (
+            unexplained.time <= undecided.time + to_microseconds($early_us)
+            OR counts_at_most(unexplained.quantities, undecided.quantities)
+        )
 ),
 -- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none; or
 -- with all of them at any later time, where these are telling enough.
 complementary AS (
-    SELECT DISTINCT undecided.id
+    SELECT undecided.id
     FROM undecided
     JOIN left_over ON left_over.code = undecided.code AND left_over.model_key = undecided.model_key
         AND left_over.others = undecided.others
-        AND left_over.time >= undecided.time - to_microseconds($early_us)
+        AND left_over.time BETWEEN undecided.time - to_microseconds($early_us)
+            AND undecided.time + to_microseconds($late_us)
     WHERE left_over.subscription <> undecided.subscription
-        AND (
-            (left_over.time <= undecided.time + to_microseconds($late_us)
-                AND (share_a_number(left_over.quantities, undecided.quantities)
-                    OR ($charge_by = 'end_user_id' AND counts_nothing(left_over.quantities))))
-            OR (left_over.quantities = undecided.quantities
-                AND telling_numbers(undecided.quantities) >= CASE WHEN $may_pin_end_users THEN 1 ELSE 2 END)
-        )
+        AND (share_a_number(left_over.quantities, undecided.quantities)
+            OR ($charge_by = 'end_user_id' AND counts_nothing(left_over.quantities)))
+    UNION
+    SELECT undecided.id
+    FROM undecided
+    JOIN left_over ON left_over.code = undecided.code AND left_over.dimensions = undecided.dimensions
+        AND left_over.quantities = undecided.quantities
+    WHERE left_over.subscription <> undecided.subscription AND left_over.time >= undecided.time
+        AND telling_numbers(undecided.quantities) >= CASE WHEN $may_pin_end_users THEN 1 ELSE 2 END
 ),
--- LiteLLM 1.60 to 1.90 pin a key that several users share to one of them. Where Lago has calls of a key, logged under one
--- user, under others, whatever else is logged under that user may be anybody's; a row that names another user is right.
-pinned AS (
-    SELECT DISTINCT spend_log.api_key, expected.subscription
-    FROM pair
-    JOIN unmatched_expected AS expected ON expected.id = pair.expected_id
-    JOIN unmatched_recorded AS recorded ON recorded.id = pair.recorded_id
-    JOIN spend_log ON spend_log.rowid = expected.spend_log_id
-    WHERE $may_pin_end_users AND pair.stage = 'elsewhere' AND recorded.subscription IS NOT NULL
-        AND spend_log.api_key <> ''
-),
--- A key is proven by calls whose events name the user that the spend log names; what was backfilled proves nothing.
+-- A key is proven by calls whose events name the one user that its spend logs name; what was backfilled proves nothing. A
+-- key of several users is pinned to one of them, and only foreign events tell to whom.
 proven AS (
     SELECT api_key
     FROM key_tally
     GROUP BY api_key
-    HAVING sum(proven_calls) >= $proven_from
+    HAVING sum(proven_calls) >= $proven_from AND count(DISTINCT nullif(end_user, '')) <= 1
+    UNION
+    SELECT api_key FROM pinned_key WHERE calls >= $proven_from
 ),
 subscribed AS (
     SELECT
@@ -151,8 +152,7 @@ reasoned AS (
                 ['held', 'source_incomplete', 'another subscription has an unexplained event that fits this call']
             WHEN pinned.api_key IS NOT NULL THEN
                 ['held', 'source_incomplete', 'Lago has calls of this API key, logged under this user, under others']
-            WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL
-                AND undecided.api_key NOT IN (SELECT api_key FROM pinned) THEN
+            WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL THEN
                 ['held', 'source_incomplete', 'nothing shows that this API key logs the right user']
             WHEN sent_before.transaction_id IS NOT NULL THEN
                 ['held', 'source_incomplete', 'it was sent before with another time and may have been billed']
@@ -185,7 +185,8 @@ reasoned AS (
     LEFT JOIN same_quantities ON same_quantities.id = undecided.id
     LEFT JOIN same_moment ON same_moment.id = undecided.id
     LEFT JOIN complementary ON complementary.id = undecided.id
-    LEFT JOIN pinned ON pinned.api_key = undecided.api_key AND pinned.subscription = undecided.subscription
+    LEFT JOIN pinned_key AS pinned
+        ON pinned.api_key = undecided.api_key AND pinned.subscription = undecided.subscription
     LEFT JOIN proven ON proven.api_key = undecided.api_key
     LEFT JOIN spend_log_mark AS mark ON mark.request_id = undecided.request_id
     LEFT JOIN open_chain ON open_chain.expected_id = undecided.id

@@ -10,6 +10,7 @@ WITH wanting AS (
         finding.model_key,
         finding.time,
         concat(expected.request_id, chr(31), expected.part) AS tie,
+        is_telling(expected.quantities) AS is_telling,
         concat(expected.quantities, chr(31), CAST(from_json(expected.dimensions, '["VARCHAR"]')[2:] AS VARCHAR)) AS content
     FROM finding
     JOIN expected_event AS expected ON expected.id = finding.expected_id
@@ -29,19 +30,22 @@ left_over AS (
 ),
 same_model AS (
     SELECT wanted.finding_id, found.recorded_id, wanted.time AS expected_time, found.time AS recorded_time,
-        wanted.model_key AS expected_model, found.model_key AS recorded_model
+        wanted.model_key AS expected_model, found.model_key AS recorded_model, 
+        wanted.alike = found.alike AND wanted.alike > 1 AND wanted.is_telling AS is_balanced
     FROM (
-        SELECT *, row_number() OVER (PARTITION BY subscription, code, model_key, content ORDER BY time, tie) AS place
+        SELECT *, row_number() OVER (same_content ORDER BY time, tie) AS place, count(*) OVER same_content AS alike
         FROM wanting
+        WINDOW same_content AS (PARTITION BY subscription, code, model_key, content)
     ) AS wanted
     JOIN (
-        SELECT *, row_number() OVER (PARTITION BY subscription, code, model_key, content ORDER BY time, tie) AS place
+        SELECT *, row_number() OVER (same_content ORDER BY time, tie) AS place, count(*) OVER same_content AS alike
         FROM left_over
+        WINDOW same_content AS (PARTITION BY subscription, code, model_key, content)
     ) AS found USING (subscription, code, model_key, content, place)
 ),
 other_model AS (
     SELECT wanted.finding_id, found.recorded_id, wanted.time AS expected_time, found.time AS recorded_time,
-        wanted.model_key AS expected_model, found.model_key AS recorded_model
+        wanted.model_key AS expected_model, found.model_key AS recorded_model, false AS is_balanced
     FROM (
         SELECT *, row_number() OVER (PARTITION BY subscription, code, content ORDER BY time, tie) AS place
         FROM wanting

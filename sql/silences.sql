@@ -4,18 +4,12 @@ WITH lost AS (
     SELECT finding.subscription, finding.time, date_trunc('second', finding.time) AS second
     FROM finding
     WHERE finding.kind IN ('missing', 'held')
-),
-usual AS (
-    SELECT subscription
-    FROM summary
-    GROUP BY subscription
-    HAVING 2 * sum(expected_events) < 3 * sum(matched_expected_events + mismatched_expected_events)
 )
 SELECT
     before.second AS began,
     after.second AS ended,
     count(*) AS lost,
-    count(*) FILTER (lost.subscription IN (SELECT subscription FROM usual)) AS usual,
+    count(*) FILTER (lost.subscription IN (SELECT subscription FROM usual_subscription)) AS usual,
     count(DISTINCT lost.subscription) AS subscriptions
 FROM lost
 ASOF LEFT JOIN arrival AS before ON before.second <= lost.second

@@ -52,4 +52,10 @@ SELECT
     coalesce(CAST(sum(events) FILTER (kind = 'orphaned') AS BIGINT), 0) AS orphaned_events,
     coalesce(sum(quantity) FILTER (kind = 'orphaned'), 0) AS orphaned_quantity
 FROM counted
-GROUP BY ALL
+GROUP BY ALL;
+-- Subscriptions most of whose calls have an event.
+CREATE VIEW usual_subscription AS
+SELECT subscription
+FROM summary
+GROUP BY subscription
+HAVING 2 * sum(expected_events) < 3 * sum(matched_expected_events + mismatched_expected_events)

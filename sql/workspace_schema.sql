@@ -158,6 +158,10 @@ CREATE MACRO telling_numbers(quantities) AS
 CREATE MACRO share_a_number(one, other) AS len(list_filter(
     list_zip(string_split(one, '|'), string_split(other, '|')), lambda pair: pair[1] = pair[2] AND pair[1] NOT IN ('', '0')
 )) > 0;
+CREATE MACRO counts_at_most(one, other) AS len(list_filter(
+    list_zip(string_split(one, '|'), string_split(other, '|')),
+    lambda pair: TRY_CAST(pair[1] AS DECIMAL(38, 20)) > TRY_CAST(pair[2] AS DECIMAL(38, 20))
+)) = 0;
 CREATE MACRO is_telling(quantities) AS telling_numbers(quantities) > 0;
 
 -- Dimensions are a JSON list of texts, the model's name first.

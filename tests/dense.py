@@ -1,7 +1,7 @@
 """Plays dense worlds of known truth over all eras, stores, meters and payers: `make dense SEEDS=50`.
 
-One seed of everything: `python -m tests.dense 1 --first 7`. One combination: `--only 1.53/postgres/callback/end_user_id`,
-or a part of its name. A world's own line tells how to play it alone.
+One seed of everything: `python -m tests.dense 1 --first 7`; of one combination, or of a part of the combinations:
+`--only 1.53/postgres/callback/end_user_id`. Each problem begins with the arguments that play its world alone.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ from .dense_world import COMBINATIONS, Combination, Kind
 from .truth_drive import impatient
 
 Task = tuple[Combination, int]
-_COLUMNS = (
-    "worlds",
-    "calls",
-    "sent",
-    "wrong",
-    "twice",
-    "others'",
-    "time",
-    "cut",
-    "decidable",
-    "recall",
-    "beyond",
-    "refused",
-)
+# By column of the table, the field of a verdict that it adds up.
+_SUMS = {
+    "calls": "calls",
+    "sent": "sent",
+    "wrong": "wrong",
+    "twice": "twice",
+    "others'": "astray",
+    "time": "at_another_time",
+    "cut": "cut",
+    "decidable": "decidable",
+    "found": "found",
+    "beyond": "beyond",
+}
 
 
 def tasks(only: str, seeds: Sequence[int]) -> list[Task]:
@@ -88,7 +87,8 @@ def played_by(processes: int, worlds: list[Task]) -> Iterator[Verdict]:
 def table(verdicts: Sequence[Verdict]) -> str:
     """Return what was found, as Markdown: by combination, what was missed, and how true the causes are."""
     ordered = sorted(verdicts, key=lambda verdict: verdict.world.combination)
-    lines = ["| combination | " + " | ".join(_COLUMNS) + " |", "| --- |" + " ---: |" * len(_COLUMNS)]
+    columns = ("worlds", *_SUMS, "refused", "recall")
+    lines = ["| combination | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     for combination, group in groupby(ordered, key=lambda verdict: verdict.world.combination):
         lines.append(_row(str(combination), list(group)))
     lines.append(_row("all", ordered))
@@ -109,28 +109,11 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def _row(name: str, verdicts: Sequence[Verdict]) -> str:
-    total = Counter[str]()
-    for verdict in verdicts:
-        for field in (
-            "calls",
-            "sent",
-            "wrong",
-            "twice",
-            "astray",
-            "at_another_time",
-            "cut",
-            "decidable",
-            "found",
-            "beyond",
-        ):
-            total[field] += getattr(verdict, field)
+    sums = [sum(getattr(verdict, field) for verdict in verdicts) for field in _SUMS.values()]
+    total = dict(zip(_SUMS, sums, strict=True))
     recall = f"{total['found'] / total['decidable']:.2%}" if total["decidable"] else ""
-    numbers = [
-        total[field] for field in ("calls", "sent", "wrong", "twice", "astray", "at_another_time", "cut", "decidable")
-    ]
     refused = sum(verdict.refused is not None for verdict in verdicts)
-    cells = [len(verdicts), *numbers, recall, total["beyond"], refused]
-    return f"| {name} | " + " | ".join(cell if isinstance(cell, str) else f"{cell:,}" for cell in cells) + " |"
+    return f"| {name} | " + " | ".join(f"{number:,}" for number in (len(verdicts), *sums, refused)) + f" | {recall} |"
 
 
 def main() -> None:
@@ -141,6 +124,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a part of the names of the combinations to play")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--problems", type=int, default=3, help="how many problems to tell of each world")
+    parser.add_argument("--unsent", type=int, default=0, help="how many decidable events that were not sent")
+    parser.add_argument("--untrue", type=int, default=0, help="how many untrue causes to tell of each world")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     began = time.monotonic()
@@ -149,6 +134,8 @@ def main() -> None:
         verdicts.append(verdict)
         for problem in verdict.problems[: asked.problems]:
             sys.stderr.write(f"{verdict.world.name} ({verdict.world.kind}): {problem}\n")
+        for text in (*verdict.unsent[: asked.unsent], *verdict.untrue[: asked.untrue]):
+            sys.stderr.write(f"{verdict.world.name} ({verdict.world.kind}): {text}\n")
         sys.stderr.flush()
         if asked.output:
             asked.output.write_text(table(verdicts), encoding="utf-8")

@@ -21,8 +21,8 @@ class Advice:
     cause: str
     is_true: bool | None
     """None where this test does not know the cause."""
-    row: Mapping[str, str]
-    """As `discrepancies.csv` has it."""
+    text: str
+    """The discrepancy and what is true of it, on one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ _TRUE: Mapping[str, Callable[[_Case], bool]] = {
     Cause.RUSH: lambda case: case.has_fate(Fate.TIMEOUT),
     Cause.USER_OUTSIDE_THE_BODY: lambda case: case.has_fate(Fate.HEADER),
     Cause.CALL_TYPE_NOT_SENT: lambda case: False,
-    Cause.EVENT_WITHOUT_TOKENS: lambda case: case.source is not None and not (case.arrival and case.arrival.has_tokens),
+    Cause.EVENT_WITHOUT_TOKENS: lambda case: case.source is not None and not (case.arrival and case.arrival.tokens),
     Cause.PROPERTY_NEVER_SENT: lambda case: False,
     Cause.PART_OF_THE_TOKENS: lambda case: False,
     Cause.REPEATED_TRANSACTION_ID: lambda case: False,
@@ -84,7 +84,7 @@ _TRUE: Mapping[str, Callable[[_Case], bool]] = {
     Cause.SPEND_LOGS_GONE: lambda case: False,
     Cause.SENT_TWICE: lambda case: case.is_second,
     Cause.EXCLUDED_SPEND_LOG: lambda case: case.source is not None and case.source.fate is Fate.INTERNAL,
-    Cause.UNATTRIBUTED_SPEND_LOG: lambda case: False,
+    Cause.UNATTRIBUTED_SPEND_LOG: lambda case: case.source is not None and not case.world.logged(case.source),
     CREDIT: lambda case: case.is_second,
 }
 _NOT_TOLD = frozenset({"", Cause.UNEXPLAINED})
@@ -115,4 +115,7 @@ def advice(played: Played) -> Iterator[Advice]:
             told.append(CREDIT)
         for cause in told:
             known = _TRUE.get(cause)
-            yield Advice(cause, None if known is None else known(case), row)
+            truth = f"event of {source.request_id}, {source.fate}; " if source else ""
+            truth += ", ".join(f"{call.request_id}, {call.fate}" for call in named)
+            text = f"{row['kind']} of {row['subscription']!r}, {row['transaction_id'] or row['request_id']}: {truth}"
+            yield Advice(cause, None if known is None else known(case), text)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
-from .dense_causes import Advice, advice
+from .dense_causes import advice
 from .dense_play import Played, Sent
 from .dense_world import EARLY, LATE, SECOND, Arrival, Call, Fate, Kind, World
 
@@ -48,8 +48,12 @@ class Verdict:
     refused: str | None
     missed: Counter[str] = field(default_factory=Counter)
     """Decidable events that were not sent, by what the report says of them."""
+    unsent: tuple[str, ...] = ()
+    """The same, a line each."""
     advice: Counter[tuple[str, bool | None]] = field(default_factory=Counter)
     """Discrepancies by the cause that was told and whether it is true; None where this test does not know the cause."""
+    untrue: tuple[str, ...] = ()
+    """Causes that were told and are not true, a line each."""
     problems: tuple[str, ...] = ()
     """What must not be, a few lines each."""
 
@@ -57,6 +61,10 @@ class Verdict:
     def wrong(self) -> int:
         """Return how many sent events are wrong."""
         return self.twice + self.astray + self.at_another_time
+
+    def told(self, cause: str) -> int:
+        """Return of how many discrepancies this cause was told."""
+        return sum(count for (name, _), count in self.advice.items() if name == cause)
 
 
 def judge(played: Played) -> Verdict:
@@ -75,6 +83,7 @@ class _Judge:
                 self.known[self.world.identity(call, part)] = call, part
                 self.known[self.world.identity(call, part, "/top-up")] = call, part
         self.problems: list[str] = []
+        self.unsent: list[str] = []
         self.counts = Counter[str]()
         self.left_over = list(self._left_over())
         self.spoken_for = Counter(
@@ -92,12 +101,11 @@ class _Judge:
         for content, calls in groups.items():
             missed += self._judge_group(content, calls, mine)
         self._judge_runs()
-        told = Counter[tuple[str, bool | None]]()
+        told, untrue = Counter[tuple[str, bool | None]](), []
         for each in advice(self.played):
             told[each.cause, each.is_true] += 1
-            if each.is_true is False and self.counts["advice shown"] < 3:
-                self.counts["advice shown"] += 1
-                self.counts["wrong advice"] += 1
+            if each.is_true is False:
+                untrue.append(f"{each.cause} is told of {each.text}")
         return Verdict(
             world=self.world,
             calls=len(self.world.calls),
@@ -112,6 +120,8 @@ class _Judge:
             refused=self.played.refused,
             missed=missed,
             advice=told,
+            unsent=tuple(self.unsent),
+            untrue=tuple(untrue),
             problems=tuple(self.problems),
         )
 
@@ -144,8 +154,8 @@ class _Judge:
     ) -> Counter[str]:
         _, part, _, quantities = content
         ours = {call.request_id: events for call in calls if (events := sent.get((content, call.request_id)))}
-        unbilled = [call for call in calls if self._is_unbilled(call, part)]
-        billable = len(unbilled) * quantities[-1]
+        unbilled = [call for call in calls if self._unbilled(call, part) == quantities[-1]]
+        billable = sum(self._unbilled(call, part) for call in calls)
         billed = sum(self._billed(event, quantities[-1]) for events in ours.values() for event in events)
         if billed > billable:
             excess = -(-(billed - billable) // quantities[-1])
@@ -166,7 +176,9 @@ class _Judge:
                 spare -= 1
                 self.counts["found"] += 1
             else:
-                missed[self._said_of(call, calls, part)] += 1
+                said = self._said_of(call, calls, part)
+                missed[said] += 1
+                self.unsent.append(f"decidable and not sent, but {said}: {_line(call)}, part {part}")
         for call in unbilled:
             self.counts["beyond"] += call.request_id in ours and call not in decidable
         return missed
@@ -179,11 +191,12 @@ class _Judge:
         return whole
 
     @staticmethod
-    def _is_unbilled(call: Call, part: str) -> bool:
-        """Tell whether the call is billable, and no event of it bills anything, under whatever subscription."""
+    def _unbilled(call: Call, part: str) -> int:
+        """Return what no event of this call bills, under whatever subscription; nothing where it has no spend log."""
         if call.owner is None or not call.has_row:
-            return False
-        return not any(arrival.part == part and arrival.has_tokens for arrival in call.arrivals)
+            return 0
+        billed = (arrival.quantities[-1] for arrival in call.arrivals if arrival.part == part and arrival.tokens)
+        return max(0, call.quantity(part) - sum(billed))
 
     def _judge_runs(self) -> None:
         played = self.played
@@ -211,7 +224,8 @@ class _Judge:
         at_its_place = call.end - EARLY <= arrival.at <= call.end + LATE
         own = arrival.subscription == call.owner == self.world.logged(call)
         visible = call.has_row and call.fate is not Fate.INTERNAL
-        return visible and own and at_its_place and arrival.has_tokens and not arrival.identity.startswith("second-")
+        first = arrival.tokens == call.tokens and not arrival.identity.startswith("second-")
+        return visible and own and at_its_place and first
 
     def _left_over(self) -> Iterator[tuple[Call, Arrival]]:
         for call in self.world.calls:
@@ -225,8 +239,7 @@ class _Judge:
         for call in self.world.calls:
             if call.has_row:
                 names[call.api_key].add(call.row_end_user)
-            if call.fate not in {Fate.ELSEWHERE, Fate.NULL}:
-                names[call.api_key].update(arrival.subscription for arrival in call.arrivals)
+            names[call.api_key].update(arrival.subscription for arrival in call.arrivals if arrival.subscription)
         return {key for key, users in names.items() if len(users) > 1}
 
     def _is_decidable(self, call: Call, part: str) -> bool:
@@ -240,16 +253,33 @@ class _Judge:
             if arrival.part != part:
                 continue
             near = abs(arrival.at - call.end) <= _NEAR
-            same = other.quantities(part) == call.quantities(part) and arrival.has_tokens
-            if same and (near or arrival.subscription == call.owner):
+            if arrival.quantities == call.quantities(part) and (near or arrival.subscription == call.owner):
                 return False
-            if not arrival.has_tokens and near and (arrival.subscription, other.model) == (call.owner, call.model):
+            # What no spend log explains may be this call's, counted otherwise; a late event is its own call's.
+            beside = call.end - EARLY <= arrival.at <= call.end + LATE and arrival.subscription == call.owner
+            if beside and other.model == call.model and not self._is_told_by_content(other, arrival):
                 return False
         return True
 
+    def _is_told_by_content(self, call: Call, arrival: Arrival) -> bool:
+        """Tell whether this event's content alone says whose it is: the only left-over one like it, on both sides."""
+        if not call.has_row or arrival.tokens != call.tokens or arrival.identity.startswith("second-"):
+            return False
+        alike = Counter(
+            each.quantities
+            for _, each in self.left_over
+            if (each.part, each.subscription) == (arrival.part, call.owner)
+        )
+        lost = (other for other in self.world.calls if other.owner == call.owner and arrival.part in other.lost_parts)
+        return (
+            alike[arrival.quantities] == 1
+            and arrival.subscription == call.owner
+            and not any(other.quantities(arrival.part) == arrival.quantities for other in lost)
+        )
+
     def _said_of(self, call: Call, alike: list[Call], part: str) -> str:
         """Return what the report says of it, or of a call that nothing tells from it."""
-        ids = [call.request_id, *(other.request_id for other in alike)]
+        ids = [other.request_id for other in sorted(alike, key=lambda other: abs(other.end - call.end))]
         rows = [row for name in ids for row in self.played.rows if (row["request_id"], row["part"]) == (name, part)]
         if not rows:
             return "nothing: taken for matched"
@@ -257,30 +287,25 @@ class _Judge:
 
     def _tell(self, what: str, call: Call, part: str) -> None:
         """Add a problem with the call, its events, and what lies beside it or looks like it."""
-        lines = [f"{what}: {line(call)} part {part}"]
+        lines = [f"{what}: {_line(call)}, part {part}"]
+        own = {call.owner, self.world.logged(call)}
         for other in self.world.calls:
-            alike = other.quantities(part) == call.quantities(part)
+            is_alike = other.request_id == call.request_id or other.quantities(part) == call.quantities(part)
             for arrival in other.arrivals:
-                beside = abs(arrival.at - call.end) <= LATE and arrival.subscription in {
-                    call.owner,
-                    self.world.logged(call),
-                }
-                if arrival.part == part and (alike or beside or other.request_id == call.request_id):
-                    bills = other.quantities(part) if arrival.has_tokens else "nothing"
+                is_beside = abs(arrival.at - call.end) <= LATE and arrival.subscription in own
+                if arrival.part == part and (is_alike or is_beside):
+                    bills = arrival.quantities or "nothing"
                     lines.append(
-                        f"    event {arrival.at.astimezone(UTC):%d %H:%M:%S.%f} under {arrival.subscription!r} bills {bills} of "
+                        f"    event at {arrival.at:%d %H:%M:%S.%f} under {arrival.subscription!r} bills {bills}, of "
                         f"{other.request_id} ({other.fate}, ended {other.end:%d %H:%M:%S})"
                     )
         self.problems.append("\n".join(lines[:12]))
 
 
-def line(call: Call) -> str:
+def _line(call: Call) -> str:
     """Return what there is to know about a call, on one line."""
     row = f"row says {call.row_end_user!r}/{call.team}" if call.has_row else "no row"
     return (
         f"{call.request_id} of {call.owner!r} by {call.api_key}, {row}, {call.call_type} {call.model} {call.tokens}, "
         f"ended {call.end:%d %H:%M:%S.%f}, {call.fate}"
     )
-
-
-__all__ = ["Advice", "Verdict", "judge", "line"]

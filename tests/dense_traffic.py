@@ -33,17 +33,20 @@ _FATES = {
     Fate.TIMEOUT: 50,
     Fate.LATE: 30,
     Fate.LATE_BESIDE: 20,
-    Fate.ELSEWHERE: 8,
-    Fate.NULL: 2,
     Fate.BARE: 30,
+    Fate.DIFFERS: 4,
     Fate.TWICE: 10,
     Fate.FIRST_OF_ID: 10,
     Fate.INTERNAL: 20,
     Fate.FAILED: 10,
 }
+# The same on the key of a client that sends some of its events under a wrong subscription itself.
+_FATES_ELSEWHERE = _FATES | {Fate.ELSEWHERE: 50, Fate.NULL: 15}
 # Where a setting is wrong, next to nothing is lost besides.
 _QUIET = {Fate.DELIVERED: 985, Fate.TIMEOUT: 10, Fate.LATE: 5}
 _LATE = (Fate.LATE, Fate.LATE_BESIDE)
+_LEAVES_AN_EVENT = (*_LATE, Fate.TWICE, Fate.FIRST_OF_ID, Fate.ELSEWHERE, Fate.NULL, Fate.DIFFERS)
+_WITHOUT_EVENT = (Fate.HEADER, Fate.NO_USER, Fate.FAILED, Fate.INTERNAL)
 _CHAT = ("gpt-4o", "starcoder")
 # Call types whose events carry no tokens, and the models they are of; responses share theirs with chats.
 _BARE = (
@@ -94,10 +97,12 @@ def draw(combination: Combination, seed: int, kind: Kind | None = None) -> World
     hours = rng.choice((2, 3, 4))
     if chosen is Kind.CUTS:
         hours = rng.choice((4, 80))
-    end = START + hours * HOUR
-    window = START - HOUR, end + HOUR
+    window = START - HOUR, START + (hours + 1) * HOUR
+    if chosen is Kind.WRONG_ZONE:
+        # Long enough for calls that are off by hours to lie beside other calls' events.
+        hours, window = 16, (START - 13 * HOUR, START + 29 * HOUR)
     if chosen is Kind.PLAIN and rng.random() < 0.3:
-        window = START + 0.2 * hours * HOUR, end - 0.2 * hours * HOUR
+        window = START + 0.2 * hours * HOUR, START + 0.8 * hours * HOUR
     world = World(
         combination=combination,
         seed=seed,
@@ -142,7 +147,7 @@ class _Traffic:
 
     def _of_key(self, key: _Key) -> Iterator[Call]:
         rng = self.rng
-        count = key.per_hour * self.hours if not self.sparse else max(2, key.per_hour // 8)
+        count = max(2, key.per_hour // 8) if self.sparse else key.per_hour * min(self.hours, 4)
         left = rng.randint(count * 8 // 10, count)
         while left > 0:
             at = START + rng.random() * self.hours * HOUR
@@ -164,19 +169,20 @@ class _Traffic:
             yield self._made(key, self.rng.choice(_CHAT), self._tokens(), at, Fate.RESTART, key.users[0])
 
     def _call(self, key: _Key, model: str, tokens: tuple[int, int], at: datetime) -> Iterator[Call]:
-        rng, fates = self.rng, _QUIET if self.quiet else _FATES
+        rng = self.rng
+        fates = _QUIET if self.quiet else _FATES_ELSEWHERE if key.name == "key-dave" else _FATES
         fate = rng.choices(tuple(fates), tuple(fates.values()))[0]
         named, header = self._caller(key)
         if self.by_user and named is None:
             fate = Fate.HEADER if header else Fate.NO_USER
-        elif fate is Fate.DELIVERED and self.outage <= at < self.outage_ends:
-            fate = Fate.OUTAGE
         era = self.world.combination.era
         if (fate is Fate.INTERNAL and era != "1.109") or (fate is Fate.FAILED and era in {"1.53", "1.65"}):
             fate = Fate.DELIVERED
+        if self.outage <= at < self.outage_ends and fate not in _WITHOUT_EVENT:
+            fate = Fate.OUTAGE
         call_type = "acompletion"
-        if fate in _LATE and rng.random() < 0.8:
-            # A template's content stands many times, so that nobody could tell whose late event it is.
+        if fate in _LEAVES_AN_EVENT and rng.random() < 0.8:
+            # A template's content stands many times, so that nobody could tell which of its calls was lost.
             tokens = self._tokens()
         if fate is Fate.BARE:
             call_type, model = rng.choice(_BARE if era != "1.53" else _BARE[:3])
@@ -257,17 +263,22 @@ class _Traffic:
             return call
         subscription = self._recorded_under(call)
         delay = self._delay(call, lost)
+        if call.fate is not Fate.OUTAGE and self.outage <= call.end + delay < self.outage_ends:
+            # Nothing arrives in an outage.
+            delay = self.outage_ends - call.end + SECOND if call.fate in _LATE else 20 * MS
         arrivals = []
         for part in self.world.parts:
             if part in call.lost_parts:
                 continue
             at = call.end + delay + self.rng.randint(0, 20) * MS
             identity = f"{part}-{self.rng.getrandbits(64):016x}"
-            bare = call.call_type in {kind for kind, _ in _BARE}
-            arrivals.append(Arrival(identity, at, subscription, part, not bare))
+            tokens = None if call.call_type in {kind for kind, _ in _BARE} else call.tokens
+            if call.fate is Fate.DIFFERS:
+                tokens = call.tokens[0] // 2 + 1, call.tokens[1] // 2 + 1
+            arrivals.append(Arrival(identity, at, subscription, part, tokens))
             if call.fate is Fate.TWICE:
                 later = at + self.rng.uniform(0.05, 15) * SECOND
-                arrivals.append(Arrival(f"second-{identity}", later, subscription, part, not bare))
+                arrivals.append(Arrival(f"second-{identity}", later, subscription, part, tokens))
         return replace(call, arrivals=tuple(arrivals))
 
     def _recorded_under(self, call: Call) -> str | None:

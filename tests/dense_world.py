@@ -1,8 +1,8 @@
 """Dense traffic over some hours with everything that goes wrong, and what is true of each call.
 
 A world is drawn from a combination (LiteLLM's era, event store, meter, whose id is the subscription) and a seed. What
-happens to a call is its `Fate`; who really owes it is its `owner`, whatever its spend log says. `tests/dense_traffic.py`
-draws the calls, `tests/dense_play.py` lets the real job work on them, `tests/dense_judge.py` compares.
+happens to a call is its `Fate`; who really owes it is its `owner`, whatever its spend log says. The other files named
+`dense_` draw the calls, let the real job work on them, and compare what it did with what is true.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Fate(StrEnum):
     ELSEWHERE = "event under another subscription"
     NULL = "event under no subscription"
     BARE = "event without tokens"
+    DIFFERS = "event of the last attempt only"
     TWICE = "event sent twice"
     RESTART = "spend log lost in a restart"
     FIRST_OF_ID = "the first call of a request id"
@@ -86,6 +87,12 @@ class Combination:
 COMBINATIONS = tuple(Combination(*each) for each in product(ERAS, STORES, METERS, CHARGES))
 
 
+def quantities(tokens: tuple[int, int], part: str) -> tuple[int, ...]:
+    """Return what an event of this part of a meter counts for these tokens; the last one is billed."""
+    prompt, completion = tokens
+    return {"total": (prompt, completion, prompt + completion), "input": (prompt,), "output": (completion,)}[part]
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """One event as it reached Lago."""
@@ -94,7 +101,13 @@ class Arrival:
     at: datetime
     subscription: str | None
     part: str
-    has_tokens: bool
+    tokens: tuple[int, int] | None
+    """Prompt and completion tokens as it tells them; None where it lacks them."""
+
+    @property
+    def quantities(self) -> tuple[int, ...]:
+        """Return what it counts; nothing where it lacks its tokens."""
+        return () if self.tokens is None else quantities(self.tokens, self.part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +137,11 @@ class Call:
         return self.fate not in {Fate.RESTART, Fate.SECOND_OF_ID}
 
     def quantities(self, part: str) -> tuple[int, ...]:
-        """Return what an event of this part counts."""
-        prompt, completion = self.tokens
-        return {"total": (prompt, completion, prompt + completion), "input": (prompt,), "output": (completion,)}[part]
+        """Return what an event of this part should count."""
+        return quantities(self.tokens, part)
 
     def quantity(self, part: str) -> int:
-        """Return what an event of this part bills."""
+        """Return what an event of this part should bill."""
         return self.quantities(part)[-1]
 
 
@@ -205,20 +217,15 @@ class World:
 
     def event(self, call: Call, arrival: Arrival) -> dict[str, Any]:
         """Return the event as it was sent and as Lago stamped it."""
-        prompt, completion = call.tokens
         properties: dict[str, Any] = {"model": call.model}
-        if arrival.part != "total":
-            properties["type"] = arrival.part
+        counted: tuple[str, ...] = ("tokens",)
         if arrival.part == "total":
+            counted = ("prompt_tokens", "completion_tokens", "total_tokens")
             properties["response_cost"] = 0.001
-        if arrival.has_tokens and arrival.part == "total":
-            properties |= {
-                "prompt_tokens": prompt,
-                "completion_tokens": completion,
-                "total_tokens": prompt + completion,
-            }
-        elif arrival.has_tokens:
-            properties["tokens"] = call.quantity(arrival.part)
+        else:
+            properties["type"] = arrival.part
+        if arrival.tokens is not None:
+            properties |= zip(counted, arrival.quantities, strict=True)
         return {
             "transaction_id": arrival.identity,
             "external_subscription_id": arrival.subscription,

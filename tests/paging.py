@@ -24,7 +24,7 @@ PLAN = PlanSummary(
 def page_of(logs: Iterable[SpendLog], events: Iterable[Event], *, plan: PlanSummary = PLAN, **changes: Any) -> bytes:
     """Return the page of this window, its plan and reasons made up."""
     with judged_window(logs, events, **changes) as (workspace, window_facts):
-        causes = find_causes(workspace, changes.get("rules", RULES), WINDOW, window_facts, may_pin_end_users=False)
+        causes = find_causes(workspace, changes.get("rules", RULES), WINDOW, window_facts)
         found = Findings(
             window=WINDOW,
             reasons=(

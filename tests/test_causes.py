@@ -23,7 +23,7 @@ def causes(
     """Return what explains the discrepancies of this window, and check that each is explained once."""
     with judged_window(logs, events, may_pin_end_users=may_pin_end_users, **changes) as (workspace, window_facts):
         rules = changes.get("rules", RULES)
-        found = find_causes(workspace, rules, WINDOW, window_facts, may_pin_end_users=may_pin_end_users)
+        found = find_causes(workspace, rules, WINDOW, window_facts)
         kinds = {row["kind"]: row["count"] for row in workspace.rows("kind_counts") if row["reason"] != "zero_quantity"}
     assert sum(item.events for item in found) == sum(kinds.values())
     return {item.cause: item for item in found}

@@ -13,11 +13,12 @@ from .dense_traffic import draw
 from .dense_world import CHARGES, COMBINATIONS, ERAS, METERS, STORES, Combination, Kind
 from .truth_drive import impatient
 
-# Every second combination, so that each pair of choices is there, and each kind of world.
+# Every second combination, so that each pair of choices is there, with seeds that bring each kind of world.
+_SEEDS = {"1.53": (5, 1, 3, 2), "1.65": (1, 7, 2, 4), "1.79": (7, 1, 4, 3), "1.109": (1, 2, 6, 7)}
 WORLDS = tuple(
-    (combination, seed)
-    for number, (combination, seed) in enumerate(zip(COMBINATIONS, (1, 2, 3, 4, 5, 6, 7, 8) * 4, strict=True))
-    if number.bit_count() % 2 == 0
+    (combination, _SEEDS[combination.era][place % 8 // 2])
+    for place, combination in enumerate(COMBINATIONS)
+    if (place % 8).bit_count() % 2 == place // 8 % 2
 )
 FEWEST = 0.98
 
@@ -39,11 +40,13 @@ def place(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> object
 def test_nothing_is_billed_twice_or_to_someone_else(
     combination: Combination, seed: int, place: Scene, tmp_path: Path
 ) -> None:
-    verdict = judge(place.play(draw(combination, seed), tmp_path, most_cuts=3))
+    verdict = judge(place.play(draw(combination, seed), tmp_path, most_cuts=2))
     assert not verdict.problems, "\n".join(verdict.problems)
     assert verdict.wrong == 0
     # One event of a world with few may be missed.
     assert verdict.found >= min(FEWEST * verdict.decidable, verdict.decidable - 1), verdict.missed
+    for (cause, is_true), count in verdict.advice.items():
+        assert is_true is not False or count <= max(1, (1 - FEWEST) * verdict.told(cause)), (cause, verdict.untrue)
 
 
 def test_the_worlds_are_not_all_alike() -> None:

@@ -24,15 +24,17 @@ FEWEST_OF_A_KIND = 3
 FEWEST_OF_A_SENDER = 5
 # A busy minute has at least so many calls, and so many times as many as a minute usually has.
 BUSY_CALLS, BUSY_TIMES = 20, 4
+# An overload loses a few calls in a hundred; where most are lost, something else happened.
+_MOST_OF_A_RUSH = Fraction(1, 5)
 # Where one of two loses so many times the share of the other, the difference is no chance.
 _TIMES_THE_SHARE = 4
 # Others with fewer calls in all say nothing about how often calls are lost.
 _TELLING_CALLS = 20
 # The natural logarithm of one in a million cases, without its sign.
 _CHANCE = 6 * log(10)
-# LiteLLM writes its spend logs at least every half minute; what a stop loses lies within that.
-BURST_APART = timedelta(seconds=30)
-_LONGEST_BURST = timedelta(minutes=2)
+# LiteLLM writes its spend logs at least every half minute; what a stop loses lies within that, and close together.
+BURST_APART = timedelta(seconds=10)
+_LONGEST_BURST = timedelta(seconds=40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +129,24 @@ def silences(rows: Iterable[Mapping[str, object]], start: datetime, end: datetim
 
 
 def rushes(rows: Sequence[Mapping[str, object]]) -> tuple[Stretch, ...]:
-    """Return, by subscription, the busy stretches that lose a far greater share of its calls than quiet minutes do.
+    """Return, by subscription, the busy stretches that lose more of its calls than chance explains, yet few.
 
     Rows without times count a subscription's quiet minutes.
     """
-    quiet = {row["subscription"]: _share(row["lost"], row["calls"]) for row in rows if row["began"] is None}
+    quiet = {
+        row["subscription"]: Fraction(_count(row["lost"]) + 1, _count(row["calls"]) + 2)
+        for row in rows
+        if row["began"] is None
+    }
     return tuple(
         Stretch(began, ended, str(row["subscription"]))
         for row in rows
         if (began := _time(row["began"])) is not None
         and (ended := _time(row["ended"])) is not None
         and _count(row["lost"]) >= FEWEST_IN_A_RUSH
-        and _share(row["lost"], row["calls"]) >= _TIMES_THE_SHARE * quiet.get(row["subscription"], Fraction(0))
+        and (usual := quiet.get(row["subscription"])) is not None
+        and _TIMES_THE_SHARE * usual <= _share(row["lost"], row["calls"]) <= _MOST_OF_A_RUSH
+        and _is_no_chance(_count(row["lost"]), _count(row["calls"]), usual)
     )
 
 

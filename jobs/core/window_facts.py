@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 # The second event of a call that was sent twice comes within this.
-SENT_TWICE_WITHIN = timedelta(seconds=60)
+SENT_TWICE_WITHIN = timedelta(seconds=20)
+# A key is shared where one in so many of its calls has its event under another user; fewer are single senders' faults.
+FOREIGN_ONE_IN = 20
 _FEWEST_OFF_BY_A_ZONE = 3
 _ZONE_STEP = timedelta(minutes=15)
 
