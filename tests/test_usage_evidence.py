@@ -146,7 +146,7 @@ def test_the_record_of_a_background_response_is_no_second_call() -> None:
 )
 def test_spend_that_no_quantity_answers_to_is_told(changes: dict[str, Any], sort: str | None) -> None:
     log = replace(SpendLog("r", HOUR), **changes)
-    with judged_workspace([log, log], []) as workspace:
+    with judged_workspace([log, replace(log, request_id="other")], []) as workspace:
         found = workspace.rows("unbilled_spend", most=5)
         evidence = UsageEvidence(found, ())
         reasons, warnings = [*evidence.reasons()], [*evidence.warnings()]
