@@ -186,8 +186,7 @@ def _load_spend_logs(
 
 def load_marks(workspace: Workspace, spend_logs: SpendLogs, asked: str, **parameters: object) -> None:
     """Bring in what the metadata tells of the spend logs that the query of this name lists."""
-    request_ids = (row["request_id"] for row in workspace.records(asked, **parameters))
-    workspace.insert("spend_log_mark", spend_logs.read_marks(request_ids))
+    workspace.insert("spend_log_mark", spend_logs.read_marks(workspace.texts(asked, **parameters)))
 
 
 def _events_asked(

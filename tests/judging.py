@@ -152,9 +152,11 @@ def judged(
     knows: Catalogue | None = None,
     window: Window = WINDOW,
     now: datetime = NOW,
+    marks: Iterable[tuple[str, str | None, bool]] = (),
 ) -> Judgement:
     """Judge the window; conservation is checked as every run checks it."""
-    with judged_workspace(spend_logs, events, rules=rules, knows=knows, window=window, now=now) as workspace:
+    asked: dict[str, Any] = {"rules": rules, "knows": knows, "window": window, "now": now, "marks": marks}
+    with judged_workspace(spend_logs, events, **asked) as workspace:
         summary = workspace.rows("summary_rows")
         check_conservation(summary)
         counts = workspace.rows("kind_counts")
@@ -179,8 +181,12 @@ def judged_window(
     window: Window = WINDOW,
     now: datetime = NOW,
     may_pin_end_users: bool = False,
+    marks: Iterable[tuple[str, str | None, bool]] = (),
 ) -> Iterator[tuple[Workspace, WindowFacts]]:
-    """Judge the window, and yield the workspace and what holds for the window as a whole."""
+    """Judge the window, and yield the workspace and what holds for the window as a whole.
+
+    `marks` are what the metadata tells: request id, who inside LiteLLM made the call, whether failed attempts count.
+    """
     knows = knows or catalogue()
     bound = bind(rules.parts, {item.code: item for item in knows.metrics})
     layout = lay_out(bound, rules.charge_by_path, rules.id_template)
@@ -193,6 +199,7 @@ def judged_window(
         ]
         workspace.load("load_listed_events", [_csv(listed)], shard=0, shards=1)
         load_references(workspace, rules, layout, knows)
+        workspace.insert("spend_log_mark", marks)
         yield workspace, judge(workspace, rules, layout, knows, window, now, may_pin_end_users=may_pin_end_users)
 
 

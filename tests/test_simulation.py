@@ -252,7 +252,9 @@ class _Reference:
         for call in [*self.left_expected]:
             content = (call.subscription, call.model, call.quantities)
             if counts[0][content] == counts[1][content] == 1 and max(call.quantities) >= 100:
-                (event,) = (row for row in self.left_recorded if (row.subscription, row.model, row.quantities) == content)
+                (event,) = (
+                    row for row in self.left_recorded if (row.subscription, row.model, row.quantities) == content
+                )
                 if event.at > call.at + self._late:
                     self.left_expected.remove(call)
                     self.left_recorded.remove(event)

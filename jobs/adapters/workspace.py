@@ -79,6 +79,12 @@ class Workspace:
         """Return a small result as dictionaries; for results that do not grow with the window."""
         return list(self.records(name, **parameters))
 
+    def texts(self, name: str, **parameters: object) -> Iterator[str]:
+        """Yield a result of one column and any size, while other queries run."""
+        result = self._run(self._database.cursor(), name, parameters)
+        for (text,) in _rows(name, result):
+            yield text
+
     def frames(self, name: str, **parameters: object) -> Iterator[pd.DataFrame]:
         """Yield a result of any size as pandas frames of bounded length."""
         result = self.run(name, **parameters)

@@ -30,16 +30,20 @@ class UsageEvidence:
             if rows:
                 first = rows[0]
                 amount = f"{first['all_spend']} USD"
-                text = what.format(amount=amount, spend_logs=first["all_spend_logs"], tokens=first["all_tokens"])
+                count = first["all_spend_logs"]
+                text = what.format(
+                    amount=amount, count=f"{count:,}", s="" if count == 1 else "s", tokens=first["all_tokens"]
+                )
                 yield Reason(sort, f"{text}: {_named(rows)}", step)
 
     def warnings(self) -> Iterator[str]:
         """Yield what a person should know besides."""
         rows = self._of("otherwise_priced")
         if rows:
+            count = rows[0]["all_spend_logs"]
             yield (
-                f"Spend of calls that are not priced by tokens and have none: {rows[0]['all_spend']} USD in "
-                f"{rows[0]['all_spend_logs']} spend logs ({_named(rows)}). A metric that sums tokens does not bill it"
+                f"Spend of calls that are not priced by tokens and have none: {rows[0]['all_spend']} USD in {count:,} "
+                f"spend log{'' if count == 1 else 's'} ({_named(rows)}). A metric that sums tokens does not bill it"
             )
         if self.unknown_types:
             told = ", ".join(
@@ -54,17 +58,16 @@ class UsageEvidence:
 
 _REASONS = {
     "without_tokens": (
-        "{amount} were spent in {spend_logs} calls whose spend logs have no tokens to bill",
+        "{amount} were spent in {count} call{s} whose spend log shows no tokens to bill",
         "Find their usage (unbilled_spend in run.json) and charge it by hand; let streams report usage "
         "(stream_options.include_usage) so that it is logged.",
     ),
     "failed": (
-        "{amount} were spent in {spend_logs} failed calls, such as interrupted streams and retried attempts",
+        "{amount} were spent in {count} failed call{s}, such as interrupted streams and retried attempts",
         "Decide whether callers pay for them (unbilled_spend in run.json); LiteLLM's callback sends no event for them.",
     ),
     "unclear_reading": (
-        "{spend_logs} readings of responses were logged with usage that no other spend log shows "
-        "({tokens} tokens, {amount})",
+        "{count} spend log{s} of reading a response with usage that no other one shows ({tokens} tokens, {amount})",
         "Find out who made these responses (unbilled_spend in run.json) and charge them by hand if nobody has been.",
     ),
 }
