@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from jobs.adapters.litellm_database import open_spend_logs
 from jobs.core.call_types import CALL_TYPES, CallClass
-from jobs.core.database_settings import database_settings
+from jobs.core.database_settings import url_settings
 from jobs.core.kinds import ChargeBy
 from jobs.core.mapping import Match, Pattern, payer_of
 from jobs.core.usage_evidence import UsageEvidence
@@ -233,7 +233,7 @@ def test_marks_are_read_of_the_asked_and_marked_only(litellm_database_at: Callab
                 " VALUES (%s, 'acompletion', '2026-11-23', '2026-11-23', %s)",
                 [name, Jsonb(value)],
             )
-    with open_spend_logs(database_settings(url=url), statement_timeout=timedelta(seconds=30)) as spend_logs:
+    with open_spend_logs(url_settings(url, "DATABASE_URL"), statement_timeout=timedelta(seconds=30)) as spend_logs:
         found = sorted(spend_logs.read_marks(iter([*metadata, "nowhere"] * 2)))
     assert found == [("attempts", None, True), ("both", POLL, True), ("judge", JUDGE, False)]
 
