@@ -14,18 +14,6 @@ SELECT
         ORDER BY namespace.nspname
     ) AS schemas_with_table,
     COALESCE(has_table_privilege(spend_logs.oid, 'SELECT'), false) AS readable,
-    -- By what the table takes on disk, which anybody may ask; the leaves of a partitioned one are separate relations.
-    ARRAY(
-        SELECT CAST(namespace.nspname AS text)
-        FROM pg_class AS relation
-        INNER JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
-        WHERE relation.relname = 'LiteLLM_SpendLogs'
-            AND (
-                pg_relation_size(relation.oid) > 0
-                OR EXISTS (SELECT FROM pg_partition_tree(relation.oid) AS leaf WHERE pg_relation_size(leaf.relid) > 0)
-            )
-        ORDER BY namespace.nspname
-    ) AS schemas_with_rows,
     (
         SELECT CAST(namespace.nspname AS text)
         FROM pg_class AS relation

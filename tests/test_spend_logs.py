@@ -777,7 +777,7 @@ def test_missing_table(database: str) -> None:
     """The wrong database, or the wrong schema, is named."""
     assert 'has no table "LiteLLM_SpendLogs"' in refusal(database).what
     run(database, "CREATE SCHEMA gateway", 'CREATE TABLE gateway."LiteLLM_SpendLogs" (request_id text)')
-    assert "Set DATABASE_SCHEMA to gateway" in refusal(database).remedy
+    assert "schema=gateway to the parameters of DATABASE_URL" in refusal(database).remedy
 
 
 def test_missing_column_or_changed_type(litellm_database: str) -> None:

@@ -229,9 +229,12 @@ def _require_table(found: Mapping[str, Any], settings: DatabaseSettings) -> None
 def _refuse_leftover(found: Mapping[str, Any], snapshot: Snapshot) -> None:
     """Raise `SourceError` for an empty table where another schema has one that is not."""
     settings, read = snapshot.settings, found["schema_of_table"]
-    others = [schema for schema in found["schemas_with_rows"] if schema != read]
     # Where the schema is named on purpose, an empty table is one of a gateway that has just been set up.
-    if settings.schema is None and others and _one_row(snapshot, "probe_emptiness", {})["is_empty"]:
+    if settings.schema is not None or len(found["schemas_with_table"]) < 2:
+        return
+    told = _one_row(snapshot, "probe_emptiness", {})
+    others = [schema for schema in told["schemas_with_rows"] if schema != read]
+    if told["is_empty"] and others:
         raise SourceError(
             f'"LiteLLM_SpendLogs" in schema {read} of database "{settings.name}" at {settings.address} is empty, '
             f"and that in schema {others[0]} is not",
