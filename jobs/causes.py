@@ -43,6 +43,7 @@ def find_causes(
         "cause_by_evidence",
         zone_us=window_facts.zone // timedelta(microseconds=1),
         fewest=core.FEWEST_OF_A_KIND,
+        fewest_foreign=core.FEWEST_OF_A_SENDER,
         **reach,
     )
     if counts.keys() & {"orphaned", "duplicated"}:

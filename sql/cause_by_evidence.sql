@@ -47,7 +47,8 @@ seen AS (
     LEFT JOIN spend_log AS log ON log.rowid = finding.spend_log_id
     LEFT JOIN accounted_spend_log AS account ON account.spend_log_id = finding.spend_log_id
     LEFT JOIN pinned_key
-        ON pinned_key.api_key = log.api_key AND pinned_key.subscription = finding.subscription AND pinned_key.calls >= $fewest
+        ON pinned_key.api_key = log.api_key AND pinned_key.subscription = finding.subscription AND pinned_key.is_evident
+        AND pinned_key.calls >= $fewest_foreign
     LEFT JOIN bare_code ON bare_code.code = finding.code
     LEFT JOIN doubt ON (finding.kind = 'ambiguous' AND doubt.finding_id = finding.id)
         OR (finding.kind = 'orphaned' AND doubt.recorded_id = finding.recorded_id)

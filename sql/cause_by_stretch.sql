@@ -1,5 +1,5 @@
--- Findings of the given kinds that lie in a stretch of time whose cause was established. Calls of subscriptions most of whose
--- calls have no event anyway, or that may be somebody else's, prove nothing about it. Runs on DuckDB.
+-- Findings of the given kinds that lie in a stretch of time whose cause was established. A silence
+-- is none of subscriptions most of whose calls have no event anyway, nor of calls that may be somebody else's. Runs on DuckDB.
 INSERT INTO finding_cause
 SELECT finding.id, stretch.cause, CAST(stretch.began AS VARCHAR)
 FROM finding
@@ -7,7 +7,7 @@ JOIN cause_stretch AS stretch ON finding.time >= stretch.began AND finding.time 
 WHERE stretch.cause = $cause AND list_contains($kinds, finding.kind)
     AND (stretch.subscription = finding.subscription
         OR (stretch.subscription IS NULL
-            AND (finding.kind = 'orphaned' OR finding.subscription IN (SELECT subscription FROM usual_subscription))))
+            AND ($cause <> 'silence' OR finding.subscription IN (SELECT subscription FROM usual_subscription))))
     AND coalesce(finding.reason, '') <> 'source_incomplete'
     AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
 QUALIFY row_number() OVER (PARTITION BY finding.id ORDER BY stretch.began) = 1

@@ -17,7 +17,11 @@ proven AS (
     FROM key_tally
     GROUP BY api_key
 )
-SELECT foreign_event.api_key, foreign_event.subscription, foreign_event.calls
+SELECT
+    foreign_event.api_key,
+    foreign_event.subscription,
+    foreign_event.calls,
+    foreign_event.calls * 5 >= coalesce(proven.calls, 0) + foreign_event.calls AS is_evident
 FROM foreign_event
 LEFT JOIN proven ON proven.api_key = foreign_event.api_key
 WHERE foreign_event.calls * $one_in >= coalesce(proven.calls, 0) + foreign_event.calls

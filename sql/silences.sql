@@ -1,7 +1,8 @@
 -- Stretches in which Lago got no event at all while calls ended whose events are lost: between the last arrival before
--- and the first one after. `usual` counts the lost calls of subscriptions most of whose calls did arrive. Runs on DuckDB.
+-- and the first one after. What one key alone loses may be its own fault, where there are others. `usual` counts the lost
+-- calls of subscriptions most of whose calls did arrive. Runs on DuckDB.
 WITH lost AS (
-    SELECT finding.subscription, finding.time, date_trunc('second', finding.time) AS second
+    SELECT finding.subscription, finding.api_key, finding.time, date_trunc('second', finding.time) AS second
     FROM finding
     WHERE finding.kind IN ('missing', 'held')
 )
@@ -16,4 +17,5 @@ ASOF LEFT JOIN arrival AS before ON before.second <= lost.second
 ASOF LEFT JOIN arrival AS after ON after.second > lost.second
 GROUP BY before.second, after.second
 HAVING count(*) >= $fewest
+    AND (count(DISTINCT lost.api_key) > 1 OR (SELECT count(DISTINCT api_key) FROM key_tally) <= 1)
 ORDER BY before.second

@@ -56,17 +56,20 @@ def rush(lost: int, calls: int = 30, began: datetime | None = NOON, ended: datet
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
-        ([rush(3)], True),
-        ([rush(2)], False),
-        ([rush(3, began=None)], False),
-        ([rush(3, ended=None)], False),
-        ([rush(12), rush(10, 100, None, None)], True),
-        ([rush(11), rush(10, 100, None, None)], False),
-        ([rush(11), {**rush(10, 100, None, None), "subscription": "b"}], True),
-        ([rush(3), rush(0, 0, None, None)], True),
+        ([rush(4), rush(0, 1000, None, None)], True),
+        ([rush(3), rush(0, 1000, None, None)], False),
+        ([rush(2, 10), rush(0, 100_000, None, None)], False),
+        ([rush(4)], False),
+        ([rush(4, began=None), rush(0, 1000, None, None)], False),
+        ([rush(4, ended=None), rush(0, 1000, None, None)], False),
+        ([rush(6), rush(0, 1000, None, None)], True),
+        ([rush(7), rush(0, 1000, None, None)], False),
+        ([rush(40, 400), rush(24, 1000, None, None)], True),
+        ([rush(40, 400), rush(25, 1000, None, None)], False),
+        ([rush(6), {**rush(0, 1000, None, None), "subscription": "b"}], False),
     ],
 )
-def test_a_rush_loses_three_calls_and_four_times_the_share_of_quiet_minutes(rows: list[Any], found: bool) -> None:
+def test_a_rush_loses_few_of_many_and_more_than_chance_beside_quiet_minutes(rows: list[Any], found: bool) -> None:
     assert rushes(rows) == ((Stretch(NOON, NOON + MINUTE, "a"),) if found else ())
 
 
@@ -75,8 +78,8 @@ def test_a_rush_loses_three_calls_and_four_times_the_share_of_quiet_minutes(rows
     [
         (3, NOON, NOON, True),
         (2, NOON, NOON, False),
-        (3, NOON, NOON + 2 * MINUTE, True),
-        (3, NOON, NOON + 2 * MINUTE + timedelta(microseconds=1), False),
+        (3, NOON, NOON + timedelta(seconds=40), True),
+        (3, NOON, NOON + timedelta(seconds=40, microseconds=1), False),
         (3, None, NOON, False),
         (3, NOON, None, False),
     ],
