@@ -75,10 +75,9 @@ same_moment AS (
             OR (unexplained.time <= undecided.time + to_microseconds($early_us) AND NOT unexplained.answers_another)
         )
 ),
--- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none; or
--- with all of them at any later time, where these are telling enough.
+-- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none.
 complementary AS (
-    SELECT undecided.id
+    SELECT DISTINCT undecided.id
     FROM undecided
     JOIN left_over ON left_over.code = undecided.code AND left_over.model_key = undecided.model_key
         AND left_over.others = undecided.others
@@ -87,13 +86,6 @@ complementary AS (
     WHERE left_over.subscription <> undecided.subscription
         AND (share_a_number(left_over.quantities, undecided.quantities)
             OR ($charge_by = 'end_user_id' AND counts_nothing(left_over.quantities)))
-    UNION
-    SELECT undecided.id
-    FROM undecided
-    JOIN left_over ON left_over.code = undecided.code AND left_over.dimensions = undecided.dimensions
-        AND left_over.quantities = undecided.quantities
-    WHERE left_over.subscription <> undecided.subscription AND left_over.time >= undecided.time
-        AND telling_numbers(undecided.quantities) >= CASE WHEN $may_pin_end_users THEN 1 ELSE 2 END
 ),
 -- A key is proven by calls whose events name the one user that its spend logs name; what was backfilled proves nothing. A
 -- key of several users is pinned to one of them, and only foreign events tell to whom.

@@ -10,12 +10,15 @@ from typing import Any
 
 from jobs.core.transaction_ids import transaction_id
 
-from .truth_drive import LAG, Drive, reported
-from .truth_world import CODE, LOST, SECOND, Arrival, Call, Fate, World
+from .truth_drive import LAG, Drive, Fired, reported
+from .truth_world import CODE, DAY, LOST, SECOND, Arrival, Call, Fate, World
 
 Content = tuple[str, str, tuple[int, int]]
 # Farther than the tolerance reaches, on either side.
 _NEAR = 130 * SECOND
+# Fates that leave one event where it belongs, and from how many such calls a key is believed.
+_PLAIN = (Fate.DELIVERED, Fate.SLOW, Fate.CACHE_HIT)
+_PROVEN_FROM = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,25 @@ class _Judge:
                 return False
             if abs(arrival.at - call.end) <= _NEAR and (same_payer or other.model == call.model):
                 return False
-        return any(self._could_send(call, fired.now) for fired in self._looking_at(call) if fired.everything)
+        return any(
+            self._could_send(call, fired.now) and self._key_is_proven(call, fired)
+            for fired in self._looking_at(call)
+            if fired.everything
+        )
+
+    def _key_is_proven(self, call: Call, fired: Fired) -> bool:
+        """Tell whether the run saw enough calls of this key with their events, where keys may log a wrong user."""
+        seen = [
+            other
+            for other in self.calls
+            if other.api_key == call.api_key
+            and other.fate in _PLAIN
+            and fired.window.start - DAY <= other.end < fired.window.end + DAY
+            and other.row_at is not None
+            and other.row_at <= fired.now
+            and all(arrival.at <= fired.now for arrival in other.arrivals)
+        ]
+        return not self.world.may_pin or len(seen) >= _PROVEN_FROM
 
     def _was_looked_at(self, call: Call) -> bool:
         return any(True for _ in self._looking_at(call))
