@@ -65,7 +65,7 @@ _STEPS_BY_KIND = {
 _STEPS_BY_REASON = {
     HoldReason.NO_SUBSCRIPTION: "Create the subscription in Lago, or map the id (RECONCILE_MAPPING_FILE); run again.",
     HoldReason.SESSION: (
-        "These are sessions, not customers: charge by key, team or user, or map patterns of them (RECONCILE_MAPPING_FILE)."
+        "These are sessions, not customers: charge by key, team or user, or map patterns (RECONCILE_MAPPING_FILE)."
     ),
     HoldReason.INACTIVE_SUBSCRIPTION: "Check the subscription's dates in Lago; charge the call by hand if it is due.",
     HoldReason.PERIOD_CLOSED: "Charge it by hand; RECONCILE_SEND_CLOSED_PERIODS=true only puts it on record.",
