@@ -1,7 +1,7 @@
 -- Left-over events that answer a left-over call of equal subscription, code, dimensions and quantities at another time.
 -- An anchor is a content that stands once on either side and whose numbers are not everybody's; the other events of its
 -- call are found beside it, since the events of one call come together. `is_complete` says that each event of the call
--- that bills something was found so. An event that follows a matched one of its content within a minute is rather that
+-- that bills something was found so. An event close to a matched one of its content is rather that
 -- one's duplicate, and next to the edge of what was read an event's own call may not have been read. Runs on DuckDB.
 CREATE TABLE late_answer AS
 WITH wanting AS (

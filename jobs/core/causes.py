@@ -165,18 +165,21 @@ def restarts(rows: Iterable[Mapping[str, object]]) -> tuple[Stretch, ...]:
 def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     """Return the subscriptions that lose events of their own while others' events arrive.
 
-    It takes several losses, most of them while Lago got other events, and so many more than other subscriptions lose of
-    their calls that chance does not explain them. One sender alone is compared with nobody.
+    It takes several losses, most of them while Lago got other events, and so many more than the calmer half of the
+    others loses of its calls that chance does not explain them. One sender alone is compared with nobody.
     """
-    lost_in_all = sum(_count(row["lost"]) for row in rows)
-    expected_in_all = sum(_count(row["expected"]) for row in rows)
+    by_share = sorted(rows, key=lambda row: _share(row["lost"], row["expected"]))
     found = []
     for row in rows:
         lost, expected = _count(row["lost"]), _count(row["expected"])
-        others = expected_in_all - expected
-        if lost < FEWEST_OF_A_SENDER or 2 * _count(row["while_others_arrived"]) < lost or others < _TELLING_CALLS:
+        if lost < FEWEST_OF_A_SENDER or 2 * _count(row["while_others_arrived"]) < lost:
             continue
-        usual = Fraction(lost_in_all - lost + 1, others + 2)
+        others = [other for other in by_share if other is not row]
+        calm = others[: (len(others) + 1) // 2]
+        calls = sum(_count(other["expected"]) for other in calm)
+        if calls < _TELLING_CALLS:
+            continue
+        usual = Fraction(sum(_count(other["lost"]) for other in calm) + 1, calls + 2)
         if _share(lost, expected) >= _TIMES_THE_SHARE * usual and _is_no_chance(lost, expected, usual):
             found.append(str(row["subscription"]))
     return tuple(found)

@@ -160,6 +160,8 @@ class _LeftOver:
     times: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     quantities: set[tuple[int, int]] = field(default_factory=set)
     contents: set[tuple[int, int, int]] = field(default_factory=set)
+    counts: set[tuple[int, int, int]] = field(default_factory=set)
+    """Subscription, prompt and completion tokens of calls whose event has none: an event of these could be theirs."""
 
     def add(self, subscription: int, content: tuple[int, int, int], at_ms: int) -> None:
         for group in (("subscription", subscription), ("deployment", content[0])):
@@ -169,6 +171,8 @@ class _LeftOver:
 
     def clashes(self, subscription: int, content: tuple[int, int, int], at_ms: int, guard_ms: int) -> bool:
         if content in self.contents or (subscription, content[1] + content[2]) in self.quantities:
+            return True
+        if (subscription, content[1], content[2]) in self.counts:
             return True
         for group in (("subscription", subscription), ("deployment", content[0])):
             times = self.times.get(group, [])
@@ -200,6 +204,9 @@ class _Placement:
         self._unique = counts[inverse] == 1
         for row in np.flatnonzero(np.isin(fates.loss, [CODE[lost] for lost in LOST])).tolist():
             self._expected.add(*self._seat(row))
+        for row in np.flatnonzero(fates.loss == CODE[LossClass.EVENT_WITHOUT_TOKENS]).tolist():
+            subscription, (_, prompt, completion), _ = self._seat(row)
+            self._expected.counts.add((subscription, prompt, completion))
 
     def place_all(self, incidents: Incidents) -> None:
         """Change the fates of a few calls in place, the scarcest opportunities first."""
