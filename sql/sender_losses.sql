@@ -3,7 +3,8 @@
 WITH lost AS (
     SELECT finding.id, finding.subscription, finding.time, date_trunc('second', finding.time) AS second
     FROM finding
-    WHERE finding.kind IN ('missing', 'held') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
+    WHERE finding.kind IN ('missing', 'held') AND coalesce(finding.reason, '') <> 'source_incomplete'
+        AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
 ),
 near AS (
     SELECT
