@@ -1,10 +1,14 @@
 -- Per subscription the losses that nothing has explained yet, beside its calls, and how many of them happened while Lago
--- got other events (within a minute). Runs on DuckDB.
+-- got other events (within a minute); `lost_in_all` also counts calls that may be somebody else's. Runs on DuckDB.
 WITH lost AS (
-    SELECT finding.id, finding.subscription, finding.time, date_trunc('second', finding.time) AS second
+    SELECT
+        finding.id,
+        finding.subscription,
+        coalesce(finding.reason, '') = 'source_incomplete' AS may_be_others,
+        finding.time,
+        date_trunc('second', finding.time) AS second
     FROM finding
-    WHERE finding.kind IN ('missing', 'held') AND coalesce(finding.reason, '') <> 'source_incomplete'
-        AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
+    WHERE finding.kind IN ('missing', 'held') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
 ),
 near AS (
     SELECT
@@ -16,7 +20,11 @@ near AS (
     ASOF LEFT JOIN arrival AS after ON after.second > lost.second
 ),
 counted AS (
-    SELECT subscription, count(*) AS lost, count(*) FILTER (others_arrived) AS while_others_arrived
+    SELECT
+        subscription,
+        count(*) AS lost_in_all,
+        count(*) FILTER (NOT may_be_others) AS lost,
+        count(*) FILTER (others_arrived AND NOT may_be_others) AS while_others_arrived
     FROM near
     GROUP BY subscription
 )
@@ -24,6 +32,7 @@ SELECT
     summary.subscription,
     CAST(sum(summary.expected_events) AS BIGINT) AS expected,
     coalesce(any_value(counted.lost), 0) AS lost,
+    coalesce(any_value(counted.lost_in_all), 0) AS lost_in_all,
     coalesce(any_value(counted.while_others_arrived), 0) AS while_others_arrived
 FROM summary
 LEFT JOIN counted ON counted.subscription = summary.subscription

@@ -92,7 +92,8 @@ def test_a_restart_leaves_a_short_burst(
 
 
 def sender(name: str, lost: int, expected: int = 100, alone: int = 0) -> dict[str, object]:
-    return {"subscription": name, "lost": lost, "expected": expected, "while_others_arrived": lost - alone}
+    told = {"lost": lost, "lost_in_all": lost, "while_others_arrived": lost - alone}
+    return {"subscription": name, "expected": expected, **told}
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     It takes several losses, most of them while Lago got other events, and so many more than the calmer half of the
     others loses of its calls that chance does not explain them. One sender alone is compared with nobody.
     """
-    by_share = sorted(rows, key=lambda row: _share(row["lost"], row["expected"]))
+    by_share = sorted(rows, key=lambda row: _share(row["lost_in_all"], row["expected"]))
     found = []
     for row in rows:
         lost, expected = _count(row["lost"]), _count(row["expected"])
@@ -179,7 +179,7 @@ def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         calls = sum(_count(other["expected"]) for other in calm)
         if calls < _TELLING_CALLS:
             continue
-        usual = Fraction(sum(_count(other["lost"]) for other in calm) + 1, calls + 2)
+        usual = Fraction(sum(_count(other["lost_in_all"]) for other in calm) + 1, calls + 2)
         if _share(lost, expected) >= _TIMES_THE_SHARE * usual and _is_no_chance(lost, expected, usual):
             found.append(str(row["subscription"]))
     return tuple(found)
