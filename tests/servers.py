@@ -118,5 +118,5 @@ def _hand_over(folder: Path) -> None:
         for path in (folder, *folder.rglob("*")):
             shutil.chown(path, _OTHER)
         for parent in folder.parents:
-            if parent.stat().st_uid == 0 and parent.name.startswith("pytest-"):
+            if parent.stat().st_uid == 0 and parent.name.startswith(("pytest-", "popen-")):
                 parent.chmod(0o755)
