@@ -43,21 +43,24 @@ left_over AS (
 -- earlier call that is left over answers that one, late, but a single number is shared by many.
 unexplained AS (
     SELECT
-        left_over.*,
-        left_over.id IN (
+        *,
+        id IN (
             SELECT late.id
             FROM left_over AS late
             JOIN unmatched_expected AS earlier USING (subscription, code, dimensions, quantities)
             WHERE earlier.time <= late.time AND earlier.id NOT IN (SELECT expected_id FROM pair)
         ) AS answers_another
-    FROM left_over
-    WHERE left_over.id NOT IN (
-        SELECT repeated.id
-        FROM left_over AS repeated
-        JOIN recorded_event AS recorded USING (subscription, code, dimensions, quantities)
-        JOIN matched_pair ON matched_pair.recorded_id = recorded.id
-        WHERE abs(epoch_us(recorded.time) - epoch_us(repeated.time)) <= $twin_within_us
-    )
+    FROM uncertain
+    -- One number in common with another call is no proof that it is that one's.
+    WHERE id NOT IN (SELECT recorded_id FROM pair WHERE stage <> 'near')
+        AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
+        AND id NOT IN (
+            SELECT repeated.id
+            FROM left_over AS repeated
+            JOIN recorded_event AS recorded USING (subscription, code, dimensions, quantities)
+            JOIN matched_pair ON matched_pair.recorded_id = recorded.id
+            WHERE abs(epoch_us(recorded.time) - epoch_us(repeated.time)) <= $twin_within_us
+        )
 ),
 -- It may be the call's, though nothing agrees: an event that came at once, or one that counts a part, as LiteLLM's is of a
 -- call that took several attempts.
