@@ -52,13 +52,13 @@ bench: .venv/bench.installed
 	$(BIN)/python -m benchmarks.applying run
 
 truth: .venv/dev.installed
-	$(BIN)/python -m tests.truth $(or $(SEEDS),1000) --commit "$$(git rev-parse --short HEAD)" --output benchmarks/truth.md
+	$(BIN)/python -m tests.truth.month $(or $(SEEDS),1000) --commit "$$(git rev-parse --short HEAD)" --output benchmarks/truth.md
 
 dense: .venv/dev.installed
-	$(BIN)/python -m tests.dense $(or $(SEEDS),50) --processes 2 $(ARGS)
+	$(BIN)/python -m tests.truth.dense $(or $(SEEDS),50) --processes 2 $(ARGS)
 
 fuzz: .venv/dev.installed
-	FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -n 2 tests/test_fuzz_*.py $(ARGS)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/pytest -n 2 tests/fuzz $(ARGS)
 
 audit: .venv/dev.installed
 	.ci/audit

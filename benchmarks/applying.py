@@ -27,10 +27,10 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.measuring import MEGABYTE, forget_peak, machine, peak_bytes
-from jobs.adapters.embedded_postgres import EmbeddedPostgres
-from jobs.adapters.lago_standin import Fault, LagoStandIn, Organization
-from jobs.adapters.litellm_schema import apply_migrations
 from jobs.core.plan import Outcome
+from jobs.playground.embedded_postgres import EmbeddedPostgres
+from jobs.playground.lago_standin import Fault, LagoStandIn, Organization
+from jobs.playground.litellm_schema import apply_migrations
 
 SEED = 20261125
 CODE = "llm_tokens"
@@ -97,8 +97,8 @@ class _Phases:
 def apply(target: Target) -> Measurement:
     """Backfill the month and apply it, as the command does: ledger on SQLite, lock, guards, intents, verification."""
     from jobs.backfill import backfill  # noqa: PLC0415 - the other command of this file needs none of it
-    from jobs.backfill_values import Hooks  # noqa: PLC0415
     from jobs.settings import backfill_settings, load_settings, reconcile_settings  # noqa: PLC0415
+    from jobs.steps.backfill_values import Hooks  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="bench-runs-") as output:
         settings = load_settings(

@@ -25,13 +25,13 @@ import orjson
 
 from benchmarks.measuring import MEGABYTE, machine, peak_bytes
 from benchmarks.reconciling import CODE, make_data
-from jobs.adapters.embedded_postgres import EmbeddedPostgres
 from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
-from jobs.adapters.lago_standin import Fault, LagoStandIn, Organization
 from jobs.adapters.workspace import Workspace
-from jobs.core.lago_values import LagoConnection
+from jobs.core.lago.values import LagoConnection
 from jobs.core.window import Window
+from jobs.playground.embedded_postgres import EmbeddedPostgres
+from jobs.playground.lago_standin import Fault, LagoStandIn, Organization
 
 MONTH = Window(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
 PROPERTY_NAMES = ("model", "prompt_tokens", "completion_tokens", "total_tokens", "response_cost")

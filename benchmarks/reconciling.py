@@ -29,12 +29,12 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.measuring import MEGABYTE, machine, peak_bytes
-from jobs.adapters.embedded_postgres import EmbeddedPostgres
-from jobs.adapters.lago_standin import LagoStandIn
-from jobs.adapters.litellm_schema import apply_migrations
+from jobs.playground.embedded_postgres import EmbeddedPostgres
+from jobs.playground.lago_standin import LagoStandIn
+from jobs.playground.litellm_schema import apply_migrations
 
 if TYPE_CHECKING:
-    from jobs.reconcile_values import ReconcileSettings, Run
+    from jobs.steps.reconcile_values import ReconcileSettings, Run
 
 SEED = 20261124
 CODE = "llm_tokens"

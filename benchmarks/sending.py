@@ -35,11 +35,9 @@ from lago_python_client.models.event import BatchEvent, Event
 
 from benchmarks.measuring import MEGABYTE, machine, peak_bytes
 from jobs import __version__
-from jobs.adapters.embedded_postgres import EmbeddedPostgres
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.sending import LARGEST_BATCH, SentBatch, send_events
-from jobs.adapters.lago_standin import Fault, LagoStandIn, Organization
-from jobs.core.lago_values import LagoConnection
+from jobs.core.lago.values import LagoConnection
 from jobs.core.plan import (
     FORMAT,
     Outcome,
@@ -51,6 +49,8 @@ from jobs.core.plan import (
     planned_line,
 )
 from jobs.core.transaction_ids import transaction_id
+from jobs.playground.embedded_postgres import EmbeddedPostgres
+from jobs.playground.lago_standin import Fault, LagoStandIn, Organization
 
 SEED = 20261123
 CODE = "llm_tokens"

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from jobs import __version__
 from jobs.adapters.ledger import Ledger
-from jobs.applying import apply_plan
-from jobs.backfill_values import Backfill, BackfillSettings, Hooks, Work
 from jobs.core.ledger_values import RunStarted
 from jobs.errors import RefusedError
-from jobs.plan_files import PLAN_FILE, read_header, window_of_plan
 from jobs.reconcile import reconcile
-from jobs.reconcile_values import Progress, Run
-from jobs.room import RoomWatch
-from jobs.settling import judgement_file, settle
-from jobs.unfinished import complete_unfinished, ended
+from jobs.steps.apply import apply_plan
+from jobs.steps.backfill_values import Backfill, BackfillSettings, Hooks, Work
+from jobs.steps.plan_files import PLAN_FILE, read_header, window_of_plan
+from jobs.steps.reconcile_values import Progress, Run
+from jobs.steps.room import RoomWatch
+from jobs.steps.settle import judgement_file, settle
+from jobs.steps.unfinished import complete_unfinished, ended
 
 
 def backfill(

@@ -22,7 +22,7 @@ from jobs.errors import ReconcileError
 from jobs.signals import ending_at_signals, stop_on_signals
 
 if TYPE_CHECKING:
-    from jobs.announcing import Announcement
+    from jobs.telling.announcing import Announcement
 
 AGREEMENT, FAILED, SETTING_WRONG, DISCREPANCIES_REMAIN = 0, 1, 2, 3
 
@@ -115,7 +115,7 @@ def _leaving_its_verdict(command: Command) -> Command:
                 announcement.manual = command.__name__ == "reconcile" and _is_manual(options, config_file)
                 command(config_file=config_file, announcement=announcement, **options)
         except ReconcileError as error:
-            from jobs.verdict import error_line
+            from jobs.telling.verdict import error_line
 
             _leave_verdict(config_file, error_line(error.exit_code, str(error)))
             raise
@@ -125,9 +125,9 @@ def _leaving_its_verdict(command: Command) -> Command:
 
 def _announcing(command: str, config_file: Path | None) -> AbstractContextManager[Announcement]:
     """Tell those whom the settings name how the command ends, even where other settings are wrong."""
-    from jobs.announcing import announcing
     from jobs.core.text import visible
     from jobs.settings import notification, publication, survey_settings
+    from jobs.telling.announcing import announcing
 
     settings = survey_settings(os.environ, config_file)
     metrics, chat = publication(settings), notification(settings)
@@ -153,7 +153,7 @@ def _one_line_for_disks() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from jobs.room import disk_trouble
+        from jobs.steps.room import disk_trouble
 
         trouble = disk_trouble(error)
         if trouble is None:
@@ -163,7 +163,7 @@ def _one_line_for_disks() -> Iterator[None]:
 
 def _leave_verdict(config_file: Path | None, line: str) -> None:
     from jobs.settings import termination_log
-    from jobs.verdict import leave_verdict
+    from jobs.telling.verdict import leave_verdict
 
     failed = leave_verdict(termination_log(os.environ, config_file), line)
     if failed:
@@ -192,12 +192,12 @@ def reconcile(
         _backfill(start, end, config_file, options, announcement, apply=True)
     # Imported here, so that --help does not wait for pandas and DuckDB.
     from jobs import reconcile as use_case
-    from jobs.backfill_values import Backfill
-    from jobs.console import console_progress, show_run
     from jobs.core.shard import WHOLE
     from jobs.settings import load_settings, reconcile_settings
     from jobs.sharding import reconcile_shard
-    from jobs.verdict import verdict_line
+    from jobs.steps.backfill_values import Backfill
+    from jobs.telling.console import console_progress, show_run
+    from jobs.telling.verdict import verdict_line
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file, _texts(options))
@@ -230,11 +230,11 @@ def merge(
 
     Each folder is one that `reconcile --shard` made; the settings must be those of the shards.
     """
-    from jobs.backfill_values import Backfill
-    from jobs.console import console_progress, show_run
     from jobs.settings import load_settings, reconcile_settings
     from jobs.sharding import merge as use_case
-    from jobs.verdict import verdict_line
+    from jobs.steps.backfill_values import Backfill
+    from jobs.telling.console import console_progress, show_run
+    from jobs.telling.verdict import verdict_line
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file, _texts(options))
@@ -281,8 +281,8 @@ def backfill(  # noqa: PLR0913, PLR0917 - one parameter per option
     stopping and starting again loses nothing.
     """
     if show is not None:
-        from jobs.console import show_plan
-        from jobs.plan_files import describe_plan
+        from jobs.steps.plan_files import describe_plan
+        from jobs.telling.console import show_plan
 
         announcement.silent = True
         show_plan(describe_plan(show))
@@ -308,11 +308,11 @@ def _backfill(
     from dataclasses import replace
 
     from jobs.backfill import backfill
-    from jobs.backfill_values import Hooks
-    from jobs.console import console_progress, show_backfill
     from jobs.core.caps import PlanFilter
     from jobs.settings import backfill_settings, load_settings, reconcile_settings
-    from jobs.verdict import verdict_line
+    from jobs.steps.backfill_values import Hooks
+    from jobs.telling.console import console_progress, show_backfill
+    from jobs.telling.verdict import verdict_line
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file, _texts(options))
@@ -364,9 +364,9 @@ def usage(
     Without --from, --to and --month it is the last full month, in the time zone RECONCILE_REPORT_TIME_ZONE.
     """
     from jobs import usage as use_case
-    from jobs.console import console_progress, show_usage
     from jobs.core.periods import PeriodLength
     from jobs.settings import load_settings, usage_settings
+    from jobs.telling.console import console_progress, show_usage
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file, _texts(options))
@@ -384,7 +384,7 @@ def runs(context: click.Context, config_file: Path | None, limit: int) -> None:
     """List the runs in the ledger, newest first."""
     context.obj = config_file
     if context.invoked_subcommand is None:
-        from jobs.console import show_runs
+        from jobs.telling.console import show_runs
 
         with _ledger(config_file, must_exist=True) as ledger:
             show_runs(ledger.runs(limit))
@@ -395,8 +395,8 @@ def runs(context: click.Context, config_file: Path | None, limit: int) -> None:
 @click.pass_obj
 def show_one_run(config_file: Path | None, run_id: str) -> None:
     """Show one run: its plans, its events, and what Lago did with them."""
-    from jobs.console import show_run_detail
     from jobs.errors import SettingError
+    from jobs.telling.console import show_run_detail
 
     with _ledger(config_file, must_exist=True) as ledger:
         detail = ledger.run(run_id)
@@ -412,10 +412,10 @@ def show_one_run(config_file: Path | None, run_id: str) -> None:
 @click.option("--config", "config_file", metavar="FILE", type=click.Path(path_type=Path), help="Configuration file.")
 def explain(request_id: str, start: str | None, end: str | None, config_file: Path | None) -> None:
     """Tell one request's whole story: spend log, match or discrepancy, plan, attempts, what Lago has now."""
-    from jobs.console import console_progress, show_story
     from jobs.errors import SettingError
     from jobs.explain import explain as use_case
     from jobs.settings import load_settings, reconcile_settings
+    from jobs.telling.console import console_progress, show_story
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file)
@@ -438,10 +438,10 @@ def doctor(config_file: Path | None, as_json: bool) -> None:
 
     Ends with 0 if nothing failed, 1 if something did, 2 if it is a setting.
     """
-    from jobs.console import console_progress, show_diagnosis
-    from jobs.core.checks import Status
+    from jobs.core.doctor.checks import Status
     from jobs.doctor import doctor as use_case
     from jobs.settings import doctor_settings, survey_settings
+    from jobs.telling.console import console_progress, show_diagnosis
 
     settings = doctor_settings(survey_settings(os.environ, config_file), datetime.now(UTC))
     with console_progress() as progress:
@@ -466,8 +466,8 @@ def config() -> None:
 def show_config(config_file: Path | None, as_json: bool) -> None:
     """Print every setting with its value, secrets hidden, and where it comes from; ends with 2 if one is wrong."""
     from jobs.configuration import show
-    from jobs.console import show_configuration
     from jobs.settings import doctor_settings, survey_settings
+    from jobs.telling.console import show_configuration
 
     settings = survey_settings(os.environ, config_file)
     problems = doctor_settings(settings, datetime.now(UTC)).problems
@@ -548,8 +548,8 @@ def conformance(api_base: str, api_key: str) -> None:
 @click.option("--output", metavar="FOLDER", default="runs", show_default=True, help="Folder for the runs' folders.")
 def demo(output: str) -> None:
     """Run the real job on an embedded PostgreSQL and a Lago stand-in, on recorded and simulated input."""
-    from jobs.console import console_progress, show_demo
     from jobs.errors import SettingError
+    from jobs.telling.console import console_progress, show_demo
 
     try:
         from jobs import demo as use_case

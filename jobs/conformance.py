@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from jobs.adapters.lago_conformance import RecordedRequests
-from jobs.core.conformance import Clocks, depends_on_the_month, differences
-from jobs.core.lago_values import LagoConnection, normalise_api_base
+from jobs.adapters.lago_recording import LagoRecording, lago_recording
+from jobs.core.lago.conformance import Clocks, depends_on_the_month, differences
+from jobs.core.lago.values import LagoConnection, normalise_api_base
 from jobs.core.text import visible
 from jobs.errors import LagoError, RefusedError
-from jobs.lago_recording import LagoRecording, lago_recording
 
 SETTLE_SECONDS = 3.0
 """How long after the last event current usage is asked for, as in the recording: Lago counts in the background."""

@@ -19,29 +19,29 @@ from pathlib import Path
 
 import psycopg
 
-from jobs.adapters.embedded_postgres import EmbeddedPostgres
-from jobs.adapters.lago_standin import LagoStandIn, Organization
 from jobs.adapters.litellm_database import Patience
-from jobs.adapters.litellm_schema import apply_migrations
-from jobs.adapters.simulated_gateway import load_daily_end_user_spend, load_spend_logs
 from jobs.backfill import backfill
-from jobs.backfill_values import Backfill, BackfillSettings, Hooks
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
-from jobs.core.database_settings import DatabaseSettings
+from jobs.core.database.settings import DatabaseSettings
 from jobs.core.kinds import ChargeBy
-from jobs.core.lago_values import LagoConnection
-from jobs.core.litellm_variables import database_settings
+from jobs.core.lago.values import LagoConnection
+from jobs.core.litellm.spend_logs import SourceClock
+from jobs.core.litellm.variables import database_settings
 from jobs.core.meters import preset
 from jobs.core.model_names import ModelNames
 from jobs.core.rules import Rules
-from jobs.core.spend_log_values import SourceClock
 from jobs.core.text import spreadsheet_safe
 from jobs.core.window import Window
+from jobs.playground.embedded_postgres import EmbeddedPostgres
+from jobs.playground.lago_standin import LagoStandIn, Organization
+from jobs.playground.litellm_schema import apply_migrations
+from jobs.playground.recording import load_recording
+from jobs.playground.simulated_gateway import load_daily_end_user_spend, load_spend_logs
+from jobs.playground.simulation import Simulation, SimulationSettings, simulate
 from jobs.reconcile import reconcile
-from jobs.reconcile_values import Progress, ReconcileSettings, Run
-from jobs.recording import load_recording
-from jobs.simulation import Simulation, SimulationSettings, simulate
+from jobs.steps.backfill_values import Backfill, BackfillSettings, Hooks
+from jobs.steps.reconcile_values import Progress, ReconcileSettings, Run
 
 CODE = "llm_tokens"
 MONTH_START = datetime(2026, 10, 1, tzinfo=UTC)

@@ -1,8 +1,7 @@
 """Use case: check everything before the first run and after every incident, and say what to do.
 
 It only reads: nothing is written to Lago, to LiteLLM's database or to the ledger. Every question is bounded, so that it
-is quick on any size. What is asked stands in `jobs/core/checks.py`, how an answer is judged in `source_checks.py` and
-`lago_checks.py` beside it.
+is quick on any size. What is asked, and how an answer is judged, stands in `jobs/core/doctor/`.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from jobs.adapters.ledger import LedgerFacts, inspect_ledger
 from jobs.adapters.litellm_database import Inspection, Patience, open_inspection
 from jobs.adapters.network import reach, resolve
 from jobs.adapters.run_folder import room_for_runs
-from jobs.core import lago_checks, source_checks
-from jobs.core.call_types import NOT_INFERENCE
-from jobs.core.checks import CHECKS, Diagnosis, Finding, Status, Verdict, because, failed, passed, some, warned
-from jobs.core.database_settings import DatabaseSettings
+from jobs.core.database.settings import DatabaseSettings
+from jobs.core.doctor import lago_checks, source_checks
+from jobs.core.doctor.checks import CHECKS, Diagnosis, Finding, Status, Verdict, because, failed, passed, some, warned
+from jobs.core.doctor.lago_checks import SampledEvent
+from jobs.core.doctor.source_checks import SpendLogSample, resolved
 from jobs.core.kinds import ChargeBy
-from jobs.core.lago_checks import SampledEvent
-from jobs.core.lago_values import BillableMetric, LagoConnection, Organization, Plan
+from jobs.core.lago.store import Store
+from jobs.core.lago.values import BillableMetric, LagoConnection, Organization, Plan
 from jobs.core.layout import lay_out
+from jobs.core.litellm.call_types import NOT_INFERENCE
+from jobs.core.litellm.spend_logs import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import bind
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE
-from jobs.core.source_checks import SpendLogSample, resolved
-from jobs.core.spend_log_values import SourceClock, SpendLogsBounds, SpendLogsSchema
-from jobs.core.store_values import Store
 from jobs.core.window import Window
 from jobs.errors import ReconcileError, SettingError, StoppedError
-from jobs.event_source import EventsAsked, read_recorded_events
-from jobs.reconcile_values import Progress
+from jobs.steps.event_source import EventsAsked, read_recorded_events
+from jobs.steps.reconcile_values import Progress
 
 T = TypeVar("T")
 

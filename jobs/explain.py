@@ -16,7 +16,7 @@ from jobs.adapters.litellm_database import open_spend_logs
 from jobs.core.ledger_values import AttemptEntry, IntentEntry, OutcomeEntry, StoryEntry
 from jobs.core.window import Window
 from jobs.reconcile import judged_workspace
-from jobs.reconcile_values import Progress, ReconcileSettings
+from jobs.steps.reconcile_values import Progress, ReconcileSettings
 
 _STAGES = {
     "id": "its transaction id",

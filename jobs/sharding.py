@@ -20,17 +20,17 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.core.layout import Layout, lay_out
+from jobs.core.litellm.spend_logs import SpendLogsBounds
 from jobs.core.meters import BoundPart, bind
 from jobs.core.shard import WHOLE
 from jobs.core.shard_record import Agreement, ShardRecord, checked_shards, read_record
-from jobs.core.spend_log_values import SpendLogsBounds
 from jobs.core.window_facts import SENT_TWICE_WITHIN
 from jobs.errors import LawBrokenError, RefusedError
-from jobs.matching import judge_left_over, load_references
-from jobs.reading import matched_workspace
 from jobs.reconcile import folder_name
-from jobs.reconcile_values import Judged, Progress, Reading, ReconcileSettings, Run
-from jobs.reporting import report_run
+from jobs.steps.match import judge_left_over, load_references
+from jobs.steps.read import matched_workspace
+from jobs.steps.reconcile_values import Judged, Progress, Reading, ReconcileSettings, Run
+from jobs.steps.report import report_run
 
 RECORD_FILE, ROWS_FILE = "shard.json", "shard.duckdb"
 

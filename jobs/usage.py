@@ -12,15 +12,15 @@ from jobs.adapters.litellm_database import Patience, open_spend_logs
 from jobs.adapters.page.usage import render_usage
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
-from jobs.core.call_types import READINGS
 from jobs.core.certification import Reason, SourceFacts, source_reasons
-from jobs.core.database_settings import DatabaseSettings
+from jobs.core.database.settings import DatabaseSettings
 from jobs.core.laws import check_accounting
+from jobs.core.litellm.call_types import READINGS
+from jobs.core.litellm.spend_logs import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.periods import DaySpan, PeriodLength
-from jobs.core.reports import COMPARISON_COLUMNS, USAGE_REPORT_COLUMNS, csv_lines
 from jobs.core.rules import Rules
-from jobs.core.spend_log_values import SourceClock, SpendLogsBounds, SpendLogsSchema
-from jobs.core.usage_values import (
+from jobs.core.telling.reports import COMPARISON_COLUMNS, USAGE_REPORT_COLUMNS, csv_lines
+from jobs.core.telling.usage_values import (
     CACHED,
     COMPARED,
     REASONING,
@@ -32,10 +32,10 @@ from jobs.core.usage_values import (
     plain,
 )
 from jobs.core.window import Window
-from jobs.matching import account, load_accounting, naive
-from jobs.reading import load_marks, refuse_future
 from jobs.reconcile import folder_name
-from jobs.reconcile_values import Progress
+from jobs.steps.match import account, load_accounting, naive
+from jobs.steps.read import load_marks, refuse_future
+from jobs.steps.reconcile_values import Progress
 
 # A page that lists more is not read; usage.csv has all.
 _MOST_ON_PAGE = 100

@@ -23,15 +23,14 @@ import pytest
 from hypothesis import Phase, settings
 from psycopg import sql
 
-from jobs.adapters.embedded_postgres import EmbeddedPostgres
-
-from .browser_choice import BrowserChoice, UnavailableBrowserError, choose_browser
-from .databases import build_era, create_database, on_server
-from .passwords import new_password, own_role
-from .postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
+from jobs.playground.embedded_postgres import EmbeddedPostgres
+from tests.support.browser_choice import BrowserChoice, UnavailableBrowserError, choose_browser
+from tests.support.databases import build_era, create_database, on_server
+from tests.support.passwords import new_password, own_role
+from tests.support.postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
 
 if TYPE_CHECKING:
-    from jobs.adapters.lago_standin import LagoStandIn
+    from jobs.playground.lago_standin import LagoStandIn
 
 # `make mutate` only asks whether a test fails, not for the smallest example, and machines differ in speed.
 settings.register_profile("mutate", phases=(Phase.explicit, Phase.generate), derandomize=True, deadline=None)
@@ -188,7 +187,7 @@ def litellm_database_for_module(postgres_url: str, litellm_template: Callable[[s
 @pytest.fixture(scope="session")
 def standin(postgres_url: str) -> Iterator[LagoStandIn]:
     """Run the Lago stand-in on a database of its own. Each test makes its own organization in it."""
-    from jobs.adapters.lago_standin import LagoStandIn  # noqa: PLC0415 - tests without it need not load it
+    from jobs.playground.lago_standin import LagoStandIn  # noqa: PLC0415 - tests without it need not load it
 
     with _fresh_database(postgres_url) as url, LagoStandIn.start(url) as running:
         yield running

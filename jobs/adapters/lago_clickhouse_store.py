@@ -7,11 +7,11 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from jobs.core.lago.store import ClickHouseStore
 from jobs.core.shard import WHOLE, Shard
-from jobs.core.store_values import ClickHouseStore
 from jobs.core.window import Window
+from jobs.drivers.queries import query
 from jobs.errors import SettingError, SourceError
-from jobs.queries import query
 
 _READ_BYTES = 4 * 1024 * 1024
 _CHUNK_BYTES = 16 * 1024 * 1024
@@ -50,7 +50,9 @@ def read_clickhouse_events(
         if client.command("EXISTS TABLE events_dead_letter"):  # Lago has had it since late 2025
             on_dead_letters(_count(client, "count_dead_letters", asked))
             _require_enriched(_count(client, "count_unenriched_events", asked), store.address)
-        stream = client.raw_stream(query("read_lago_clickhouse_events"), parameters=asked, fmt="CSV", settings=limits)
+        stream = client.raw_stream(
+            query("lago_store", "read_lago_clickhouse_events"), parameters=asked, fmt="CSV", settings=limits
+        )
         with closing(stream):
             yield from whole_rows(iter(lambda: stream.read(_READ_BYTES), b""))
 
@@ -101,7 +103,7 @@ def _require_enriched(waiting: int, address: str) -> None:
 
 
 def _count(client: Any, name: str, asked: Mapping[str, object]) -> int:
-    return int(client.command(query(name), parameters=dict(asked)))
+    return int(client.command(query("lago_store", name), parameters=dict(asked)))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import httpx
 
-from jobs.core.conformance import Response
+from jobs.core.lago.conformance import Response
 from jobs.errors import LagoError
 
 _KEY_OF_THE_RECORDING = "confkey"

@@ -11,12 +11,11 @@ from typing import Any
 import psycopg
 from psycopg.rows import TupleRow, dict_row
 
-from jobs.core.connection_troubles import quoted
-from jobs.core.database_settings import DatabaseSettings
+from jobs.core.database.settings import DatabaseSettings
+from jobs.core.database.troubles import quoted
 from jobs.core.shard import WHOLE, Shard
 from jobs.core.window import Window
-from jobs.errors import SourceError
-from jobs.postgres import (
+from jobs.drivers.postgres import (
     FailedAttempt,
     Patience,
     connect,
@@ -25,7 +24,8 @@ from jobs.postgres import (
     read_only_snapshot,
     wait_for_standby,
 )
-from jobs.queries import query
+from jobs.drivers.queries import query
+from jobs.errors import SourceError
 
 _COLUMNS = (
     *("organization_id", "transaction_id", "external_subscription_id", "code", "properties", "timestamp"),
@@ -72,7 +72,7 @@ def read_stored_events(  # noqa: PLR0913 - every limit is named
             connection, database, statement_timeout=statement_timeout, lock_timeout=_LOCK_TIMEOUT
         ) as snapshot:
             _require_table(_row(connection, database, "probe_lago_events"), database)
-            yield from copy_rows(snapshot, "read_lago_events", asked)
+            yield from copy_rows(snapshot, query("lago_store", "read_lago_events"), asked)
 
 
 def _require_table(found: dict[str, Any], database: DatabaseSettings) -> None:
@@ -93,7 +93,7 @@ def _require_table(found: dict[str, Any], database: DatabaseSettings) -> None:
 
 def _row(connection: psycopg.Connection[TupleRow], database: DatabaseSettings, name: str) -> dict[str, Any]:
     with explained(database), connection.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(query(name).encode())
+        cursor.execute(query("lago_store", name).encode())
         row = cursor.fetchone()
     if row is None:
         raise SourceError(f"the query {name} returned no row", "Connect without a proxy that rewrites queries")

@@ -14,7 +14,7 @@ from prometheus_client.exposition import basic_auth_handler, default_handler
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from jobs.core.metrics import Gauge
+from jobs.core.telling.metrics import Gauge
 from jobs.errors import NotToldError
 
 _JOB = "litellm_lago"

@@ -20,10 +20,10 @@ from typing import Any, Self
 import orjson
 import pandas as pd
 
-from jobs.core.reports import Columns
+from jobs.core.telling.reports import Columns
 from jobs.core.text import spreadsheet_safe
+from jobs.drivers.folder_locks import remove_if_abandoned
 from jobs.errors import SettingError
-from jobs.folder_locks import remove_if_abandoned
 
 
 def replace_file(path: Path, lines: Iterable[bytes]) -> None:

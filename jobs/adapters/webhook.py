@@ -12,8 +12,8 @@ import httpx
 import orjson
 import tenacity
 
+from jobs.drivers.web import open_client
 from jobs.errors import NotToldError, SettingError
-from jobs.web import open_client
 
 _ATTEMPTS = 4
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)

@@ -17,8 +17,8 @@ import duckdb
 import pandas as pd
 
 from jobs.core.assignment import Tolerance, assign
+from jobs.drivers.queries import query
 from jobs.errors import ReconcileError
-from jobs.queries import query
 
 _WORKSPACE_FILE = "workspace.duckdb"
 _ROWS_AT_A_TIME = 10_000
@@ -47,7 +47,7 @@ class Workspace:
         self._database = duckdb.connect(str(folder / _WORKSPACE_FILE), config=config)
         # Nobody wants the file afterwards: what is to be kept has a file of its own (`keeping`).
         self._database.execute("PRAGMA disable_checkpoint_on_shutdown")
-        self._database.execute(query("workspace_schema"))
+        self._database.execute(query("workspace", "workspace_schema"))
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +66,7 @@ class Workspace:
         connection: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, object]
     ) -> duckdb.DuckDBPyConnection:
         with _explained(name):
-            return connection.execute(query(name), parameters or None)
+            return connection.execute(query("workspace", name), parameters or None)
 
     def records(self, name: str, **parameters: object) -> Iterator[dict[str, Any]]:
         """Yield a result of any size as dictionaries, one row at a time."""

@@ -13,8 +13,8 @@ from decimal import Decimal
 from fractions import Fraction
 from math import log
 
-from jobs.core.cause_texts import CAUSE_TEXTS
 from jobs.core.kinds import Cause
+from jobs.core.telling.cause_texts import CAUSE_TEXTS
 
 # Fewer losses than these have no pattern.
 FEWEST_IN_A_SILENCE = 5

@@ -1,7 +1,7 @@
 """Where each value of a bound meter stands in the lists that the workspace's queries pick from.
 
-`sql/meter_spend_logs.sql` builds one list of numbers and one of texts per spend log, `sql/normalise_listed_events.sql`
-gets one list of properties per event; a meter is then nothing but places in those lists, counted from one.
+The query `meter_spend_logs` builds one list of numbers and one of texts per spend log, `normalise_listed_events` gets
+one list of properties per event; a meter is then nothing but places in those lists, counted from one.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.core.lago_values import BillableMetric
+from jobs.core.lago.values import BillableMetric
 from jobs.errors import SettingError
 
 NUMBER_SOURCES = ("prompt_tokens", "completion_tokens", "total_tokens", "spend")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from jobs.core.litellm.spend_logs import DailyTable, SpendLogsBounds, SpendLogsSchema
 from jobs.core.shard import Shard
-from jobs.core.spend_log_values import DailyTable, SpendLogsBounds, SpendLogsSchema
 from jobs.core.window import Window
 from jobs.errors import RefusedError
 

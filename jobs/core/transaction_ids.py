@@ -1,6 +1,6 @@
 """The identity of a backfilled event.
 
-The macro in `sql/workspace_schema.sql` computes the same id set by set; tests pair by it what was made here.
+The macro in `sql/workspace/workspace_schema.sql` computes the same id set by set; tests pair by it what was made here.
 """
 
 from __future__ import annotations

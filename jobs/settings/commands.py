@@ -11,28 +11,28 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from jobs.adapters.litellm_database import Patience
-from jobs.backfill_values import BackfillSettings
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
-from jobs.core.database_settings import DatabaseSettings, store_settings
-from jobs.core.lago_values import LagoConnection, normalise_api_base
-from jobs.core.litellm_variables import chosen_database
+from jobs.core.database.settings import DatabaseSettings, store_settings
+from jobs.core.lago.store import PostgresStore, Store, clickhouse_store
+from jobs.core.lago.values import LagoConnection, normalise_api_base
+from jobs.core.litellm.spend_logs import SourceClock
+from jobs.core.litellm.variables import chosen_database
 from jobs.core.meters import MeterPart
 from jobs.core.periods import DaySpan, PeriodLength, last_full_month, month_span
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE
-from jobs.core.spend_log_values import SourceClock
-from jobs.core.store_values import PostgresStore, Store, clickhouse_store
 from jobs.core.window import Window, scheduled_time, scheduled_window
 from jobs.doctor import DoctorSettings
 from jobs.errors import SettingError
-from jobs.notifying import Notification
-from jobs.publishing import Publication
-from jobs.reconcile_values import ReconcileSettings
 from jobs.settings.declarations import BY_NAME
 from jobs.settings.pairs import read_mapping, read_pairs
 from jobs.settings.sources import Settings, given_database, not_set
 from jobs.settings.texts import as_sentence, parse_instant
+from jobs.steps.backfill_values import BackfillSettings
+from jobs.steps.reconcile_values import ReconcileSettings
+from jobs.telling.chat import Notification
+from jobs.telling.metrics import Publication
 from jobs.usage import UsageSettings
 
 T = TypeVar("T")

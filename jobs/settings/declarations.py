@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.core.durations import parse_duration
+from jobs.core.lago.store import parse_organization_id
 from jobs.core.shard import parse_shard
-from jobs.core.store_values import parse_organization_id
 from jobs.settings.texts import (
     parse_amount,
     parse_causes,

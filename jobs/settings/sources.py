@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.core.database_settings import url_settings
-from jobs.core.litellm_variables import chosen_database, left_out, without_effect
+from jobs.core.database.settings import url_settings
+from jobs.core.litellm.variables import chosen_database, left_out, without_effect
 from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.errors import SettingError
 from jobs.settings.declarations import BY_NAME, SETTINGS, Setting

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from jobs.core.doubts import DOUBTED
 from jobs.core.durations import parse_duration
 from jobs.core.kinds import Cause, ChargeBy
-from jobs.core.notification import NotifyOn
+from jobs.core.telling.notification import NotifyOn
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 # Far enough from what Python can hold that any window can be widened, and any zone be applied.

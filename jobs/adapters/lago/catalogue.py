@@ -21,7 +21,7 @@ from jobs.adapters.lago.exact_json import visible
 from jobs.adapters.lago.failures import CHECK_BASE, of_status
 from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Params, check_access, refuses_page_size
 from jobs.adapters.lago.instants import parsed_instant
-from jobs.core.lago_values import (
+from jobs.core.lago.values import (
     BillableMetric,
     Catalogue,
     Charge,

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import httpx
 
+from jobs.drivers.web import Proxy
 from jobs.errors import LagoError
-from jobs.web import Proxy
 
 CHECK_BASE = "Check LAGO_API_BASE: it must be the address of Lago's API, not of its web page"
 _CHECK_KEY = "Set LAGO_API_KEY to a valid key of the organization"

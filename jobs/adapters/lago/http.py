@@ -27,9 +27,9 @@ from jobs.adapters.lago.failures import (
     of_transport,
     of_unusable_body,
 )
-from jobs.core.lago_values import LagoConnection
+from jobs.core.lago.values import LagoConnection
+from jobs.drivers.web import open_client, trusted
 from jobs.errors import LagoError, SettingError
-from jobs.web import open_client, trusted
 
 Params = Mapping[str, str | int | Sequence[str]]
 _Result = TypeVar("_Result")
@@ -90,7 +90,7 @@ class RateLimiter:
 class LagoClient:
     """One kept HTTP client for one run; safe to use from several threads.
 
-    Proxy variables and SSL_CERT_FILE work as `jobs.web` says.
+    Proxy variables and SSL_CERT_FILE work as `jobs.drivers.web` says.
     """
 
     def __init__(

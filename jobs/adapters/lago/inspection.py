@@ -13,7 +13,7 @@ from jobs.adapters.lago.exact_json import JsonNumber
 from jobs.adapters.lago.failures import CHECK_BASE, Failure, LagoUnansweredError
 from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Reply
 from jobs.adapters.lago.instants import instant_text, parsed_instant
-from jobs.core.lago_checks import SampledEvent
+from jobs.core.doctor.lago_checks import SampledEvent
 from jobs.core.transaction_ids import PREFIX
 
 _READ = ("events", "billable_metrics", "plans", "subscriptions")

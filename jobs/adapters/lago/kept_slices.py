@@ -20,7 +20,7 @@ from typing import Any, Self
 import orjson
 
 from jobs.adapters.lago.event_pages import Slice
-from jobs.folder_locks import lock_folder, remove_if_abandoned
+from jobs.drivers.folder_locks import lock_folder, remove_if_abandoned
 
 _FOLDERS = ".events-read-"
 _FORMAT = 1

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from jobs.adapters.lago.exact_json import JsonNumber
 from jobs.adapters.lago.failures import CHECK_BASE, LagoUnansweredError, RetryPolicy, any_failure
 from jobs.adapters.lago.http import LagoClient
-from jobs.core.lago_answers import holds
+from jobs.core.lago.answers import holds
 from jobs.core.plan import PlannedEvent
 from jobs.errors import LagoError
 

@@ -26,7 +26,7 @@ from jobs.adapters.lago.failures import (
 )
 from jobs.adapters.lago.http import LagoClient, Reply
 from jobs.adapters.lago.read_back import Sighting, look_up
-from jobs.core.lago_answers import as_text, read_batch_refusal, read_single_refusal
+from jobs.core.lago.answers import as_text, read_batch_refusal, read_single_refusal
 from jobs.core.plan import EventOutcome, Outcome, PlannedLine
 from jobs.errors import LagoError
 

@@ -21,11 +21,11 @@ from sqlalchemy.pool import NullPool
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from jobs.adapters.ledger.tables import SCHEMA
-from jobs.core.connection_troubles import remedy, trouble
-from jobs.core.database_settings import DatabaseSettings, url_settings
+from jobs.core.database.settings import DatabaseSettings, url_settings
+from jobs.core.database.troubles import remedy, trouble
+from jobs.drivers.postgres import APPLICATION_NAME, connection_text, driver_words
+from jobs.drivers.queries import query
 from jobs.errors import LedgerError, SettingError
-from jobs.postgres import APPLICATION_NAME, connection_text, driver_words
-from jobs.queries import query
 
 SETTING = "RECONCILE_LEDGER_URL"
 
@@ -132,7 +132,7 @@ def is_pooled(connection: Connection) -> bool:
     """Tell whether a pooler stands between: it tells the client another process id than that of the session."""
     driver = connection.connection.driver_connection
     told = driver.info.backend_pid if driver is not None else None
-    return bool(told != connection.exec_driver_sql(query("ledger_session")).scalar_one())
+    return bool(told != connection.exec_driver_sql(query("ledger", "ledger_session")).scalar_one())
 
 
 def writing(engine: Engine) -> Engine:

@@ -23,8 +23,8 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.adapters.ledger.connection import SETTING, LedgerAddress, connect_alone, explained
+from jobs.drivers.queries import query
 from jobs.errors import LedgerError, RefusedError, SettingError
-from jobs.queries import query
 
 ALL = "all"
 """The name of the lock of a run that is no shard's."""
@@ -76,7 +76,7 @@ def hold_postgresql_lock(address: LedgerAddress, run_id: str, name: str) -> Iter
     holder = f"run {_one_line(run_id)}, process {os.getpid()} on {socket.gethostname()}"[:63]
     with connect_alone(address, holder) as connection:
         with explained(address):
-            connection.exec_driver_sql(query("ledger_lock_stays"))
+            connection.exec_driver_sql(query("ledger", "ledger_lock_stays"))
             for lock_name in dict.fromkeys((ALL, name)):
                 key = _key(lock_name)
                 exclusive = lock_name == name
@@ -152,7 +152,9 @@ class _PostgresqlLock:
         """Raise `RefusedError` if the lock's connection died, or its transaction ended."""
         with self._turn:
             try:
-                held = self._connection.exec_driver_sql(query("ledger_lock_is_held"), {"key": self._key}).scalar_one()
+                held = self._connection.exec_driver_sql(
+                    query("ledger", "ledger_lock_is_held"), {"key": self._key}
+                ).scalar_one()
             except SQLAlchemyError as error:
                 raise _lost("the connection that held it broke") from error
         if not held:
@@ -200,7 +202,7 @@ def postgresql_holders(connection: Connection) -> tuple[str, ...]:
 
 
 def _holders(connection: Connection, key: int) -> tuple[str, ...]:
-    return tuple(connection.exec_driver_sql(query("ledger_lock_holders"), {"key": key}).scalars())
+    return tuple(connection.exec_driver_sql(query("ledger", "ledger_lock_holders"), {"key": key}).scalars())
 
 
 def file_holders(ledger: Path) -> Iterator[str]:

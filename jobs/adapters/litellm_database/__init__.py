@@ -2,7 +2,7 @@
 
 from jobs.adapters.litellm_database.inspection import Inspection, open_inspection
 from jobs.adapters.litellm_database.spend_logs import SpendLogs, open_spend_logs
-from jobs.postgres import FailedAttempt, Patience, Snapshot, connect
+from jobs.drivers.postgres import FailedAttempt, Patience, Snapshot, connect
 
 __all__ = [
     "FailedAttempt",

@@ -11,13 +11,13 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from jobs.adapters.litellm_database.spend_logs import probed
-from jobs.core.database_settings import DatabaseSettings
+from jobs.core.database.settings import DatabaseSettings
+from jobs.core.doctor.source_checks import RequestIds, SpendLogSample
 from jobs.core.kinds import ChargeBy
-from jobs.core.source_checks import RequestIds, SpendLogSample
-from jobs.core.spend_log_values import DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
+from jobs.core.litellm.spend_logs import DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
+from jobs.drivers.postgres import Patience, Snapshot, connect, explained, read_only_snapshot
+from jobs.drivers.queries import query
 from jobs.errors import SourceError
-from jobs.postgres import Patience, Snapshot, connect, explained, read_only_snapshot
-from jobs.queries import query
 
 _LOCK_TIMEOUT = timedelta(seconds=3)
 _SAMPLE_ROWS = 5_000
@@ -86,7 +86,7 @@ class Inspection:
             self.snapshot.connection.transaction(),
             self.snapshot.connection.cursor(row_factory=dict_row) as cursor,
         ):
-            cursor.execute(query(name).encode(), parameters)
+            cursor.execute(query("litellm", name).encode(), parameters)
             row = cursor.fetchone()
         if row is None:
             raise SourceError(f"the query {name} returned no row", "Connect without a proxy that rewrites queries")

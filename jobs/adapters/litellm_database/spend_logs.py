@@ -15,13 +15,12 @@ import orjson
 import psycopg
 from psycopg.rows import dict_row
 
-from jobs.core.connection_troubles import quoted
-from jobs.core.database_settings import DatabaseSettings
+from jobs.core.database.settings import DatabaseSettings
+from jobs.core.database.troubles import quoted
+from jobs.core.litellm.spend_logs import PORTABLE_COLUMNS, DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.shard import WHOLE, SpendLogShard
-from jobs.core.spend_log_values import PORTABLE_COLUMNS, DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.window import Window
-from jobs.errors import SettingError, SourceError
-from jobs.postgres import (
+from jobs.drivers.postgres import (
     FailedAttempt,
     Patience,
     Snapshot,
@@ -31,7 +30,8 @@ from jobs.postgres import (
     read_only_snapshot,
     wait_for_standby,
 )
-from jobs.queries import query
+from jobs.drivers.queries import query
+from jobs.errors import SettingError, SourceError
 
 _CANCEL_SECONDS = 5
 _REQUEST_IDS_AT_A_TIME = 10_000
@@ -73,7 +73,7 @@ class SpendLogs:
         paths = [list(path) for path in metadata_paths]
         asked["metadata_paths"] = orjson.dumps(paths).decode() if paths else None
         asked |= _part(part)
-        return copy_rows(self.snapshot, "read_spend_logs", asked)
+        return copy_rows(self.snapshot, query("litellm", "read_spend_logs"), asked)
 
     def read_known_end_users(self, window: Window, *, clock: SourceClock, look_back: timedelta) -> Iterator[bytes]:
         """Yield as CSV which API key and team named which end user in the time before the window, each once.
@@ -81,7 +81,7 @@ class SpendLogs:
         The columns are the key, the team and the end user; an absent key or team is NULL.
         """
         asked = {"window_start": window.start, "zone": clock.zone, "look_back": look_back}
-        return copy_rows(self.snapshot, "read_known_end_users", asked)
+        return copy_rows(self.snapshot, query("litellm", "read_known_end_users"), asked)
 
     def read_marks(self, request_ids: Iterable[str]) -> Iterator[tuple[str, str | None, bool]]:
         """Yield what the metadata of these spend logs tells, of those only that are marked.
@@ -89,7 +89,7 @@ class SpendLogs:
         A mark is the request id, who inside LiteLLM made the call (None where a caller did), and whether the usage
         counts failed attempts too. Raise `SourceError` if a read is cancelled or breaks off.
         """
-        text, ids = query("read_marks").encode(), iter(request_ids)
+        text, ids = query("litellm", "read_marks").encode(), iter(request_ids)
         while batch := list(islice(ids, _REQUEST_IDS_AT_A_TIME)):
             with (
                 explained(self.snapshot.settings, self.snapshot.statement_timeout),
@@ -110,9 +110,8 @@ class SpendLogs:
                 f"the daily totals in {table.value} do not exist or may not be read",
                 f"As their owner: GRANT SELECT ON {quoted(table.value)} TO {quoted(self.snapshot.settings.username)}",
             )
-        return copy_rows(
-            self.snapshot, _DAILY_QUERIES[table], {"first_day": first_day.isoformat(), "last_day": last_day.isoformat()}
-        )
+        asked = {"first_day": first_day.isoformat(), "last_day": last_day.isoformat()}
+        return copy_rows(self.snapshot, query("litellm", _DAILY_QUERIES[table]), asked)
 
     def bounds(self, clock: SourceClock) -> SpendLogsBounds:
         """Return when the stored spend logs begin and end; all None in an empty table."""
@@ -271,7 +270,7 @@ def _one_row(snapshot: Snapshot, name: str, parameters: Mapping[str, object]) ->
         explained(snapshot.settings, snapshot.statement_timeout),
         snapshot.connection.cursor(row_factory=dict_row) as cursor,
     ):
-        cursor.execute(query(name).encode(), parameters)
+        cursor.execute(query("litellm", name).encode(), parameters)
         row = cursor.fetchone()
     if row is None:
         raise SourceError(f"the query {name} returned no row", "Connect without a proxy that rewrites queries")

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.adapters.page.charts import time_chart
-from jobs.core.page import Page
+from jobs.core.telling.page import Page
 from jobs.core.text import visible
 
 

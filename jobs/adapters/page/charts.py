@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pygal
 from pygal.etree import etree
 
-from jobs.core.page import TimeChart
+from jobs.core.telling.page import TimeChart
 
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 _MOST_LABELS = 12

@@ -1,0 +1,99 @@
+"""From judged events to causes: the order in which evidence is gathered, decided on and applied.
+
+What each query looks at stands in its own file under `sql/`; what counts as a pattern is `jobs/core/causes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from jobs.adapters.workspace import Workspace
+from jobs.core import causes as core
+from jobs.core.causes import Explanation, Stretch
+from jobs.core.kinds import Cause, ChargeBy
+from jobs.core.rules import Rules
+from jobs.core.window import Window
+from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts
+from jobs.steps.match import naive
+
+_LOST = ("missing", "held")
+_MOST_PATTERNS, _MOST_SUBSCRIPTIONS = 5, 5
+
+
+# LiteLLM of some versions sends these calls twice or three times, each event with an id of its own (docs and facts: the
+# callback runs once per handler); never chat completions and embeddings.
+_SENT_TWICE = """
+    image_generation aimage_generation image_edit aimage_edit rerank arerank transcription atranscription
+    moderation amoderation anthropic_messages text_completion atext_completion
+"""
+
+
+def find_causes(
+    workspace: Workspace, rules: Rules, window: Window, window_facts: WindowFacts
+) -> tuple[Explanation, ...]:
+    """Give every discrepancy its cause in the workspace, and return the causes with their evidence."""
+    reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
+    by_end_user = rules.charge_by is ChargeBy.END_USER_ID
+    counts = {row["kind"]: row["findings"] for row in workspace.rows("finding_counts")}
+    if not counts:
+        return ()
+    workspace.run("pair_doubtful_findings", **reach)
+    workspace.run(
+        "cause_by_evidence",
+        zone_us=window_facts.zone // timedelta(microseconds=1),
+        fewest=core.FEWEST_OF_A_KIND,
+        fewest_foreign=core.FEWEST_OF_A_SENDER,
+        **reach,
+    )
+    if counts.keys() & {"orphaned", "duplicated"}:
+        (charged,) = workspace.rows("count_causes", cause=Cause.WRONG_CHARGE_BY.value)
+        # Under a wrong setting events are left over for that reason, and a burst of them proves no restart.
+        knows_settings = not window_facts.zone and charged["findings"] < core.FEWEST_OF_A_KIND
+        has_file = rules.mapping is not None
+        _explain_surplus(workspace, reach, has_attribution_file=has_file, looks_for_restarts=knows_settings)
+    if counts.keys() & set(_LOST):
+        _explain_losses(workspace, window, by_end_user=by_end_user)
+    workspace.run("cause_unexplained")
+    return core.explanations(
+        workspace.rows("cause_totals"),
+        workspace.rows("cause_patterns", most=_MOST_PATTERNS),
+        workspace.rows("cause_subscriptions", most=_MOST_SUBSCRIPTIONS),
+    )
+
+
+def _explain_surplus(
+    workspace: Workspace, reach: dict[str, int], *, has_attribution_file: bool, looks_for_restarts: bool
+) -> None:
+    workspace.run("cause_by_other_spend_log", has_attribution_file=has_attribution_file, **reach)
+    workspace.run("cause_by_daily_totals")
+    within_us = SENT_TWICE_WITHIN // timedelta(microseconds=1)
+    workspace.run("cause_by_twin", within_us=within_us, sent_twice_types=_SENT_TWICE.split())
+    if not looks_for_restarts:
+        return
+    bursts = workspace.rows("bursts", apart_us=core.BURST_APART // timedelta(microseconds=1))
+    _apply(workspace, Cause.RESTART, core.restarts(bursts), ("orphaned",))
+
+
+def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) -> None:
+    start, end = naive(window.start), naive(window.end)
+    assert start is not None and end is not None  # noqa: S101, PT018 - a window has both ends
+    (counted,) = workspace.rows("arrival_counts")
+    if core.nothing_arrived(counted["expected"], counted["arrivals"]):
+        _apply(workspace, Cause.NOTHING_ARRIVED, (Stretch(start, end),), _LOST)
+        return
+    found = core.silences(workspace.rows("silences", fewest=core.FEWEST_IN_A_SILENCE), start, end)
+    _apply(workspace, Cause.SILENCE, found, _LOST)
+    workspace.run("cause_by_call_type", fewest=core.FEWEST_OF_A_KIND)
+    busy = workspace.rows("rushes", fewest_calls=core.BUSY_CALLS, times_typical=core.BUSY_TIMES)
+    _apply(workspace, Cause.RUSH, core.rushes(busy), _LOST)
+    if by_end_user:
+        workspace.insert("losing_sender", ((name,) for name in core.losing_senders(workspace.rows("sender_losses"))))
+        workspace.run("cause_by_sender")
+
+
+def _apply(workspace: Workspace, cause: Cause, stretches: Iterable[Stretch], kinds: tuple[str, ...]) -> None:
+    rows = [(cause.value, stretch.began, stretch.ended, stretch.subscription) for stretch in stretches]
+    if rows:
+        workspace.insert("cause_stretch", rows)
+        workspace.run("cause_by_stretch", cause=cause.value, kinds=list(kinds))

@@ -1,0 +1,301 @@
+"""From two loaded sides to judged events: the order in which the workspace's queries run.
+
+What each step means stands in the query's own file under `sql/`; the exact assignment is `jobs/core/assignment.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from jobs.adapters.workspace import Workspace
+from jobs.core.kinds import NEXT_STEPS, UNPROVEN_KEY, ChargeBy
+from jobs.core.lago.values import Catalogue
+from jobs.core.layout import Layout
+from jobs.core.litellm.call_types import CALL_TYPES
+from jobs.core.mapping import payer_of
+from jobs.core.model_names import ModelNames, event_model
+from jobs.core.rules import Rules
+from jobs.core.window import Window
+from jobs.core.window_facts import FOREIGN_ONE_IN, SENT_TWICE_WITHIN, WindowFacts, zone_offset
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def load_references(
+    workspace: Workspace,
+    rules: Rules,
+    layout: Layout,
+    catalogue: Catalogue,
+    unsendable: Iterable[str] = (),
+    sent_before: Iterable[tuple[str, int]] = (),
+) -> None:
+    """Bring into the workspace what the queries look things up in; both sides have been loaded before."""
+    workspace.insert("unsendable", ((identity,) for identity in unsendable))
+    workspace.insert("sent_before", sent_before)
+    workspace.insert("meter_part", layout.part_rows)
+    workspace.insert("metered_code", layout.code_rows)
+    load_accounting(workspace, rules, charge_by_place=layout.charge_by_place)
+    names = ModelNames(dict(rules.aliases))
+    workspace.map_rows("listed_event_models", "model_name", lambda model: (model, names.key(model)))
+    workspace.map_rows(
+        "daily_models",
+        "daily_model",
+        lambda model, provider: (model, provider, names.key(event_model(model or "", provider))),
+    )
+    workspace.insert("allowed", rules.allowed or ())
+    workspace.insert("next_step", NEXT_STEPS)
+    workspace.insert(
+        "subscription_row",
+        (
+            (
+                row.external_id,
+                row.plan_code,
+                row.status,
+                naive(row.started_at),
+                naive(row.terminated_at),
+                naive(row.current_period_started_at),
+            )
+            for row in catalogue.subscriptions
+        ),
+    )
+    workspace.insert(
+        "charge",
+        ((plan.code, charge.metric_code, charge.pay_in_advance) for plan in catalogue.plans for charge in plan.charges),
+    )
+
+
+def load_accounting(workspace: Workspace, rules: Rules, *, charge_by_place: int | None) -> None:
+    """Bring into the workspace what tells who pays for a spend log, and the model it names; they have been loaded."""
+    names = ModelNames(dict(rules.aliases))
+    workspace.map_rows(
+        "spend_log_models",
+        "spend_log_model",
+        lambda model, provider: (model, provider, sent := event_model(model, provider), names.key(sent)),
+    )
+    workspace.insert("attribution", rules.mapping or ())
+    if rules.patterns:
+        payer = payer_of((), rules.patterns)
+        sources = workspace.records(
+            "distinct_sources", charge_by=rules.charge_by.value, charge_by_place=charge_by_place
+        )
+        named = ((row["source"], payer(row["source"])) for row in sources)
+        workspace.insert("attribution", [pair for pair in named if pair[1] is not None])
+    workspace.insert("call_type", CALL_TYPES.items())
+
+
+def account(
+    workspace: Workspace,
+    rules: Rules,
+    window: Window,
+    *,
+    charge_by_place: int | None,
+    bills_spend: bool,
+    ids_are_unique: bool = False,
+) -> None:
+    """Decide who pays for each spend log, or why it takes no part: one rule for reconciling and for usage reports.
+
+    `charge_by_place` says where in `extras` the value stands that attributes, if it comes from the metadata;
+    `bills_spend` that a cost which cannot be billed excludes its spend log, `ids_are_unique` that no request id can
+    stand twice, so that none has to be looked for.
+    """
+    payer = {"charge_by": rules.charge_by.value, "charge_by_place": charge_by_place}
+    workspace.run("judge_readings", **payer)
+    workspace.run(
+        "account_spend_logs",
+        **payer,
+        has_attribution_file=rules.mapping is not None,
+        bill_cache_hits=rules.bill_cache_hits,
+        bills_spend=bills_spend,
+        ids_are_unique=ids_are_unique,
+        start=naive(window.start),
+        end=naive(window.end),
+    )
+
+
+def match_within(
+    workspace: Workspace,
+    rules: Rules,
+    layout: Layout,
+    catalogue: Catalogue,
+    window: Window,
+    *,
+    may_pin_end_users: bool,
+    ids_are_unique: bool = False,
+    read_marks: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Account for every spend log, meter it, pair what agrees within one subscription, and tally what was read.
+
+    Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart. `ids_are_unique` says
+    that no request id can stand twice, `may_pin_end_users` that this LiteLLM may log a wrong end user for a key;
+    `read_marks` brings in what the metadata tells of the spend logs that the query of this name lists.
+    """
+    edges = {"start": naive(window.start), "end": naive(window.end)}
+    account(
+        workspace,
+        rules,
+        window,
+        charge_by_place=layout.charge_by_place,
+        bills_spend=layout.bills_spend,
+        ids_are_unique=ids_are_unique,
+    )
+    workspace.run("meter_spend_logs", counts_spend=layout.counts_spend, compares_texts=layout.compares_texts)
+    workspace.run(
+        "normalise_listed_events",
+        collapses_duplicates=catalogue.organization.event_store == "clickhouse",
+        **edges,
+    )
+    workspace.run("drop_listed_events")
+    (own,) = workspace.rows("has_own_events")
+    if own["has_own_events"]:
+        workspace.run("add_top_ups")
+        workspace.run("reduce_topped_up")
+    if own["has_own_events"] or rules.id_template is not None:
+        workspace.run("pair_by_transaction_id")
+    read_edges = _read_edges(rules, window)
+    if own["has_own_events"]:
+        workspace.pair_by_time("topped_up", "candidates_topped_up", rules.tolerance, read_edges)
+    workspace.run("find_contents")
+    workspace.run("pair_single_events", early_us=rules.tolerance.early_us, late_us=rules.tolerance.late_us)
+    workspace.pair_by_time("content", "candidates_by_content", rules.tolerance, read_edges)
+    workspace.run("mark_open_chains", **read_edges)
+    _set_internal_calls_apart(workspace, rules, read_edges, read_marks)
+    _tally(workspace, window, may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID)
+
+
+def _set_internal_calls_apart(
+    workspace: Workspace, rules: Rules, read_edges: dict[str, int], read_marks: Callable[[str], None]
+) -> None:
+    """Ask the metadata of what is left over, and exclude the gateway's own calls for which Lago has no event."""
+    tolerance = rules.tolerance
+    workspace.run("find_alike_calls", early_us=tolerance.early_us, late_us=tolerance.late_us)
+    read_marks("ask_about_left_over")
+    (marks,) = workspace.rows("has_internal_calls")
+    if marks["has_internal_calls"]:
+        workspace.run("yield_pairs")
+        for is_internal in (False, True):
+            workspace.pair_by_time("content", "candidates_contested", tolerance, read_edges, is_internal=is_internal)
+        workspace.run("exclude_internal_calls")
+
+
+def judge_left_over(
+    workspace: Workspace, rules: Rules, window: Window, now: datetime, *, may_pin_end_users: bool
+) -> WindowFacts:
+    """Match what is left over across subscriptions, give each event of the window its kind, and collect discrepancies.
+
+    `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
+    """
+    workspace.run("find_unmatched")
+    zone = _match_beyond(workspace, rules, window)
+    (late,) = workspace.rows("late_facts")
+    longest_delay = late["longest_us"] * _MICROSECOND
+    read = rules.read_window(window)
+    pins = may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID
+    workspace.run("find_pinned_keys", may_pin_end_users=pins, one_in=FOREIGN_ONE_IN)
+    workspace.run(
+        "guard_expected_events",
+        charge_by=rules.charge_by.value,
+        send_closed_periods=rules.send_closed_periods,
+        allow_pay_in_advance=rules.allow_pay_in_advance,
+        has_allowed_file=rules.allowed is not None,
+        may_pin_end_users=pins,
+        send_unproven_keys=rules.send_unproven_keys,
+        proven_from=rules.proven_from,
+        read_start=naive(read.start),
+        read_end=naive(read.end),
+        settled_until=naive(now - rules.settlement_lag),
+        overtaken_until=naive(now - longest_delay),
+        early_us=rules.tolerance.early_us,
+        late_us=rules.tolerance.late_us,
+        twin_within_us=SENT_TWICE_WITHIN // _MICROSECOND,
+    )
+    workspace.run("find_top_ups")
+    workspace.run("judge_expected_events")
+    workspace.run("judge_recorded_events", twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1))
+    workspace.run("collect_discrepancies")
+    workspace.run("summarise")
+    (daily,) = workspace.rows("has_daily_totals")
+    workspace.run("compare_daily_totals", compares=daily["has_daily_totals"])
+    (unproven,) = workspace.rows("count_unproven", detail=UNPROVEN_KEY)
+    return WindowFacts(
+        zone=zone,
+        late_events=late["late_events"],
+        longest_delay=longest_delay,
+        unproven_calls=unproven["calls"],
+        unproven_keys=unproven["api_keys"],
+        unproven_tokens=unproven["tokens"],
+    )
+
+
+def _match_beyond(workspace: Workspace, rules: Rules, window: Window) -> timedelta:
+    """Run the stages that see what did not match within its subscription: elsewhere, late, near.
+
+    Return by how much times are off, as a time zone is; zero where no such offset prevails.
+    """
+    edges, tolerance = _read_edges(rules, window), rules.tolerance
+    reach = {"early_us": tolerance.early_us, "late_us": tolerance.late_us}
+    workspace.pair_by_time("elsewhere", "candidates_elsewhere", tolerance, edges)
+    read = rules.read_window(window)
+    workspace.run(
+        "find_late_answers",
+        read_start=naive(read.start),
+        read_end=naive(read.end),
+        twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1),
+        **reach,
+    )
+    middle = (tolerance.late_us - tolerance.early_us) // 2
+    zone = zone_offset(workspace.rows("late_offsets", middle_us=middle, **reach))
+    workspace.run("pair_late", late_us=tolerance.late_us, early_us=tolerance.early_us, zone_us=zone // _MICROSECOND)
+    (counted,) = workspace.rows("count_quantities")
+    for place in range(1, counted["quantities"] + 1):
+        workspace.pair_by_time("near", "candidates_near_count", tolerance, edges, place=place)
+        workspace.run("mark_even_islands")
+    workspace.pair_by_time("near", "candidates_near_bare", tolerance, edges)
+    workspace.run("mark_even_islands")
+    return zone
+
+
+def judge(
+    workspace: Workspace,
+    rules: Rules,
+    layout: Layout,
+    catalogue: Catalogue,
+    window: Window,
+    now: datetime,
+    *,
+    may_pin_end_users: bool = False,
+) -> WindowFacts:
+    """Match both sides in all stages, and give each event of the window its kind."""
+    match_within(workspace, rules, layout, catalogue, window, may_pin_end_users=may_pin_end_users)
+    return judge_left_over(workspace, rules, window, now, may_pin_end_users=may_pin_end_users)
+
+
+def _tally(workspace: Workspace, window: Window, *, may_pin_end_users: bool) -> None:
+    """Add up all that was read: what follows asks these tables, and looks only at single rows that have not matched."""
+    first_day, day_after = whole_days(window)
+    workspace.run("tally_sources", start=naive(window.start), end=naive(window.end))
+    workspace.run("tally_days", first_day=naive(first_day), day_after=naive(day_after))
+    workspace.run("tally_keys", may_pin_end_users=may_pin_end_users)
+    for name in ("spend_logs", "call_types", "unbilled_spend", "named", "events", "codes", "minutes", "arrivals"):
+        workspace.run(f"tally_{name}")
+
+
+def _read_edges(rules: Rules, window: Window) -> dict[str, int]:
+    read = rules.read_window(window)
+    return {"read_start_us": _microseconds(read.start), "read_end_us": _microseconds(read.end)}
+
+
+def whole_days(window: Window) -> tuple[datetime, datetime]:
+    """Return the UTC days that lie wholly in the window: the daily tables count by the day of a call's start."""
+    midnight = window.start.replace(hour=0, minute=0, second=0, microsecond=0)
+    first_day = midnight if midnight == window.start else midnight + timedelta(days=1)
+    return first_day, window.end.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def naive(instant: datetime | None) -> datetime | None:
+    """Return the instant in UTC without a zone, as the workspace keeps times."""
+    return None if instant is None else instant.astimezone(UTC).replace(tzinfo=None)
+
+
+def _microseconds(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND

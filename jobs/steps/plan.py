@@ -1,0 +1,168 @@
+"""From judged events to a plan file: what would be sent, in a fixed order, to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain
+from typing import Any
+
+import orjson
+
+from jobs import __version__
+from jobs.adapters.run_folder import RunFolder
+from jobs.adapters.workspace import Workspace
+from jobs.core.caps import Caps, PlanFilter, PlanTotal, caps_exceeded
+from jobs.core.lago.values import Catalogue
+from jobs.core.layout import Layout
+from jobs.core.meters import LITERAL, METADATA, TOP_UP, BoundPart, Properties
+from jobs.core.model_names import ModelNames
+from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line
+from jobs.core.rules import Rules
+from jobs.core.window import Window
+from jobs.errors import LawBrokenError
+from jobs.steps.plan_files import PLAN_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What a plan holds, for the caller to show and decide on."""
+
+    sha256: str
+    """The plan's hash."""
+    events: int
+    """Events it would send."""
+    totals: tuple[PlanTotal, ...]
+    """Per subscription and code."""
+    exceeded: tuple[str, ...]
+    """The caps it exceeds, one sentence each; it may be applied only if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """Which plan is wanted."""
+
+    window: Window
+    """What was judged."""
+    caps: Caps
+    """The most the plan may hold to be applied."""
+    only: PlanFilter
+    """Which part of what is missing goes into it."""
+
+
+def write_plan(
+    workspace: Workspace,
+    folder: RunFolder,
+    rules: Rules,
+    layout: Layout,
+    bound: tuple[BoundPart, ...],
+    catalogue: Catalogue,
+    asked: PlanRequest,
+) -> PlanSummary:
+    """Write `plan.jsonl` into the run's folder; raise `LawBrokenError` where two events would share an id."""
+    chosen = {"subscriptions": asked.only.subscriptions, "models": asked.only.models, "codes": asked.only.codes}
+    workspace.run("plan_events", top_up=rules.top_up, **{name: list(values) for name, values in chosen.items()})
+    for row in workspace.rows("second_answers"):
+        raise LawBrokenError(
+            f"the event planned for request {row['request_id']!r} has an answer that no other call explains, "
+            f"{row['recorded_id']!r}"
+        )
+    totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
+    parts = {(item.part.code, item.part.part): item for item in bound}
+    spellings = _model_spellings(bound, catalogue, ModelNames(dict(rules.aliases)))
+    events = (
+        planned_event(row, parts[row["code"], row["part"]], layout, spellings)
+        for row in workspace.records("planned_events")
+    )
+    body = folder.scratch / "plan-events"
+    with body.open("wb") as file:
+        file.writelines(event_line(event) + b"\n" for event in events)
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "sha256": "",
+        "code_version": __version__,
+        "window": {"start": asked.window.start.isoformat(), "end": asked.window.end.isoformat()},
+        "rules": rules.fingerprint(),
+        "caps": {"events": asked.caps.events, "quantity": str(asked.caps.quantity), "share": str(asked.caps.share)},
+        "only": chosen,
+        "events": sum(total.events for total in totals),
+    }
+    with body.open("rb") as lines:
+        header["sha256"] = content_hash(header, (line.removesuffix(b"\n") for line in lines))
+    with body.open("rb") as lines:
+        folder.write_lines(PLAN_FILE, chain([orjson.dumps(header) + b"\n"], lines))
+    return PlanSummary(header["sha256"], header["events"], totals, caps_exceeded(totals, asked.caps))
+
+
+def _total(row: Mapping[str, Any]) -> PlanTotal:
+    if row["repeats_ids"]:
+        raise LawBrokenError(f"two planned events of subscription {row['subscription']!r} share a transaction id")
+    return PlanTotal(
+        row["subscription"],
+        row["code"],
+        row["events"],
+        Decimal(row["quantity"]),
+        row["expected_events"],
+        Decimal(row["expected_quantity"]),
+    )
+
+
+def _model_spellings(
+    bound: Iterable[BoundPart], catalogue: Catalogue, names: ModelNames
+) -> Mapping[tuple[str, str], str]:
+    """Return by (code, model key) the spelling that the metric's filter declares: Lago prices by that text only."""
+    filters = {metric.code: dict(metric.filters) for metric in catalogue.metrics}
+    return {
+        (item.part.code, names.key(value)): value
+        for item in bound
+        for name, source in item.part.dimensions
+        if source == "model"
+        for value in reversed(filters.get(item.part.code, {}).get(name, ()))
+    }
+
+
+def planned_event(
+    row: Mapping[str, Any], bound: BoundPart, layout: Layout, spellings: Mapping[tuple[str, str], str]
+) -> PlannedEvent:
+    """Return the event that this row of `planned_events` makes; a top-up carries only what it adds.
+
+    `spellings` tells by (code, model key) how Lago's metric writes a model.
+    """
+    part = bound.part
+    row = {**row, "model": spellings.get((part.code, row["model_key"]), row["model"])}
+    if row["is_top_up"]:
+        properties = [*_texts(part.dimensions, row, layout), (str(bound.billed), str(row["quantity"]))]
+    else:
+        properties = _texts(part.dimensions + part.quantities + part.carried, row, layout)
+    return PlannedEvent(
+        transaction_id=row["transaction_id"],
+        subscription=row["subscription"],
+        code=row["code"],
+        part=part.part + (TOP_UP if row["is_top_up"] else ""),
+        request_id=row["request_id"],
+        timestamp=f"{Decimal(int(row['time_ms'])).scaleb(-3):.3f}",
+        properties=tuple(properties),
+        quantity=row["quantity"],
+        model=row["model_key"],
+        spend=_text(row["spend"]) or "",
+    )
+
+
+def _texts(properties: Properties, row: Mapping[str, Any], layout: Layout) -> list[tuple[str, str]]:
+    """Return the properties that the spend log has a value for; Lago's filters match texts only."""
+    found = ((name, _text(_value(source, row, layout))) for name, source in properties)
+    return [(name, text) for name, text in found if text is not None]
+
+
+def _value(source: str, row: Mapping[str, Any], layout: Layout) -> object:
+    if source.startswith(LITERAL):
+        return source.removeprefix(LITERAL)
+    if source.startswith(METADATA):
+        extras = row["extras"]
+        return None if extras is None else extras[layout.metadata_paths.index(source.removeprefix(METADATA))]
+    return row[source]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,323 @@
+"""From a judged workspace to a run's files: the laws are checked, the statement made, the report written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from jobs import __version__
+from jobs.adapters.metrics import metrics_text
+from jobs.adapters.page import render
+from jobs.adapters.run_folder import RunFolder
+from jobs.adapters.workspace import Workspace
+from jobs.core.causes import Explanation
+from jobs.core.certification import Reason, SourceFacts, reasons_against, window_reasons
+from jobs.core.doubts import setting_doubts
+from jobs.core.durations import in_words
+from jobs.core.kinds import ChargeBy, HoldReason, Kind
+from jobs.core.laws import check_accounting, check_conservation
+from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
+from jobs.core.rules import Rules
+from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
+from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
+from jobs.core.window_facts import WindowFacts
+from jobs.steps.causes import find_causes
+from jobs.steps.page import PAGE_FILE, Findings, make_page
+from jobs.steps.plan import PlanRequest, PlanSummary, write_plan
+from jobs.steps.reconcile_values import Doubt, Judged, Progress, Reading, ReconcileSettings, Run, told_settings
+
+METRICS_FILE, SUMMARY_FILE, RUN_FILE = "metrics.txt", "summary.csv", "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is known beyond the single discrepancies."""
+
+    window_facts: WindowFacts
+    causes: tuple[Explanation, ...]
+    doubts: tuple[Doubt, ...]
+
+
+def report_run(
+    judged: Judged,
+    folder: RunFolder,
+    progress: Progress,
+    *,
+    now: datetime,
+    run_id: str,
+    keep: Path | None = None,
+) -> Run:
+    """Check what was judged, and write the run's files.
+
+    `keep` is a file for what the files are made from, for `jobs.steps.settle` once the plan was applied.
+    """
+    workspace, settings, reading, window_facts = judged.workspace, judged.settings, judged.reading, judged.window_facts
+    progress.step("checking and reporting")
+    facts = _facts(workspace, settings, reading, now)
+    plan = write_plan(
+        workspace,
+        folder,
+        settings.rules,
+        reading.layout,
+        reading.bound,
+        reading.catalogue,
+        PlanRequest(settings.window, settings.caps, settings.only),
+    )
+    causes = find_causes(workspace, settings.rules, settings.window, window_facts)
+    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts))
+    run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
+    _report(folder, workspace, settings, reading, facts, run, now)
+    if keep is not None:
+        with workspace.keeping(keep):
+            workspace.run("keep_judgement")
+    return run
+
+
+def _doubts(workspace: Workspace, causes: tuple[Explanation, ...], window_facts: WindowFacts) -> tuple[Doubt, ...]:
+    """Return the settings that the findings speak against, each with the planned events that it could touch."""
+    (matched,) = workspace.rows("count_matched")
+    found = []
+    for doubt in setting_doubts(causes, window_facts, matched["events"]):
+        (touched,) = workspace.rows("count_touched", codes=list(doubt.codes), models=list(doubt.models))
+        found.append(Doubt(doubt, touched["events"]))
+    return tuple(found)
+
+
+def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, now: datetime) -> dict[str, Any]:
+    (counted,) = workspace.rows("source_facts")
+    return {
+        **counted,
+        "settled_until": now - settings.rules.settlement_lag,
+        "now": now,
+        "oldest_spend_log": reading.bounds.oldest_start,
+        "newest_spend_log": reading.bounds.newest_end,
+        "legacy_rows": reading.legacy_rows,
+    }
+
+
+def _conclude(
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    reading: Reading,
+    facts: dict[str, Any],
+    beyond: _Found,
+    plan: PlanSummary,
+    path: Path,
+    run_id: str,
+) -> Run:
+    spend_logs = workspace.rows("count_spend_logs")
+    dispositions: dict[str, int] = {}
+    for row in spend_logs:
+        dispositions[row["disposition"]] = dispositions.get(row["disposition"], 0) + row["spend_logs"]
+    check_accounting(facts["spend_logs_read"], dispositions)
+    check_conservation(workspace.records("summary_rows"))
+    counts = workspace.rows("kind_counts")
+    kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
+    held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
+    shared_keys, possible_top_ups = facts.pop("shared_keys"), facts.pop("possible_top_ups")
+    first_seen = tuple(workspace.rows("first_seen_end_users"))
+    (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
+    evidence = UsageEvidence(workspace.rows("unbilled_spend", most=MOST_NAMED), workspace.rows("unknown_call_types"))
+    warnings = (
+        *evidence.warnings(),
+        *_warnings(settings.rules, reading, beyond.window_facts, shared_keys, possible_top_ups),
+        *_abuses(first_seen, not_allowed["spend_logs"]),
+    )
+    found = Findings(
+        window=settings.window,
+        reasons=(
+            *(_doubt_reason(doubt) for doubt in beyond.doubts),
+            *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
+            *reasons_against(settings.window, SourceFacts(**facts), kinds, held),
+            *evidence.reasons(),
+        ),
+        warnings=warnings,
+        spend_logs=tuple(spend_logs),
+        causes=beyond.causes,
+        plan=plan,
+    )
+    measured = Measured(
+        window=settings.window,
+        certified=not found.reasons,
+        kinds=kinds,
+        held=held,
+        totals=subscription_totals(workspace, settings.metrics_subscriptions),
+        planned=plan.events,
+    )
+    return Run(
+        run_id=run_id,
+        window=settings.window,
+        folder=path,
+        kinds=kinds,
+        held=held,
+        reasons=found.reasons,
+        warnings=found.warnings,
+        summary=tuple(workspace.rows("summary_head")),
+        totals=tuple(workspace.rows("summary_totals")),
+        spend_logs=found.spend_logs,
+        causes=beyond.causes,
+        window_facts=beyond.window_facts,
+        first_seen=first_seen,
+        plan=plan,
+        doubts=beyond.doubts,
+        page=make_page(workspace, found),
+        measured=measured,
+        ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
+        catalogue=reading.catalogue,
+    )
+
+
+def subscription_totals(workspace: Workspace, most: int) -> tuple[SubscriptionTotal, ...]:
+    """Return the quantities of at most so many subscriptions of each code, and of all others together."""
+    rows = workspace.rows("subscription_totals", most=most)
+    totals = (
+        SubscriptionTotal(
+            row["subscription"],
+            row["code"],
+            expected=Decimal(row["expected_quantity"]),
+            recorded=Decimal(row["recorded_quantity"]),
+            missing=Decimal(row["missing_quantity"]),
+            surplus=Decimal(row["surplus_quantity"]),
+            at_stake=Decimal(row["at_stake"]),
+        )
+        for row in rows
+    )
+    return bounded(totals, most)
+
+
+def _doubt_reason(doubt: Doubt) -> Reason:
+    setting = doubt.setting
+    text = f"{setting.variable} is probably wrong: {setting.text}"
+    if doubt.touched:
+        text += f"; {doubt.touched:,} planned events could be touched and are refused"
+    return Reason("setting_in_doubt", text, setting.next_step)
+
+
+def _warnings(
+    rules: Rules, reading: Reading, window_facts: WindowFacts, shared_keys: int, possible_top_ups: int
+) -> Iterator[str]:
+    if window_facts.late_events and window_facts.longest_delay <= rules.settlement_lag:
+        yield (
+            f"Events that came late and were matched all the same: {window_facts.late_events}, up to "
+            f"{in_words(window_facts.longest_delay)} after the call. Raise RECONCILE_LATE if such delays are usual"
+        )
+    if rules.charge_by is ChargeBy.END_USER_ID and shared_keys and reading.schema.may_pin_end_users:
+        yield (
+            f"API keys that serve more than one end user: {shared_keys}. LiteLLM 1.60 to 1.90, whose schema this "
+            "is, log a wrong end_user then: charge by key, team or user instead"
+        )
+    if possible_top_ups and not rules.top_up:
+        yield (
+            f"Events that bill less than was used and can be completed: {possible_top_ups}. Top-ups "
+            "(RECONCILE_TOP_UP) would bill the difference"
+        )
+    if reading.dead_letters:
+        yield (
+            f"Events that Lago accepted and will never bill: {reading.dead_letters}. They lie in its ClickHouse table "
+            "events_dead_letter, with the reason, and their calls are missing here: replay them there or let a "
+            "backfill send them, never both"
+        )
+
+
+def _abuses(first_seen: tuple[Mapping[str, Any], ...], not_allowed: int) -> Iterator[str]:
+    """Tell of what looks like a client that charges somebody else; what Lago has already can only be told."""
+    others = sum(row["others"] for row in first_seen)
+    if others:
+        yield (
+            f"End users that a key or team names for the first time, and that other keys named before: {others}"
+            f"{' or more' if others == len(first_seen) < first_seen[0]['found'] else ''}. A client may charge somebody "
+            "else: see first_seen in run.json; RECONCILE_ALLOWED_FILE says who may name whom"
+        )
+    if not_allowed:
+        yield (
+            f"Spend logs whose key and team may not name their subscription, and whose events Lago has: {not_allowed}. "
+            "Find out who used the key; credit them in Lago"
+        )
+
+
+def _report(
+    folder: RunFolder,
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    reading: Reading,
+    facts: dict[str, Any],
+    run: Run,
+    now: datetime,
+) -> None:
+    rows = {
+        "discrepancies.csv": folder.write_csv(
+            "discrepancies.csv", DISCREPANCY_COLUMNS, workspace.frames("discrepancies")
+        ),
+        SUMMARY_FILE: folder.write_csv(SUMMARY_FILE, SUMMARY_COLUMNS, summary_frames(workspace)),
+        "usage.csv": folder.write_csv("usage.csv", USAGE_COLUMNS, workspace.frames("usage_by_day")),
+        "daily.csv": folder.write_csv("daily.csv", DAILY_COLUMNS, workspace.frames("daily_differences")),
+    }
+    folder.write_lines(PAGE_FILE, render(run.page))
+    folder.write_lines(METRICS_FILE, [metrics_text(findings_gauges(run.measured))])
+    folder.write_json(
+        RUN_FILE,
+        {
+            "run_id": run.run_id,
+            "version": __version__,
+            "exit_code": run.exit_code,
+            "started_at": now.astimezone(UTC),
+            "window": {"start": settings.window.start, "end": settings.window.end},
+            "certified": run.certified,
+            "reasons": [asdict(reason) for reason in run.reasons],
+            "warnings": run.warnings,
+            "spend_logs": run.spend_logs,
+            "kinds": run.kinds,
+            "held": run.held,
+            "totals": run.totals,
+            "first_seen": run.first_seen,
+            "unbilled_spend": workspace.rows("unbilled_spend", most=MOST_NAMED),
+            "unknown_call_types": workspace.rows("unknown_call_types"),
+            "late": {
+                "events": run.window_facts.late_events,
+                "longest_seconds": run.window_facts.longest_delay // timedelta(seconds=1),
+            },
+            "settings_in_doubt": [
+                {"cause": doubt.setting.cause, "variable": doubt.setting.variable, "planned_events": doubt.touched}
+                for doubt in run.doubts
+            ],
+            "causes": [_cause(explanation) for explanation in run.causes],
+            "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
+            "sources": {
+                **facts,
+                "postgres_version": reading.schema.server_version,
+                "spend_log_columns": sorted(reading.schema.columns),
+                "partitioned": reading.schema.partitioned,
+                "has_start_time_index": reading.schema.has_start_time_index,
+                "event_store": reading.catalogue.organization.event_store,
+            },
+            "rows": rows,
+            "settings": told_settings(settings),
+        },
+    )
+
+
+def _cause(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "cause": explanation.cause,
+        "events": explanation.events,
+        "kinds": explanation.kinds,
+        "missing_quantity": explanation.missing,
+        "surplus_quantity": explanation.surplus,
+        "tokens": explanation.tokens,
+        "spend": f"{explanation.spend:f}",
+        "subscriptions": explanation.subscription_count,
+        "first_time": explanation.first_time and explanation.first_time.replace(tzinfo=UTC),
+        "last_time": explanation.last_time and explanation.last_time.replace(tzinfo=UTC),
+        "statement": explanation.statement,
+        "next_step": explanation.next_step,
+    }
+
+
+def summary_frames(workspace: Workspace) -> Iterator[Any]:
+    """Yield the rows of `summary.csv` as frames."""
+    yield from workspace.frames("summary_rows")
+    yield from workspace.frames("summary_totals")

@@ -1,0 +1,61 @@
+"""Tell Prometheus how a command ended: files for a textfile collector, and a Pushgateway.
+
+What a run found, when it last did all its work, and how the last run ended are three groups, and each command has its
+own: a failed run replaces only the last, an apply that is not complete leaves the time of the last success.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from jobs.adapters.metrics import metrics_text, push
+from jobs.adapters.run_folder import replace_file
+from jobs.core.telling.metrics import Gauge, findings_gauges, last_run_gauges, merged, of_command, success_gauge
+from jobs.errors import NotToldError
+from jobs.telling.announcing import Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Where metrics go."""
+
+    folder: Path | None
+    """A textfile collector's folder."""
+    pushgateway: str | None
+    """A Pushgateway's address, with credentials where it asks for some."""
+    most: int
+    """Subscriptions that are told one by one, of each code."""
+    timeout: timedelta = timedelta(seconds=10)
+    """How long to wait for the Pushgateway."""
+
+    def publish(self, ended: Ended) -> None:
+        """Write and push what is to be told; raise `NotToldError` after all was tried, where something failed."""
+        failures = []
+        for group, gauges in _groups(ended, self.most):
+            if self.folder is not None:
+                try:
+                    replace_file(self.folder / f"litellm-lago-{group}.prom", [metrics_text(gauges)])
+                except OSError as error:
+                    failures.append(f"cannot write metrics to {str(self.folder)!r}: {error.strerror}")
+            if self.pushgateway is not None:
+                try:
+                    push(self.pushgateway, group, gauges, self.timeout)
+                except NotToldError as error:
+                    failures.append(error.what)
+        if failures:
+            raise NotToldError("; ".join(dict.fromkeys(failures)), "The next run tries again")
+
+
+def _groups(ended: Ended, most: int) -> Iterator[tuple[str, tuple[Gauge, ...]]]:
+    name = re.sub(r"[^a-z0-9]+", "-", ended.command).strip("-")
+    if ended.finished and ended.worked:
+        found = findings_gauges(merged([one.measured for one in ended.worked], most))
+        yield f"{name}-findings", of_command(found, ended.command)
+    if ended.did_its_work:
+        yield f"{name}-success", of_command([success_gauge(ended.at)], ended.command)
+    told = last_run_gauges(ended.at, ended.exit_code, ended.duration)
+    yield f"{name}-last-run", of_command(told, ended.command)

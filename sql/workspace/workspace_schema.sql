@@ -1,0 +1,282 @@
+-- The workspace's input tables and the rules that more than one query needs. Runs on DuckDB.
+-- Times are UTC without a zone. Texts are strangers' texts, kept as they came.
+
+-- For what is made anew by every stage and not needed for long: compressing it into the file costs more than making it.
+ATTACH ':memory:' AS scratch;
+
+CREATE TABLE spend_log (
+    request_id VARCHAR NOT NULL,
+    start_time TIMESTAMP NOT NULL,
+    end_time TIMESTAMP NOT NULL,
+    time_is_ambiguous BOOLEAN NOT NULL,
+    call_type VARCHAR NOT NULL,
+    api_key VARCHAR,
+    user_id VARCHAR,
+    team_id VARCHAR,
+    organization_id VARCHAR,
+    end_user VARCHAR,
+    model VARCHAR NOT NULL,
+    model_group VARCHAR,
+    provider VARCHAR,
+    prompt_tokens BIGINT NOT NULL,
+    completion_tokens BIGINT NOT NULL,
+    total_tokens BIGINT NOT NULL,
+    spend VARCHAR,
+    cache_hit VARCHAR,
+    status VARCHAR NOT NULL,
+    extras VARCHAR[]
+);
+
+CREATE TABLE scratch.listed_event (
+    lago_id VARCHAR,
+    transaction_id VARCHAR,
+    subscription VARCHAR,
+    code VARCHAR NOT NULL,
+    timestamp VARCHAR,
+    created_at VARCHAR,
+    properties VARCHAR[] NOT NULL
+);
+
+-- How the models of either side are spelled once normalised.
+CREATE TABLE spend_log_model (model VARCHAR NOT NULL, provider VARCHAR, event_model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
+CREATE TABLE model_name (model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
+CREATE TABLE attribution (source VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
+-- Which API keys and teams may name which subscriptions, where a file says so.
+CREATE TABLE allowed (key_or_team VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
+-- Who named which end user before the window.
+CREATE TABLE known_end_user (api_key VARCHAR, team_id VARCHAR, end_user VARCHAR NOT NULL);
+-- What LiteLLM's call types are (jobs/core/litellm/call_types.py), and what the metadata of some spend logs tells besides.
+CREATE TABLE call_type (name VARCHAR NOT NULL, class VARCHAR NOT NULL);
+CREATE TABLE spend_log_mark (request_id VARCHAR NOT NULL, origin VARCHAR, counts_attempts BOOLEAN NOT NULL);
+-- The gateway reads a background response when it is done: that spend log is the only one of the response's usage, which
+-- its caller asked for. All else that LiteLLM says to be its own, the caller did not.
+CREATE MACRO is_internal(origin) AS origin <> 'background_response_cost_poll';
+
+-- Coding agents name a session of theirs as their user: such a name is new every time, and nobody's.
+CREATE MACRO is_session(text) AS
+    regexp_matches(text, '^user_[0-9a-fA-F]*_account_.*_session_')
+    OR (starts_with(text, '{') AND json_extract_string(CASE WHEN json_valid(text) THEN text END, '$.session_id') IS NOT NULL);
+-- Sessions that Lago has nothing of are shown as one.
+CREATE MACRO shown_payer(subscription, recorded_events) AS
+    CASE WHEN recorded_events = 0 AND coalesce(is_session(subscription), false) THEN '(sessions of coding agents)' ELSE subscription END;
+
+-- Which value of a spend log names who pays.
+CREATE MACRO source_of(charge_by, end_user, user_id, team_id, organization_id, api_key, extra) AS
+    CASE charge_by
+        WHEN 'end_user_id' THEN end_user
+        WHEN 'user_id' THEN user_id
+        WHEN 'team_id' THEN team_id
+        WHEN 'organization_id' THEN organization_id
+        WHEN 'api_key' THEN api_key
+        WHEN 'metadata' THEN nullif(extra, '')
+    END;
+
+-- One row per meter part. Numbers and texts are picked by their place in the lists that `meter_spend_logs` builds.
+CREATE TABLE meter_part (
+    code VARCHAR NOT NULL,
+    part VARCHAR NOT NULL,
+    model_place INTEGER,
+    dimension_places INTEGER[] NOT NULL,
+    literals VARCHAR[] NOT NULL,
+    quantity_places INTEGER[] NOT NULL,
+    billed_place INTEGER,
+    skip_zero BOOLEAN NOT NULL,
+    id_template VARCHAR
+);
+
+-- One row per code. Properties are picked by their place in the list that was asked of Lago.
+CREATE TABLE metered_code (
+    code VARCHAR NOT NULL,
+    model_place INTEGER,
+    dimension_places INTEGER[] NOT NULL,
+    quantity_places INTEGER[] NOT NULL,
+    quantity_is_cost BOOLEAN[] NOT NULL,
+    billed_place INTEGER,
+    sums BOOLEAN NOT NULL,
+    known_to_lago BOOLEAN NOT NULL
+);
+
+CREATE TABLE subscription_row (
+    external_id VARCHAR NOT NULL,
+    plan_code VARCHAR,
+    status VARCHAR NOT NULL,
+    started_at TIMESTAMP,
+    terminated_at TIMESTAMP,
+    current_period_started_at TIMESTAMP
+);
+
+-- Ids that Lago has refused before because it keeps a deleted event of that id.
+CREATE TABLE unsendable (transaction_id VARCHAR NOT NULL);
+-- Ids that were sent before, with the times they were sent with.
+CREATE TABLE sent_before (transaction_id VARCHAR NOT NULL, timestamp_ms BIGINT NOT NULL);
+
+CREATE TABLE charge (plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL);
+
+-- What a person does about a sort of discrepancy: the row of its detail, else the row without one.
+CREATE TABLE next_step (kind VARCHAR NOT NULL, reason VARCHAR, detail VARCHAR, step VARCHAR NOT NULL);
+
+CREATE TABLE pair (
+    expected_id BIGINT NOT NULL,
+    recorded_id BIGINT NOT NULL,
+    stage VARCHAR NOT NULL
+);
+-- Near pairs for which a top-up cannot be taken for another's.
+CREATE TABLE even_pair (expected_id BIGINT NOT NULL, recorded_id BIGINT NOT NULL);
+-- The pairs that match within one subscription, by id or by content and time: nothing later changes them.
+CREATE VIEW matched_pair AS
+SELECT expected_id, recorded_id
+FROM pair
+WHERE stage IN ('id', 'topped_up', 'content');
+
+-- Lago bills a property's text only if it is a plain decimal (facts: its numeric gate); beyond a million million the
+-- figure is no token count and no sum of such figures would fit, so it is left out and counted as unreadable.
+CREATE MACRO lago_number(text) AS
+    CASE WHEN regexp_full_match(text, '-?[0-9]+(\.[0-9]+)?')
+        AND abs(TRY_CAST(text AS DECIMAL(38, 20))) < 1000000000000
+    THEN TRY_CAST(text AS DECIMAL(38, 20)) END;
+
+-- Equal numbers must be equal texts: no leading or trailing zeros.
+CREATE MACRO plain_number(number) AS
+    CASE WHEN number = 0 THEN '0' ELSE rtrim(rtrim(CAST(number AS VARCHAR), '0'), '.') END;
+
+-- The same of a property's text. Nearly all are whole numbers as they should be, which need no decimal to be sure of.
+CREATE MACRO plain_property(text) AS
+    CASE
+        WHEN CAST(TRY_CAST(text AS BIGINT) AS VARCHAR) = text AND abs(TRY_CAST(text AS BIGINT)) < 1000000000000 THEN text
+        ELSE plain_number(lago_number(text))
+    END;
+
+-- The two sides round a cost differently in its last digits.
+CREATE MACRO rounded_cost(number) AS
+    CASE WHEN number = 0 THEN '0' ELSE format('{:.11e}', CAST(number AS DOUBLE)) END;
+
+-- Quantities are texts with a bar between them. An event counts nothing where all are zero; numbers of three digits are
+-- telling, as smaller ones are shared by many calls; more than one telling number is hardly shared by two.
+CREATE MACRO counts_nothing(quantities) AS replace(replace(quantities, '|', ''), '0', '') = '';
+CREATE MACRO telling_numbers(quantities) AS
+    len(list_distinct(list_filter(string_split(quantities, '|'), lambda number: TRY_CAST(number AS DECIMAL(38, 20)) >= 100)));
+CREATE MACRO share_a_number(one, other) AS len(list_filter(
+    list_zip(string_split(one, '|'), string_split(other, '|')), lambda pair: pair[1] = pair[2] AND pair[1] NOT IN ('', '0')
+)) > 0;
+CREATE MACRO counts_at_most(one, other) AS len(list_filter(
+    list_zip(string_split(one, '|'), string_split(other, '|')),
+    lambda pair: TRY_CAST(pair[1] AS DECIMAL(38, 20)) > TRY_CAST(pair[2] AS DECIMAL(38, 20))
+)) = 0;
+CREATE MACRO is_telling(quantities) AS telling_numbers(quantities) > 0;
+
+-- Dimensions are a JSON list of texts, the model's name first.
+CREATE MACRO other_dimensions(dimensions) AS CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR);
+
+CREATE MACRO netstring(text) AS concat(strlen(text), ':', text);
+
+CREATE MACRO transaction_id(subscription, code, part, request_id) AS
+    concat(
+        'litellm-lago:1:',
+        sha256(concat(netstring(subscription), netstring(code), netstring(part), netstring(request_id)))
+    );
+
+-- Which of several processes works on a subscription (jobs/core/shard.py).
+CREATE MACRO shard_of(subscription, shards) AS
+    CAST(concat('0x', left(sha256(coalesce(subscription, '')), 8)) AS BIGINT) % shards;
+
+-- The spend column is a double; its exact text may say NaN or Infinity, which is no money.
+CREATE MACRO spend_amount(text) AS
+    CASE WHEN abs(TRY_CAST(text AS DECIMAL(38, 20))) < 1000000000000 THEN TRY_CAST(text AS DECIMAL(38, 20)) END;
+
+CREATE TABLE daily_total (
+    day VARCHAR NOT NULL,
+    source VARCHAR,
+    api_key VARCHAR,
+    model VARCHAR,
+    provider VARCHAR,
+    prompt_tokens HUGEINT NOT NULL,
+    completion_tokens HUGEINT NOT NULL,
+    requests HUGEINT,
+    successful_requests HUGEINT,
+    failed_requests HUGEINT
+);
+CREATE TABLE daily_model (model VARCHAR, provider VARCHAR, model_key VARCHAR NOT NULL);
+
+-- The part of a plan that a verification reads back, its properties in the order that was asked of Lago.
+CREATE TABLE sent_event (
+    transaction_id VARCHAR NOT NULL,
+    subscription VARCHAR NOT NULL,
+    code VARCHAR NOT NULL,
+    timestamp_ms BIGINT NOT NULL,
+    properties VARCHAR[] NOT NULL
+);
+
+-- Ids of events that an apply sent and Lago shows as planned.
+CREATE TABLE settled_event (transaction_id VARCHAR NOT NULL);
+
+CREATE TABLE discrepancy (
+    id BIGINT NOT NULL,
+    kind VARCHAR NOT NULL,
+    reason VARCHAR,
+    detail VARCHAR,
+    expected_id BIGINT,
+    recorded_id BIGINT,
+    spend_log_id BIGINT,
+    subscription VARCHAR,
+    model_key VARCHAR,
+    code VARCHAR,
+    part VARCHAR,
+    request_id VARCHAR,
+    transaction_id VARCHAR,
+    expected_time TIMESTAMP,
+    recorded_time TIMESTAMP,
+    expected_quantity DECIMAL(38, 20),
+    recorded_quantity DECIMAL(38, 20),
+    recorded_subscription VARCHAR,
+    call_type VARCHAR,
+    prompt_tokens BIGINT,
+    completion_tokens BIGINT,
+    total_tokens BIGINT,
+    spend DECIMAL(38, 20),
+    api_key VARCHAR
+);
+-- The discrepancies that bill something, and why each came about, with what its evidence is about; one row each.
+CREATE VIEW finding AS
+SELECT
+    *,
+    coalesce(expected_time, recorded_time) AS time,
+    CASE kind
+        WHEN 'mismatched' THEN greatest(expected_quantity - recorded_quantity, 0)
+        ELSE coalesce(expected_quantity, 0)
+    END AS missing_quantity,
+    CASE
+        WHEN kind = 'mismatched' THEN greatest(recorded_quantity - expected_quantity, 0)
+        WHEN kind IN ('misattributed', 'duplicated', 'orphaned') THEN recorded_quantity
+        ELSE 0
+    END AS surplus_quantity
+FROM discrepancy
+WHERE coalesce(reason, '') <> 'zero_quantity';
+CREATE TABLE finding_cause (finding_id BIGINT NOT NULL, cause VARCHAR NOT NULL, pattern VARCHAR NOT NULL);
+-- Stretches of time whose cause was established, of one subscription where it is named, and subscriptions that lose
+-- events of their own.
+CREATE TABLE cause_stretch (
+    cause VARCHAR NOT NULL, began TIMESTAMP NOT NULL, ended TIMESTAMP NOT NULL, subscription VARCHAR
+);
+CREATE TABLE losing_sender (subscription VARCHAR NOT NULL);
+
+-- The days or months that a usage report adds up over, its own and those that they are compared with.
+CREATE TABLE reporting_period (
+    span VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    start_time TIMESTAMP NOT NULL,
+    end_time TIMESTAMP NOT NULL
+);
+
+-- The greatest whole number that stands at one of these JSON pointers in one of these texts, and never more than the
+-- whole that it is a part of. What is in a spend log's metadata is anybody's text.
+CREATE MACRO greatest_number(texts, pointers) AS
+    list_max(list_transform(
+        list_filter(
+            flatten(list_transform(
+                texts, lambda text: json_extract_string(CASE WHEN json_valid(text) THEN text END, pointers)
+            )),
+            lambda number: regexp_full_match(number, '[0-9]{1,15}')
+        ),
+        lambda number: CAST(number AS BIGINT)
+    ));
+CREATE MACRO part_of(whole, number) AS CASE WHEN number > whole THEN whole ELSE number END;

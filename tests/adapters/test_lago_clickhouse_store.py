@@ -1,0 +1,194 @@
+"""Reading events from Lago's ClickHouse, on ClickHouse in process: what is billed, once, and as the API lists it."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import clickhouse_connect
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from jobs.adapters.lago_clickhouse_store import read_clickhouse_events, whole_rows
+from jobs.core.lago.store import ClickHouseStore, clickhouse_store
+from jobs.core.shard import Shard
+from jobs.errors import SettingError, SourceError
+from tests.adapters import test_lago_events as through_api
+from tests.scenarios.test_scenarios import folder_bytes
+from tests.support.scenario import Scenario, all_scenarios
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobs.playground.lago_standin import LagoStandIn, Organization
+
+START, WINDOW = through_api.START, through_api.WINDOW
+NAMES = ("model", "total_tokens", "odd")
+_COLUMNS = "organization_id String, external_subscription_id String, code String, transaction_id String,"
+# As Lago's own migrations make them, but for columns that nothing here reads.
+TABLES = (
+    f"events_raw ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), ingested_at DateTime64(3))"
+    " ENGINE = MergeTree ORDER BY (organization_id, external_subscription_id, code, transaction_id, timestamp)",
+    f"events_enriched ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), enriched_at DateTime64(3))"
+    " ENGINE = ReplacingMergeTree(timestamp)"
+    " PRIMARY KEY (organization_id, code, external_subscription_id, toDate(timestamp)) ORDER BY"
+    " (organization_id, code, external_subscription_id, toDate(timestamp), timestamp, transaction_id)",
+    f"events_dead_letter ({_COLUMNS} timestamp DateTime64(3)) ENGINE = MergeTree ORDER BY (organization_id, code)",
+)
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of ClickHouse in this process, which can open one folder only."""
+    return f"chdb://{tmp_path_factory.mktemp('clickhouse')}"
+
+
+@pytest.fixture
+def clickhouse(clickhouse_url: str) -> Iterator[Any]:
+    client = clickhouse_connect.get_client(dsn=clickhouse_url)
+    for table in TABLES:
+        client.command(f"DROP TABLE IF EXISTS {table.split(' ', 1)[0]}")
+        client.command(f"CREATE TABLE {table}")
+    client.command("SYSTEM STOP MERGES")  # as bad as it gets: nothing is collapsed by itself
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def organization(standin: LagoStandIn) -> Organization:
+    return standin.create_organization("store", event_store="clickhouse")
+
+
+def fill(client: Any, standin: LagoStandIn, organization: Organization) -> None:
+    """Copy the organization's events from the stand-in, one insert each, so that each makes a part of its own."""
+    with psycopg.connect(standin.database_url, row_factory=dict_row) as connection:
+        for table, moment in (("events_raw", "ingested_at"), ("events_enriched", "enriched_at")):
+            statement = sql.SQL("SELECT * FROM {} WHERE organization_id = %s ORDER BY seq")
+            rows = connection.execute(statement.format(sql.Identifier(table)), [organization.id])
+            columns = ["organization_id", "external_subscription_id", "code", "transaction_id", "timestamp"]
+            for row in rows:
+                values = [str(row[name]) if name == "organization_id" else row[name] for name in columns]
+                client.insert(
+                    table, [[*values, row["properties"], row[moment]]], column_names=[*columns, "properties", moment]
+                )
+        dead = connection.execute("SELECT * FROM events_dead_letter WHERE organization_id = %s", [organization.id])
+        for row in dead:
+            values = [str(row[name]) if name == "organization_id" else row[name] for name in columns]
+            client.insert("events_dead_letter", [values], column_names=columns)
+
+
+def stored(url: str, organization: Organization, **changed: Any) -> Iterator[bytes]:
+    asked: dict[str, Any] = {
+        "organization_id": organization.id,
+        "codes": ("tokens",),
+        "window": WINDOW,
+        "property_names": NAMES,
+        "statement_timeout": timedelta(seconds=30),
+    }
+    return read_clickhouse_events(ClickHouseStore(url), **asked | changed)
+
+
+def test_each_billed_event_comes_once_with_its_last_properties(
+    clickhouse: Any, clickhouse_url: str, standin: LagoStandIn, organization: Organization, tmp_path: Path
+) -> None:
+    organization.add_metric("tokens", aggregation_type="sum_agg", field_name="total_tokens")
+    odd = ["", "0.10", "1e3", "NULL", '"', "a\nb,c", "\\", "é\u202e😀"]
+    rows = [through_api.event(n, START, properties={"model": "m", "odd": text}) for n, text in enumerate(odd)]
+    again = through_api.event(0, START, properties={"model": "m", "odd": "again"})
+    outside = [
+        through_api.event(50, WINDOW.end),
+        through_api.event(51, START - timedelta(milliseconds=1)),
+    ]
+    organization.insert_events([*rows, again, *outside, through_api.event(52, START, code="other")])
+    fill(clickhouse, standin, organization)
+    found = through_api.loaded(stored(clickhouse_url, organization), tmp_path)
+    texts = {row["transaction_id"]: row["properties"] for row in found}
+    assert texts == {f"t{n}": ["m", None, text if n else "again"] for n, text in enumerate(odd)}
+    assert len(found) == len(odd)
+    assert {row["timestamp"] for row in found} == {"2026-11-01 00:00:00.000Z"}
+    parts = [through_api.loaded(stored(clickhouse_url, organization, shard=Shard(i, 3)), tmp_path) for i in range(3)]
+    assert [bool(part) for part in parts] == [Shard(i, 3).has("s") for i in range(3)]
+
+
+def test_dead_letters_are_told_and_what_waits_refuses(
+    clickhouse: Any, clickhouse_url: str, organization: Organization
+) -> None:
+    columns = ["organization_id", "external_subscription_id", "code", "transaction_id", "timestamp"]
+    row = [organization.id, "s", "tokens", "t", START.replace(tzinfo=None)]
+    told: list[int] = []
+    clickhouse.insert("events_raw", [row], column_names=columns)
+    with pytest.raises(SourceError, match="1 events of the window that its processor has not enriched"):
+        list(stored(clickhouse_url, organization))
+    clickhouse.insert("events_dead_letter", [row], column_names=columns)
+    assert not list(stored(clickhouse_url, organization, on_dead_letters=told.append))
+    assert told == [1]
+
+
+def test_a_missing_table_is_told_without_the_password(
+    clickhouse: Any, clickhouse_url: str, organization: Organization
+) -> None:
+    clickhouse.command("DROP TABLE events_enriched")
+    with pytest.raises(SourceError, match=r"Lago's ClickHouse at .* could not answer"):
+        list(stored(clickhouse_url, organization))
+    assert "secret" not in repr(clickhouse_store("clickhouse://u:secret@h:8123/lago", None))
+    assert clickhouse_store("clickhouse://u:secret@h:8123/lago", None).address == "h:8123/lago"
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:secret@h/d", "secret"])
+def test_another_address_is_refused(url: str) -> None:
+    with pytest.raises(SettingError, match="does not begin with clickhouse://") as raised:
+        clickhouse_store(url, None)
+    assert "secret" not in str(raised.value)
+
+
+def test_without_the_library_the_extra_is_named(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refusing(name: str, *arguments: Any, **keywords: Any) -> Any:
+        if name.startswith("clickhouse_connect"):
+            raise ImportError(name)
+        return real(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", refusing)
+    with pytest.raises(SettingError, match=re.escape("litellm-lago-reconcile[clickhouse]")):
+        list(stored("clickhouse://h", organization))
+
+
+@given(st.lists(st.lists(st.text('a"\n,', max_size=5), min_size=1, max_size=3), max_size=8), st.integers(1, 9))
+def test_chunks_end_where_rows_end(rows: list[list[str]], size: int) -> None:
+    lines = [(",".join(json.dumps(cell.replace('"', "'")) for cell in row) + "\n").replace("\\n", "\n") for row in rows]
+    body = "".join(lines).replace("'", '""').encode()
+    pieces = (body[at : at + size] for at in range(0, len(body), size))
+    chunks = list(whole_rows(pieces, 1))
+    assert b"".join(chunks) == body
+    assert all(chunk.endswith(b"\n") and chunk.count(b'"') % 2 == 0 for chunk in chunks)
+
+
+IN_CLICKHOUSE = [scenario for scenario in all_scenarios() if scenario.event_store == "clickhouse"]
+
+
+@pytest.mark.parametrize("scenario", IN_CLICKHOUSE, ids=lambda scenario: scenario.folder.name)
+def test_store_and_api_leave_the_same_folder(
+    scenario: Scenario,
+    litellm_database_at: Callable[[str], str],
+    standin: LagoStandIn,
+    clickhouse: Any,
+    clickhouse_url: str,
+    tmp_path: Path,
+) -> None:
+    database_url = litellm_database_at(scenario.era)
+    organization = scenario.fill(database_url, standin)
+    fill(clickhouse, standin, organization)
+    through = scenario.left(database_url, organization, tmp_path / "api")
+    store: dict[str, Any] = {"RECONCILE_EVENTS_FROM": "clickhouse", "RECONCILE_LAGO_STORE_URL": clickhouse_url}
+    assert scenario.left(database_url, organization, tmp_path / "store", **store) == through
+    assert folder_bytes(tmp_path / "store") == folder_bytes(tmp_path / "api")

@@ -1,0 +1,261 @@
+"""Causes: each pattern is found where it is, with its evidence, and not where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from jobs.core.causes import Explanation, rushes
+from jobs.core.kinds import Cause, ChargeBy
+from jobs.steps.causes import find_causes
+from tests.support.judging import RULES, WINDOW, Event, SpendLog, catalogue, judged_window, metric, tokens
+
+_MINUTE, _HOUR = 60_000, 3_600_000
+
+
+def causes(
+    logs: Iterable[SpendLog], events: Iterable[Event], *, may_pin_end_users: bool = False, **changes: Any
+) -> dict[Cause, Explanation]:
+    """Return what explains the discrepancies of this window, and check that each is explained once."""
+    with judged_window(logs, events, may_pin_end_users=may_pin_end_users, **changes) as (workspace, window_facts):
+        rules = changes.get("rules", RULES)
+        found = find_causes(workspace, rules, WINDOW, window_facts)
+        kinds = {row["kind"]: row["count"] for row in workspace.rows("kind_counts") if row["reason"] != "zero_quantity"}
+    assert sum(item.events for item in found) == sum(kinds.values())
+    return {item.cause: item for item in found}
+
+
+def traffic(
+    end_user: str = "alice", *, every_ms: int = 5 * _MINUTE, until_ms: int = 20 * _HOUR, first: int = 0
+) -> list[SpendLog]:
+    """Return steady calls, no two of the same usage."""
+    ends = range(_HOUR, until_ms, every_ms)
+    return [
+        SpendLog(f"{end_user}-{number}", at, end_user, tokens=(100 + first + number, 40))
+        for number, at in enumerate(ends)
+    ]
+
+
+def delivered(logs: Iterable[SpendLog], lost: Sequence[str] = (), **changes: Any) -> list[Event]:
+    """Return the callback's events of these calls but for the lost ones."""
+    return [
+        replace(
+            Event(f"event-{log.request_id}", log.at_ms + 300, log.end_user, tokens("gpt-4o", *log.tokens)), **changes
+        )
+        for log in logs
+        if log.request_id not in lost
+    ]
+
+
+def test_agreement_has_no_cause() -> None:
+    logs = traffic()
+    assert causes(logs, delivered(logs)) == {}
+
+
+def test_a_silence_of_lago_is_told_with_its_instants() -> None:
+    logs = traffic() + traffic("bob", first=1000)
+    lost = [log.request_id for log in logs if 5 * _HOUR <= log.at_ms < 6 * _HOUR]
+    found = causes(logs, delivered(logs, lost))
+    assert found.keys() == {Cause.SILENCE}
+    silence = found[Cause.SILENCE]
+    assert silence.kinds == {"missing": 24}
+    assert silence.subscription_count == 2
+    assert "24 from 2026-11-10 05:00:00 to 05:55:00 UTC" in silence.statement
+
+
+def test_single_losses_are_no_silence() -> None:
+    logs = traffic()
+    lost = [log.request_id for log in logs[::20]]
+    assert causes(logs, delivered(logs, lost)).keys() == {Cause.UNEXPLAINED}
+
+
+def test_nothing_arrived() -> None:
+    assert causes(traffic(), []).keys() == {Cause.NOTHING_ARRIVED}
+
+
+def test_one_sender_loses_while_others_do_not() -> None:
+    others = [log for name in ("bob", "carol") for log in traffic(name, first=len(name) * 1000)]
+    logs = traffic() + others
+    lost = [log.request_id for log in traffic()[::7]]
+    found = causes(logs, delivered(logs, lost))
+    assert found.keys() == {Cause.USER_OUTSIDE_THE_BODY}
+    assert found[Cause.USER_OUTSIDE_THE_BODY].subscriptions == [("alice", len(lost))]
+    assert "header" in found[Cause.USER_OUTSIDE_THE_BODY].next_step
+
+
+def test_a_sender_is_not_blamed_where_charging_does_not_go_by_end_user() -> None:
+    logs = [
+        replace(log, team_id=log.end_user)
+        for name in ("alice", "bob", "carol")
+        for log in traffic(name, first=len(name) * 1000)
+    ]
+    lost = [log.request_id for log in logs if log.end_user == "alice"][::7]
+    found = causes(logs, delivered(logs, lost), rules=replace(RULES, charge_by=ChargeBy.TEAM_ID))
+    assert found.keys() == {Cause.UNEXPLAINED}
+
+
+def test_a_rush_loses_more_than_quiet_minutes() -> None:
+    rush = [SpendLog(f"rush-{n}", 9 * _HOUR + n * 500, tokens=(5000 + n, 7)) for n in range(240)]
+    logs = traffic() + rush
+    lost = [log.request_id for log in rush[10::20]]
+    found = causes(logs, delivered(logs, lost))
+    assert found.keys() == {Cause.RUSH}
+    assert found[Cause.RUSH].kinds == {"missing": 12}
+
+
+def test_events_without_tokens_are_told_by_call_type() -> None:
+    logs = traffic()
+    bare = [replace(log, call_type="aresponses", request_id=f"bare-{n}") for n, log in enumerate(logs[:4])]
+    events = delivered(logs[4:]) + delivered(bare, properties={"model": "gpt-4o"})
+    found = causes(bare + logs[4:], events)
+    assert found.keys() == {Cause.EVENT_WITHOUT_TOKENS}
+    assert found[Cause.EVENT_WITHOUT_TOKENS].statement.endswith(": 4 aresponses.")
+    assert found[Cause.EVENT_WITHOUT_TOKENS].missing == {"llm_tokens": str(sum(140 + n for n in range(4)))}
+
+
+def test_a_property_that_no_event_has() -> None:
+    logs = traffic()[:10]
+    found = causes(logs, delivered(logs), knows=catalogue(metrics=[metric(field_name="total_tokens")]))
+    assert found == {}
+    bare = delivered(logs, properties={"model": "gpt-4o"})
+    assert causes(logs, bare).keys() == {Cause.PROPERTY_NEVER_SENT}
+    images = [replace(log, call_type="aimage_generation") for log in logs]
+    assert causes(images, bare).keys() == {Cause.EVENT_WITHOUT_TOKENS}
+
+
+def test_only_a_part_of_the_tokens() -> None:
+    logs = traffic()[:5]
+    events = [
+        replace(event, properties={**event.properties, "total_tokens": str(log.tokens[0])})
+        for event, log in zip(delivered(logs), logs, strict=True)
+    ]
+    found = causes(logs, events)
+    assert found.keys() == {Cause.PART_OF_THE_TOKENS}
+    assert "prompt tokens" in found[Cause.PART_OF_THE_TOKENS].statement
+
+
+def test_events_under_another_column_of_the_spend_log() -> None:
+    logs = [replace(log, team_id="bob") for log in traffic()[:8]]
+    found = causes(logs, delivered(logs, subscription="bob"))
+    assert found.keys() == {Cause.WRONG_CHARGE_BY}
+    assert "8 team_id" in found[Cause.WRONG_CHARGE_BY].statement
+
+
+def test_events_under_nobody() -> None:
+    logs = traffic()[:8]
+    assert causes(logs, delivered(logs, subscription=None)).keys() == {Cause.NO_SUBSCRIPTION_IN_EVENT}
+
+
+def test_a_shared_key_is_blamed_only_with_a_litellm_that_pins() -> None:
+    logs = traffic()[:12]
+    events = delivered(logs[::2]) + delivered(logs[1::2], subscription="bob")
+    assert causes(logs, events, may_pin_end_users=True).keys() == {Cause.SHARED_KEY}
+    assert causes(logs, events).keys() == {Cause.UNEXPLAINED}
+
+
+def test_nobody_to_charge() -> None:
+    logs = [replace(log, end_user=None) for log in traffic()[:3]]
+    assert causes(logs, []).keys() == {Cause.NO_USER}
+    mapped = replace(RULES, mapping=(("other", "alice"),))
+    assert causes(traffic()[:3], [], rules=mapped).keys() == {Cause.NOT_IN_MAPPING_FILE}
+
+
+def test_a_constant_offset_is_a_time_zone() -> None:
+    logs = traffic()[:20]
+    found = causes(logs, [replace(event, at_ms=event.at_ms + 9 * _HOUR) for event in delivered(logs)])
+    assert found.keys() == {Cause.TIME_ZONE}
+    assert "40 lie 9 hours after the call" in found[Cause.TIME_ZONE].statement
+    assert found[Cause.TIME_ZONE].kinds == {"ambiguous": 20, "orphaned": 20}
+
+
+def test_late_events() -> None:
+    logs = traffic()
+    events = delivered(logs)
+    events[3] = replace(events[3], at_ms=events[3].at_ms + 17 * _MINUTE)
+    assert causes(logs, events) == {}, "a clear answer is matched, however late"
+    twice = [*logs, replace(logs[3], request_id="alike", at_ms=logs[3].at_ms + 3 * _MINUTE)]
+    assert causes(twice, events).keys() == {Cause.UNEXPLAINED}, "one of both is lost, and nobody knows which"
+    both = [*events, replace(events[3], transaction_id="alike", at_ms=events[3].at_ms + 3 * _MINUTE)]
+    assert causes(twice, both).keys() == {Cause.LATE_EVENT}
+
+
+def test_another_model_name_is_told_with_both() -> None:
+    logs = traffic()[:6]
+    events = [replace(event, properties={**event.properties, "model": "my-gpt"}) for event in delivered(logs)]
+    found = causes(logs, events)
+    assert found.keys() == {Cause.OTHER_MODEL_NAME}
+    assert "'gpt-4o' here is 'my-gpt' in Lago" in found[Cause.OTHER_MODEL_NAME].statement
+
+
+def test_a_burst_without_spend_logs_is_a_restart() -> None:
+    logs = traffic()
+    burst = [SpendLog(f"gone-{n}", 9 * _HOUR + n * 2_000, tokens=(7000 + n, 1)) for n in range(6)]
+    found = causes(logs, delivered(logs + burst))
+    assert found.keys() == {Cause.RESTART}
+    assert found[Cause.RESTART].kinds == {"orphaned": 6}
+    scattered = [SpendLog(f"gone-{n}", 9 * _HOUR + n * 10 * _MINUTE, tokens=(7000 + n, 1)) for n in range(6)]
+    assert causes(logs, delivered(logs + scattered)).keys() == {Cause.UNEXPLAINED}
+
+
+def test_the_second_event_of_a_call() -> None:
+    logs = traffic()
+    second = [replace(event, transaction_id="second", at_ms=event.at_ms + 900) for event in delivered(logs[5:6])]
+    assert causes(logs, delivered(logs) + second).keys() == {Cause.UNEXPLAINED}, "they may be two calls of one id"
+    logs[5] = replace(logs[5], call_type="arerank")
+    found = causes(logs, delivered(logs) + second)
+    assert found.keys() == {Cause.SENT_TWICE}, "of which LiteLLM is known to send two"
+    assert found[Cause.SENT_TWICE].surplus == {"llm_tokens": "145"}
+
+
+def test_events_of_excluded_spend_logs() -> None:
+    logs = traffic()[:10]
+    hits = [replace(log, cache_hit="True") for log in logs[:4]]
+    found = causes(hits + logs[4:], delivered(logs), rules=replace(RULES, bill_cache_hits=False))
+    assert found.keys() == {Cause.EXCLUDED_SPEND_LOG}
+    assert "4 cache_hit" in found[Cause.EXCLUDED_SPEND_LOG].statement
+
+
+def test_events_whose_spend_logs_lost_their_user() -> None:
+    logs = traffic()[:4]
+    blank = [replace(log, end_user=None) for log in logs]
+    found = causes(blank, delivered(logs))
+    assert {cause: item.kinds for cause, item in found.items()} == {
+        Cause.NO_USER: {"unattributed": 4},
+        Cause.UNATTRIBUTED_SPEND_LOG: {"orphaned": 4},
+    }
+
+
+def test_cache_hits_and_call_types_without_events() -> None:
+    logs = traffic()
+    hits = [replace(log, cache_hit="True") for log in logs[0:80:20]]
+    chats = [log for log in logs if log.request_id not in {hit.request_id for hit in hits}]
+    assert causes(hits + chats, delivered(chats)).keys() == {Cause.CACHE_HITS_NOT_SENT}
+    speech = [replace(log, call_type="aspeech") for log in logs[0:80:20]]
+    found = causes(speech + chats, delivered(chats))
+    assert found.keys() == {Cause.CALL_TYPE_NOT_SENT}
+    assert "4 aspeech" in found[Cause.CALL_TYPE_NOT_SENT].statement
+
+
+def test_spend_is_that_of_the_requests() -> None:
+    logs = [replace(log, spend="0.25") for log in traffic()]
+    found = causes(logs, delivered(logs, [log.request_id for log in logs[::20]]))
+    assert found[Cause.UNEXPLAINED].spend == found[Cause.UNEXPLAINED].events * Decimal("0.25")
+
+
+def test_a_rush_is_measured_against_the_same_subscription() -> None:
+    began = datetime(2026, 11, 10, 9)  # noqa: DTZ001 - the workspace keeps UTC without a zone
+    rush = {"began": began, "ended": began + timedelta(minutes=2), "subscription": "a", "calls": 200, "lost": 16}
+    quiet = {"began": None, "ended": None, "subscription": "a", "calls": 1000}
+    assert len(rushes([rush, {**quiet, "lost": 2}])) == 1
+    assert rushes([rush, {**quiet, "lost": 20}]) == ()
+
+
+def test_every_cause_says_what_was_seen_and_what_to_change() -> None:
+    for cause in Cause:
+        item = Explanation(cause, 1, {}, {}, {}, 0, Decimal(0), [], 0, [], None, None)
+        assert item.title
+        assert item.next_step.endswith(".")
+        assert item.statement.endswith(".")

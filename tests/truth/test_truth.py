@@ -1,0 +1,41 @@
+"""The truth test, small; `make truth` plays more worlds and tells the table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.truth.month import Stage, stage
+from tests.truth.month_drive import impatient
+from tests.truth.month_world import ERAS, draw
+
+SEEDS = range(1, 21)
+
+
+@pytest.fixture(scope="module")
+def scene(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Make the databases and the stand-in once."""
+    before = dict(os.environ)
+    impatient(tmp_path_factory.mktemp("no-certificates"))
+    try:
+        with stage(postgres_url, tuple(dict.fromkeys(draw(seed).era for seed in SEEDS))) as made:
+            yield made
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_was_used_is_billed_once_or_reported(seed: int, scene: Stage, tmp_path: Path) -> None:
+    verdict = scene.play(seed, tmp_path)
+    assert not verdict.problems, "\n".join(verdict.problems)
+    assert verdict.due == verdict.due_sent
+
+
+def test_the_worlds_are_not_all_alike() -> None:
+    worlds = [draw(seed) for seed in SEEDS]
+    assert {world.store for world in worlds} == {"postgres", "clickhouse"}
+    assert {world.era for world in worlds} == set(ERAS)
+    assert len({world.zone for world in worlds}) == 3
