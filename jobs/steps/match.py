@@ -256,21 +256,6 @@ def _match_beyond(workspace: Workspace, rules: Rules, window: Window) -> timedel
     return zone
 
 
-def judge(
-    workspace: Workspace,
-    rules: Rules,
-    layout: Layout,
-    catalogue: Catalogue,
-    window: Window,
-    now: datetime,
-    *,
-    may_pin_end_users: bool = False,
-) -> WindowFacts:
-    """Match both sides in all stages, and give each event of the window its kind."""
-    match_within(workspace, rules, layout, catalogue, window, may_pin_end_users=may_pin_end_users)
-    return judge_left_over(workspace, rules, window, now, may_pin_end_users=may_pin_end_users)
-
-
 def _tally(workspace: Workspace, window: Window, *, may_pin_end_users: bool) -> None:
     """Add up all that was read: what follows asks these tables, and looks only at single rows that have not matched."""
     first_day, day_after = whole_days(window)

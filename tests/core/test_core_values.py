@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jobs.core.assignment import Tolerance
 from jobs.core.certification import Reason, SourceFacts, reasons_against
-from jobs.core.durations import parse_duration, write_duration
+from jobs.core.durations import parse_duration
 from jobs.core.kinds import ChargeBy, HoldReason, Kind, next_step
 from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.meters import preset
@@ -133,15 +133,14 @@ def test_a_full_hour_is_that_of_utc_wherever_the_job_runs() -> None:
 
 
 @given(st.integers(0, 3660 * 86_400_000))
-def test_durations_round_trip(milliseconds: int) -> None:
-    duration = timedelta(milliseconds=milliseconds)
-    assert parse_duration(write_duration(duration)) == duration
+def test_a_duration_in_milliseconds_is_exact(milliseconds: int) -> None:
+    assert parse_duration(f"{milliseconds}ms") == timedelta(milliseconds=milliseconds)
 
 
 @pytest.mark.parametrize(
     ("duration", "text"),
     [
-        (timedelta(0), "0ms"),
+        (timedelta(0), "0s"),
         (timedelta(milliseconds=1500), "1500ms"),
         (timedelta(seconds=90), "90s"),
         (timedelta(minutes=90), "90m"),
@@ -149,8 +148,7 @@ def test_durations_round_trip(milliseconds: int) -> None:
         (timedelta(days=3), "3d"),
     ],
 )
-def test_a_duration_is_written_in_its_largest_whole_unit(duration: timedelta, text: str) -> None:
-    assert write_duration(duration) == text
+def test_a_duration_is_a_whole_number_and_a_unit(duration: timedelta, text: str) -> None:
     assert parse_duration(f" {text}\n") == duration
 
 
