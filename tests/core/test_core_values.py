@@ -18,7 +18,14 @@ from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.meters import preset
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
-from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, OUTCOME_COLUMNS, Columns, csv_lines
+from jobs.core.telling.reports import (
+    DAILY_COLUMNS,
+    DISCREPANCY_COLUMNS,
+    OUTCOME_COLUMNS,
+    Columns,
+    _columns,
+    csv_lines,
+)
 from jobs.core.text import spreadsheet_safe, visible
 from jobs.core.transaction_ids import transaction_id
 from jobs.core.window import Window, scheduled_window
@@ -388,6 +395,7 @@ def test_columns_know_which_of_them_hold_strangers_text() -> None:
     assert DAILY_COLUMNS.texts == {"source", "model"}
     assert DISCREPANCY_COLUMNS.texts >= {"subscription", "model", "request_id", "transaction_id", "call_type"}
     assert DISCREPANCY_COLUMNS.texts.isdisjoint({"kind", "expected_time", "difference", "spend"})
+    assert _columns("kind nobody_named_it spend").texts == {"nobody_named_it"}
     assert OUTCOME_COLUMNS.texts >= {"reason", "verification"}
 
 
