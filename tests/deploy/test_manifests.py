@@ -153,10 +153,10 @@ def test_kustomize_renders_what_the_files_say(tmp_path: Path) -> None:
         kubernetes_validate.validate(document, _NEWEST[-1], strict=True)
 
 
-def test_a_backfill_is_made_from_the_cron_job_by_the_readmes_command(tmp_path: Path) -> None:
+def test_a_backfill_is_made_from_the_cron_job_by_the_runbooks_command(tmp_path: Path) -> None:
     """Without a cluster: `create job --from` copies the Job template, and the patch is done by kubectl itself."""
-    readme = (_FOLDER.parent / "README.md").read_text(encoding="utf-8")
-    (patch,) = re.findall(r"kubectl patch --local -f - --type=json -o yaml -p '([^']+)'", readme)
+    runbook = (_FOLDER.parent / "docs" / "runbook.md").read_text(encoding="utf-8")
+    (patch,) = re.findall(r"kubectl patch --local -f - --type=json -o yaml -p '([^']+)'", runbook)
     made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": JOBS["cronjob.yaml"]}
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump(made), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The columns of every CSV a run leaves behind, in order; README documents each with its unit."""
+"""The columns of every CSV a run leaves behind, in order; docs/files.md documents each with its unit."""
 
 from __future__ import annotations
 
