@@ -54,7 +54,7 @@ _STEPS_BY_KIND = {
     Kind.MISSING: "Apply the plan.",
     Kind.AMBIGUOUS: "Look at both events and settle it by hand: it is never sent automatically.",
     Kind.MISMATCHED: "Do what its next_step says: a top-up (RECONCILE_TOP_UP), a credit in Lago, or a look at both.",
-    Kind.MISATTRIBUTED: "Correct the sender and settle it by hand: sending it again would bill the call twice.",
+    Kind.MISATTRIBUTED: "Correct the sender, and do what its next_step says: it is never sent automatically.",
     Kind.DUPLICATED: (
         "Find out whether one call was sent twice or two share a request id; credit it in Lago only if it was one call."
     ),
@@ -88,9 +88,34 @@ _STEPS_BY_DETAIL = {
             "Compare both; where they are one call, charge by hand what it billed too little."
         ),
     },
+    (Kind.MISATTRIBUTED, None): {
+        "its event names another subscription": (
+            "Correct the sender and settle it by hand: sending it again would bill the call twice."
+        ),
+        "its event names a subscription that Lago does not know": (
+            "Correct the sender, and charge the call by hand: Lago bills its event to nobody."
+        ),
+        "its event names no subscription": (
+            "Correct the sender, and charge the call by hand: Lago bills no event without external_subscription_id."
+        ),
+        "its event names its subscription with blanks around it, which Lago does not know": (
+            "Let callers send user without blanks, which LiteLLM strips and its callback does not; charge the call by hand."
+        ),
+        "its event names its subscription with blanks around it, which Lago knows as another": (
+            "Let callers send user without blanks, which LiteLLM strips and its callback does not; sending it again would "
+            "bill the call twice."
+        ),
+    },
     (Kind.ORPHANED, None): {
         "its timestamp cannot be read": "Correct the sender's timestamp: Unix seconds, not milliseconds.",
         "it names no subscription": "Correct the sender: Lago bills no event without external_subscription_id.",
+        "it names a subscription with blanks around it": (
+            "Let callers send user without blanks, which LiteLLM strips and its callback does not; find out whose call it was."
+        ),
+    },
+    (Kind.HELD, HoldReason.ZERO_QUANTITY): {
+        "it cost something that is not priced by tokens": "Charge it by what it is priced by: no event of tokens bills it.",
+        "it cost something, and its spend log shows no tokens": "Find its usage and charge it by hand.",
     },
     (Kind.HELD, HoldReason.SOURCE_INCOMPLETE): {
         "its quantity is negative or cannot be read": "Correct the meter's source of the quantity; run again.",

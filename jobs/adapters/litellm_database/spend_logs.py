@@ -76,9 +76,9 @@ class SpendLogs:
         return copy_rows(self.snapshot, query("litellm", "read_spend_logs"), asked)
 
     def read_known_end_users(self, window: Window, *, clock: SourceClock, look_back: timedelta) -> Iterator[bytes]:
-        """Yield as CSV which API key and team named which end user in the time before the window, each once.
+        """Yield as CSV which API key, user and team named which end user in the time before the window, each once.
 
-        The columns are the key, the team and the end user; an absent key or team is NULL.
+        The columns are the key, its user, the team and the end user; an absent key, user or team is NULL.
         """
         asked = {"window_start": window.start, "zone": clock.zone, "look_back": look_back}
         return copy_rows(self.snapshot, query("litellm", "read_known_end_users"), asked)

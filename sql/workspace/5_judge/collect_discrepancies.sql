@@ -31,6 +31,7 @@ WITH united AS (
         CASE
             WHEN recorded.time IS NULL THEN 'its timestamp cannot be read'
             WHEN recorded.subscription IS NULL THEN 'it names no subscription'
+            WHEN recorded.subscription <> stripped(recorded.subscription) THEN 'it names a subscription with blanks around it'
         END AS detail,
         recorded.id AS recorded_id,
         recorded.subscription,

@@ -6,6 +6,11 @@ WITH undecided AS (
         expected.*,
         spend_log.time_is_ambiguous,
         spend_log.api_key,
+        CASE
+            WHEN spend_log.prompt_tokens = 0 AND spend_log.completion_tokens = 0 AND spend_log.total_tokens = 0
+                THEN spend_amount(spend_log.spend)
+        END AS spend_without_tokens,
+        type.class IN ('otherwise_priced', 'management') AS is_otherwise_priced,
         NOT $has_allowed_file OR EXISTS (
             SELECT 1
             FROM allowed
@@ -16,6 +21,7 @@ WITH undecided AS (
         expected.id IN (SELECT expected_id FROM pair) AS is_near
     FROM unmatched_expected AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
+    LEFT JOIN call_type AS type ON type.name = spend_log.call_type
     WHERE expected.in_window
         AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage IN ('elsewhere', 'id_differs', 'late'))
 ),
@@ -133,6 +139,10 @@ reasoned AS (
                 ['ambiguous', NULL, 'a top-up for it is in Lago, but the event it completed is not found']
             WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN
                 ['held', 'source_incomplete', 'its quantity is negative or cannot be read']
+            WHEN undecided.quantity = 0 AND undecided.spend_without_tokens > 0 AND undecided.is_otherwise_priced THEN
+                ['held', 'zero_quantity', 'it cost something that is not priced by tokens']
+            WHEN undecided.quantity = 0 AND undecided.spend_without_tokens > 0 THEN
+                ['held', 'zero_quantity', 'it cost something, and its spend log shows no tokens']
             WHEN undecided.quantity = 0 THEN ['held', 'zero_quantity', 'nothing to bill']
             WHEN is_internal(mark.origin) THEN
                 ['held', 'source_incomplete', 'the gateway made this call for itself']
