@@ -13,15 +13,12 @@ elsewhere AS (
     SELECT
         pair.expected_id,
         CASE
-            WHEN recorded.subscription IS NULL THEN 'its event names no subscription'
+            WHEN recorded.subscription IS NULL THEN 'event_names_nobody'
             WHEN stripped(recorded.subscription) IN (expected.subscription, account.source)
-                AND recorded.subscription <> stripped(recorded.subscription) THEN
-                CASE
-                    WHEN known.external_id IS NULL THEN 'its event names its subscription with blanks around it, which Lago does not know'
-                    ELSE 'its event names its subscription with blanks around it, which Lago knows as another'
-                END
-            WHEN known.external_id IS NULL THEN 'its event names a subscription that Lago does not know'
-            ELSE 'its event names another subscription'
+                AND recorded.subscription <> stripped(recorded.subscription)
+                THEN CASE WHEN known.external_id IS NULL THEN 'blanks_unknown' ELSE 'blanks_known' END
+            WHEN known.external_id IS NULL THEN 'event_names_unknown'
+            ELSE 'event_names_another'
         END AS detail
     FROM pair
     JOIN unmatched_expected AS expected ON expected.id = pair.expected_id
@@ -41,10 +38,10 @@ SELECT
     CASE WHEN pair.stage IS NULL THEN guarded.reason END AS reason,
     CASE
         WHEN pair.stage = 'elsewhere' THEN elsewhere.detail
-        WHEN pair.stage = 'id_differs' THEN 'same transaction id, other content'
-        WHEN top_up.expected_id IS NOT NULL THEN 'a top-up would bill the difference'
-        WHEN pair.stage = 'near' AND near.quantity > expected.quantity THEN 'it bills more than was used'
-        WHEN pair.stage = 'near' AND near.quantity < expected.quantity THEN 'it bills less than was used, and no top-up is sure'
+        WHEN pair.stage = 'id_differs' THEN 'other_content'
+        WHEN top_up.expected_id IS NOT NULL THEN 'top_up_would_bill_it'
+        WHEN pair.stage = 'near' AND near.quantity > expected.quantity THEN 'bills_more'
+        WHEN pair.stage = 'near' AND near.quantity < expected.quantity THEN 'bills_less'
         WHEN pair.stage IS NULL THEN guarded.detail
     END AS detail,
     pair.recorded_id
