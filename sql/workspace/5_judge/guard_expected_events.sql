@@ -139,7 +139,7 @@ reasoned AS (
                 THEN 'priced_otherwise'
             WHEN undecided.quantity = 0 AND undecided.spend_without_tokens > 0 THEN 'spend_without_tokens'
             WHEN undecided.quantity = 0 THEN 'nothing_to_bill'
-            WHEN is_internal(mark.origin) THEN 'internal_call'
+            WHEN is_internal(mark.origin) AND NOT undecided.is_near THEN 'internal_call'
             WHEN mark.counts_attempts THEN 'counts_attempts'
             WHEN undecided.time_is_ambiguous THEN 'time_reads_two_ways'
             WHEN undecided.time >= $settled_until THEN 'within_settlement'
