@@ -93,12 +93,14 @@ def account(
     charge_by_place: int | None,
     bills_spend: bool,
     ids_are_unique: bool = False,
+    excludes_internal_calls: bool = False,
 ) -> None:
     """Decide who pays for each spend log, or why it takes no part: one rule for reconciling and for usage reports.
 
     `charge_by_place` says where in `extras` the value stands that attributes, if it comes from the metadata;
     `bills_spend` that a cost which cannot be billed excludes its spend log, `ids_are_unique` that no request id can
-    stand twice, so that none has to be looked for.
+    stand twice, so that none has to be looked for, `excludes_internal_calls` that no event will tell which of the
+    gateway's own calls are billed, so that all are excluded.
     """
     payer = {"charge_by": rules.charge_by.value, "charge_by_place": charge_by_place}
     workspace.run("judge_readings", **payer)
@@ -109,6 +111,7 @@ def account(
         bill_cache_hits=rules.bill_cache_hits,
         bills_spend=bills_spend,
         ids_are_unique=ids_are_unique,
+        excludes_internal_calls=excludes_internal_calls,
         start=naive(window.start),
         end=naive(window.end),
     )

@@ -98,6 +98,14 @@ class SpendLogs:
                 cursor.execute(text, {"request_ids": batch})
                 yield from cursor.fetchall()
 
+    def read_internal_calls(self, window: Window, *, longest_call: timedelta) -> Iterator[bytes]:
+        """Yield as CSV which spend logs LiteLLM marked as calls of its own, of the window at least, and of which part.
+
+        This reads the metadata of all of them. Raise `SourceError` if the read is cancelled or breaks off.
+        """
+        asked = {"window_start": window.start, "window_end": window.end, "longest_call": longest_call}
+        return copy_rows(self.snapshot, query("litellm", "read_internal_calls"), asked)
+
     def read_daily(self, table: DailyTable, first_day: date, last_day: date) -> Iterator[bytes]:
         """Yield one daily total's rows of these UTC days, both included, as CSV in chunks of whole rows.
 
