@@ -15,11 +15,19 @@ from jobs.adapters.page import render
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.core.causes import Explanation
-from jobs.core.certification import Reason, SourceFacts, reasons_against, window_reasons
+from jobs.core.certification import (
+    Reason,
+    SourceFacts,
+    metric_reasons,
+    metric_warnings,
+    reasons_against,
+    window_reasons,
+)
 from jobs.core.doubts import setting_doubts
 from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
-from jobs.core.laws import check_accounting, check_conservation
+from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.laws import check_accounting, check_conservation, check_unbilled
 from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
 from jobs.core.rules import Rules
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
@@ -115,15 +123,20 @@ def _conclude(
         dispositions[row["disposition"]] = dispositions.get(row["disposition"], 0) + row["spend_logs"]
     check_accounting(facts["spend_logs_read"], dispositions)
     check_conservation(workspace.records("summary_rows"))
+    check_unbilled(workspace.rows("summary_totals"), workspace.rows("unbilled_counts"))
     counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
+    unbilled = {Unbilled(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.RECORDED_UNBILLED}
     shared_keys, possible_top_ups = facts.pop("shared_keys"), facts.pop("possible_top_ups")
     first_seen = tuple(workspace.rows("first_seen_end_users"))
     (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
     evidence = UsageEvidence(workspace.rows("unbilled_spend", most=MOST_NAMED), workspace.rows("unknown_call_types"))
+    codes = {item.part.code for item in reading.bound}
+    metered = [metric for metric in reading.catalogue.metrics if metric.code in codes]
     warnings = (
         *evidence.warnings(),
+        *metric_warnings(metered),
         *_warnings(settings.rules, reading, beyond.window_facts, shared_keys, possible_top_ups),
         *_abuses(first_seen, not_allowed["spend_logs"]),
     )
@@ -132,8 +145,9 @@ def _conclude(
         reasons=(
             *(_doubt_reason(doubt) for doubt in beyond.doubts),
             *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
-            *reasons_against(settings.window, SourceFacts(**facts), kinds, held),
+            *reasons_against(settings.window, SourceFacts(**facts), kinds, held, unbilled),
             *evidence.reasons(),
+            *metric_reasons(metered),
         ),
         warnings=warnings,
         spend_logs=tuple(spend_logs),
@@ -145,6 +159,7 @@ def _conclude(
         certified=not found.reasons,
         kinds=kinds,
         held=held,
+        unbilled=unbilled,
         totals=subscription_totals(workspace, settings.metrics_subscriptions),
         planned=plan.events,
     )
@@ -154,6 +169,7 @@ def _conclude(
         folder=path,
         kinds=kinds,
         held=held,
+        unbilled=unbilled,
         reasons=found.reasons,
         warnings=found.warnings,
         summary=tuple(workspace.rows("summary_head")),
@@ -272,6 +288,8 @@ def _report(
             "spend_logs": run.spend_logs,
             "kinds": run.kinds,
             "held": run.held,
+            "unbilled": run.unbilled,
+            "not_billed_by_lago": workspace.rows("unbilled_counts"),
             "totals": run.totals,
             "first_seen": run.first_seen,
             "unbilled_spend": workspace.rows("unbilled_spend", most=MOST_NAMED),

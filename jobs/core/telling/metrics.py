@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from jobs.core.kinds import HoldReason, Kind
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.plan import Outcome
 from jobs.core.text import visible
 from jobs.core.window import Window
@@ -23,6 +24,7 @@ GAUGES = {
     "discrepancies": "Discrepancies by kind: events, or spend logs for unattributed; after an apply what is left.",
     "found_discrepancies": "The same as the run found them, before anything was sent.",
     "held": "Held events by reason.",
+    "unbilled": "Recorded events that are as they should be and that Lago does not bill, by reason.",
     "expected_quantity": "Quantity that the spend logs should have produced.",
     "recorded_quantity": "Quantity that Lago has.",
     "missing_quantity": "Quantity of missing events.",
@@ -70,6 +72,8 @@ class Measured:
     """Discrepancies by kind."""
     held: Mapping[HoldReason, int]
     """Held events by reason."""
+    unbilled: Mapping[Unbilled, int]
+    """Events that are as they should be and that Lago does not bill, by reason."""
     totals: tuple[SubscriptionTotal, ...]
     """Quantities by subscription and code."""
     planned: int
@@ -118,6 +122,7 @@ def merged(slices: Sequence[Measured], most: int) -> Measured:
         certified=all(one.certified for one in slices),
         kinds={kind: sum(one.kinds.get(kind, 0) for one in slices) for kind in Kind},
         held={reason: sum(one.held.get(reason, 0) for one in slices) for reason in HoldReason},
+        unbilled={reason: sum(one.unbilled.get(reason, 0) for one in slices) for reason in Unbilled},
         totals=bounded((total for one in slices for total in one.totals), most),
         planned=sum(one.planned for one in slices),
         outcomes={outcome: sum((one.outcomes or {}).get(outcome, 0) for one in applied) for outcome in Outcome}
@@ -170,6 +175,7 @@ def findings_gauges(found: Measured) -> tuple[Gauge, ...]:
         _gauge("discrepancies", ("kind",), (((kind.value,), found.kinds.get(kind, 0)) for kind in Kind)),
         _gauge("found_discrepancies", ("kind",), (((kind.value,), before.get(kind, 0)) for kind in Kind)),
         _gauge("held", ("reason",), (((reason.value,), found.held.get(reason, 0)) for reason in HoldReason)),
+        _gauge("unbilled", ("reason",), (((reason.value,), found.unbilled.get(reason, 0)) for reason in Unbilled)),
         quantity("expected_quantity", lambda total: total.expected),
         quantity("recorded_quantity", lambda total: total.recorded),
         quantity("missing_quantity", lambda total: total.missing),
