@@ -15,7 +15,8 @@ from jobs.adapters.lago.sending import SentBatch, send_events
 from jobs.adapters.lago.usage import read_current_usage
 from jobs.adapters.run_folder import replace_file
 from jobs.core.caps import caps_exceeded
-from jobs.core.lago.values import Catalogue, period_is_over
+from jobs.core.lago.billing_rules import BillingRules, Usage
+from jobs.core.lago.values import Catalogue
 from jobs.core.ledger_values import AttemptMade
 from jobs.core.plan import Outcome, PlannedEvent, event_line
 from jobs.core.window import Window
@@ -178,7 +179,7 @@ class _Sent:
         self.outcomes = Counter[Outcome]()
         self.quantity: dict[tuple[str, str], Decimal] = {}
         self.on_record_only = 0
-        self._catalogue = catalogue
+        self._rules = BillingRules(catalogue)
         self._owner = owner
 
     def take(self, batch: SentBatch) -> None:
@@ -196,7 +197,8 @@ class _Sent:
             self.outcomes[outcome.outcome] += 1
             if outcome.outcome is Outcome.SENT:
                 event = outcome.event
-                if period_is_over(self._catalogue.subscriptions, event.subscription, event.time):
+                usage = Usage(event.subscription, event.code, event.time, at, dict(event.properties))
+                if self._rules.judge(usage).unbilled:
                     self.on_record_only += 1
                     continue
                 key = (event.subscription, event.code)
