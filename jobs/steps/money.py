@@ -1,0 +1,173 @@
+"""What the discrepancies are worth: asks Lago what it has counted, and shares the worth of each bucket among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from jobs.adapters.lago.catalogue import read_own_charges
+from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.lago.usage_periods import UsageAsked, read_usage_periods
+from jobs.adapters.workspace import Workspace
+from jobs.core.lago.billing_rules import BillingRules
+from jobs.core.lago.prices import currency_exponent
+from jobs.core.lago.values import Catalogue, Charge
+from jobs.core.meters import BoundPart
+from jobs.core.money.amounts import Split, by_currency
+from jobs.core.money.pricing import Group, PricedBucket, Pricing, price
+from jobs.core.money.told import Money
+from jobs.core.money.usage import PeriodUsage
+from jobs.core.money.worth import Change, Unpriced
+from jobs.errors import LagoError
+from jobs.steps.reconcile_values import Progress, ReconcileSettings
+
+_END = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What Lago told of its usage."""
+
+    periods: tuple[PeriodUsage, ...]
+    """The periods of those that were asked for."""
+    asked: frozenset[str]
+    """Whose usage was asked for."""
+    charges: Mapping[str, Charge]
+    """All charges by Lago's id, those of subscriptions' own plans among them."""
+    failure: str = ""
+    """Why nothing was told, where Lago did not answer."""
+
+
+def price_findings(
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    catalogue: Catalogue,
+    bound: Sequence[BoundPart],
+    spellings: Mapping[tuple[str, str], str],
+    progress: Progress,
+) -> Money:
+    """Fill `finding_amount` with what each discrepancy is worth, and return the sums.
+
+    `spellings` tells by (code, model key) how Lago's metric writes a model. A Lago that does not answer leaves everything
+    unpriced, which is told, and fails no run. What was priced before is forgotten.
+    """
+    workspace.run("clear_amounts")
+    told = _told(workspace, settings, catalogue, progress)
+    rules = BillingRules(catalogue)
+    workspace.insert(
+        "usage_period",
+        (
+            (place, one.subscription, one.start.replace(tzinfo=None), min(one.end, _END).replace(tzinfo=None))
+            for place, one in enumerate(told.periods)
+        ),
+    )
+    workspace.run("group_sides")
+    groups = [_group(row, bound, spellings) for row in workspace.records("side_groups")]
+    without = {group.number: _without_period(group, rules, told) for group in groups if group.period is None}
+    pricing = price(groups, told.periods, rules.metrics, told.charges, without)
+    _share(workspace, pricing)
+    sides = {group.number: group.is_missing for group in groups}
+    return Money(
+        missing=by_currency((one.currency, one.amount) for one in pricing.buckets if sides[one.groups[0]]),
+        surplus=by_currency((one.currency, one.amount) for one in pricing.buckets if not sides[one.groups[0]]),
+        unpriced=pricing.unpriced_buckets,
+    )
+
+
+def _told(workspace: Workspace, settings: ReconcileSettings, catalogue: Catalogue, progress: Progress) -> Told:
+    customers = {
+        row.external_id: row.external_customer_id
+        for row in catalogue.subscriptions
+        if row.external_customer_id is not None and row.started_at is not None
+    }
+    concerned = [row for row in workspace.rows("sided_subscriptions") if row["subscription"] in customers]
+    asked = [
+        UsageAsked(str(customers[row["subscription"]]), row["subscription"], row["since"].replace(tzinfo=UTC))
+        for row in concerned[: settings.usage_subscriptions]
+    ]
+    charges = {charge.lago_id: charge for plan in catalogue.plans for charge in plan.charges}
+    names = frozenset(one.subscription for one in asked)
+    if not asked:
+        return Told((), names, charges)
+    if len(asked) < len(concerned):
+        progress.note(f"asking for the usage of {len(asked):,} of {len(concerned):,} subscriptions")
+    try:
+        with LagoClient(settings.lago) as client:
+            periods = read_usage_periods(client, asked)
+            strange = {
+                one.subscription
+                for one in periods
+                if one.is_open and any(bucket.charge_id not in charges for bucket in one.buckets)
+            }
+            for name in sorted(strange):
+                charges |= {charge.lago_id: charge for charge in read_own_charges(client, name)}
+    except LagoError as error:
+        progress.note(f"nothing is priced: {error}")
+        return Told((), names, charges, str(error))
+    return Told(periods, names, charges)
+
+
+def _group(row: Mapping[str, Any], bound: Sequence[BoundPart], spellings: Mapping[tuple[str, str], str]) -> Group:
+    code, model = row["code"], row["model"]
+    if row["is_to_be_sent"]:
+        model = spellings.get((code, row["model_key"]), model)
+    return Group(
+        number=row["number"],
+        subscription=row["subscription"] or None,
+        code=code,
+        period=row["period"],
+        is_missing=row["is_missing"],
+        properties=dict(_properties(code, bound, model, json.loads(row["dimensions"] or "[null]")[1:])),
+        change=Change(Decimal(row["quantity"]), row["events"]),
+        time=_END if row["time"] is None else row["time"].replace(tzinfo=UTC),
+    )
+
+
+def _properties(
+    code: str, bound: Sequence[BoundPart], model: str | None, others: Sequence[str | None]
+) -> Iterator[tuple[str, str | None]]:
+    """Yield the properties that the meter compares by, which are all that is known of an event."""
+    dimensions = next((item.part.dimensions for item in bound if item.part.code == code), ())
+    rest = iter(others)
+    for name, source in dimensions:
+        yield name, model if source == "model" else next(rest, None)
+
+
+def _without_period(group: Group, rules: BillingRules, told: Told) -> Unpriced:
+    """Return why no period is told that holds the group's time."""
+    name = group.subscription
+    if name is None or name not in rules.external_ids:
+        return Unpriced.NO_SUBSCRIPTION
+    if group.time < _END and rules.span(name, group.time).row is None:
+        return Unpriced.NO_SUBSCRIPTION
+    if told.failure:
+        return Unpriced.NOT_TOLD
+    return Unpriced.NO_PERIOD if name in told.asked else Unpriced.NOT_ASKED
+
+
+def _share(workspace: Workspace, pricing: Pricing) -> None:
+    """Share the amount of each bucket among its discrepancies by quantity, so that they add up to it."""
+    exponents = {one.currency: currency_exponent(one.currency) for one in pricing.buckets}
+    workspace.insert("currency", exponents.items())
+    workspace.insert("unpriced_group", ((number, reason.value) for number, reason in pricing.unpriced.items()))
+    workspace.insert("bucket_group", _places(pricing.buckets))
+    workspace.insert("bucket_share", _shares(workspace))
+    workspace.run("share_amounts")
+
+
+def _places(buckets: Sequence[PricedBucket]) -> Iterator[tuple[int, str, int, int]]:
+    for place, bucket in enumerate(buckets):
+        for number in bucket.groups:
+            yield place, bucket.currency, bucket.amount, number
+
+
+def _shares(workspace: Workspace) -> Iterator[tuple[int, bool, str, int]]:
+    place, split = -1, Split(0, Decimal(1), 1)
+    for row in list(workspace.records("bucket_sides")):
+        if row["place"] != place:
+            place, split = row["place"], Split(row["amount"], row["whole"], row["parts"])
+        yield row["finding_id"], row["is_missing"], row["currency"], split.share(row["quantity"])
