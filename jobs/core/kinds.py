@@ -34,21 +34,56 @@ class HoldReason(StrEnum):
     SESSION = "session"
 
 
-class Step(NamedTuple):
-    """What a person does about the discrepancies of one sort."""
+class Detail(StrEnum):
+    """What decided that a discrepancy is of its kind, and of its reason where it is held; queries write these codes."""
+
+    SAME_QUANTITIES = "same_quantities"
+    SAME_MOMENT = "same_moment"
+    TOP_UP_WITHOUT_EVENT = "top_up_without_event"
+    OTHER_CONTENT = "other_content"
+    TOP_UP_WOULD_BILL_IT = "top_up_would_bill_it"
+    BILLS_MORE = "bills_more"
+    BILLS_LESS = "bills_less"
+    UNREADABLE_TIME = "unreadable_time"
+    NAMES_NO_SUBSCRIPTION = "names_no_subscription"
+    NAMES_NOBODY = "names_nobody"
+    NOT_IN_MAPPING_FILE = "not_in_mapping_file"
+    UNREADABLE_QUANTITY = "unreadable_quantity"
+    INTERNAL_CALL = "internal_call"
+    COUNTS_ATTEMPTS = "counts_attempts"
+    TIME_READS_TWO_WAYS = "time_reads_two_ways"
+    WITHIN_SETTLEMENT = "within_settlement"
+    EVENT_MAY_COME = "event_may_come"
+    OPEN_CHAIN = "open_chain"
+    FITS_ELSEWHERE = "fits_elsewhere"
+    PINNED_KEY = "pinned_key"
+    UNPROVEN_KEY = "unproven_key"
+    SENT_WITH_OTHER_TIME = "sent_with_other_time"
+    PERIOD_START_UNKNOWN = "period_start_unknown"
+    NOTHING_TO_BILL = "nothing_to_bill"
+    NOT_ALLOWED = "not_allowed"
+    NO_METRIC = "no_metric"
+    NO_CHARGE = "no_charge"
+    SESSION = "session"
+    NO_SUBSCRIPTION = "no_subscription"
+    NOT_ACTIVE = "not_active"
+    DELETED_IN_LAGO = "deleted_in_lago"
+    PERIOD_OVER = "period_over"
+    BILLED_AT_ONCE = "billed_at_once"
+
+
+class Sort(NamedTuple):
+    """Which discrepancies a detail makes, and what people are told of them."""
 
     kind: Kind
     """Their kind."""
     reason: HoldReason | None
     """Why they are held; None for every other kind."""
-    detail: str | None
-    """The detail that this step is for, word for word; None for every other detail."""
     text: str
-    """One sentence."""
+    """What is told of them: a part of a sentence."""
+    step: str | None = None
+    """What a person does about them, one sentence; None where their kind or reason says it."""
 
-
-UNPROVEN_KEY = "nothing shows that this API key logs the right user"
-"""The detail of calls that are held: LiteLLM 1.60 to 1.90 may log a wrong user, and nothing speaks for their key."""
 
 _STEPS_BY_KIND = {
     Kind.MISSING: "Apply the plan.",
@@ -76,61 +111,142 @@ _STEPS_BY_REASON = {
     HoldReason.SOURCE_INCOMPLETE: "Do what its next_step in discrepancies.csv says; some can only be settled by hand.",
     HoldReason.NOT_ALLOWED: "Find out who used the key; allow it in the file (RECONCILE_ALLOWED_FILE) if it is right.",
 }
-_STEPS_BY_DETAIL = {
-    (Kind.UNATTRIBUTED, None): {
-        "the mapping file does not name its source": "Add its source to the mapping file (RECONCILE_MAPPING_FILE).",
-    },
-    (Kind.MISMATCHED, None): {
-        "same transaction id, other content": "Compare both: this id was sent with another call or content.",
-        "a top-up would bill the difference": "Apply the plan with RECONCILE_TOP_UP=true.",
-        "it bills more than was used": "Credit in Lago what it billed too much.",
-        "it bills less than was used, and no top-up is sure": (
-            "Compare both; where they are one call, charge by hand what it billed too little."
-        ),
-    },
-    (Kind.ORPHANED, None): {
-        "its timestamp cannot be read": "Correct the sender's timestamp: Unix seconds, not milliseconds.",
-        "it names no subscription": "Correct the sender: Lago bills no event without external_subscription_id.",
-    },
-    (Kind.HELD, HoldReason.SOURCE_INCOMPLETE): {
-        "its quantity is negative or cannot be read": "Correct the meter's source of the quantity; run again.",
-        "the gateway made this call for itself": "Do nothing: no caller asked for it; Lago has a part of its events.",
-        "its spend log counts failed attempts too, its event only the last": (
-            "Decide whether callers pay for failed attempts; charge what its event lacks by hand if they do."
-        ),
-        "its end time can be read in two ways": "Settle it by hand: the clock was set back in this hour.",
-        "it ended within the settlement lag": "Run again later (RECONCILE_SETTLEMENT_LAG).",
-        "identical requests go on beyond what was read": "Run again over a wider window.",
-        "events come later than this call has had time for": "Run again later: its event may still come.",
-        "another subscription has an unexplained event that fits this call": (
-            "Find out whose call it was and charge it by hand; later, charge by key, user or team (LAGO_API_CHARGE_BY)."
-        ),
-        "Lago has calls of this API key, logged under this user, under others": (
-            "Find out whose call it was and charge it by hand; later, charge by key, user or team (LAGO_API_CHARGE_BY)."
-        ),
-        UNPROVEN_KEY: (
-            "Find out who used this key; if it is the user logged, set RECONCILE_SEND_UNPROVEN_KEYS=true and run again."
-        ),
-        "Lago does not tell when the billing period began": (
-            "Update Lago, or set RECONCILE_SEND_CLOSED_PERIODS=true once you know that the period is open."
-        ),
-        "it was sent before with another time and may have been billed": (
-            "Look at the earlier event in Lago, and correct RECONCILE_SOURCE_TIME_ZONE if it holds the true time."
-        ),
-    },
+_INCOMPLETE = (Kind.HELD, HoldReason.SOURCE_INCOMPLETE)
+_WHOSE_CALL = (
+    "Find out whose call it was and charge it by hand; later, charge by key, user or team (LAGO_API_CHARGE_BY)."
+)
+DETAILS = {
+    Detail.SAME_QUANTITIES: Sort(
+        Kind.AMBIGUOUS,
+        None,
+        "an unexplained event has the same quantities, at another time or under another name or price",
+    ),
+    Detail.SAME_MOMENT: Sort(Kind.AMBIGUOUS, None, "an unexplained event with other quantities lies at the same time"),
+    Detail.TOP_UP_WITHOUT_EVENT: Sort(
+        Kind.AMBIGUOUS, None, "a top-up for it is in Lago, but the event it completed is not found"
+    ),
+    Detail.OTHER_CONTENT: Sort(
+        Kind.MISMATCHED,
+        None,
+        "same transaction id, other content",
+        "Compare both: this id was sent with another call or content.",
+    ),
+    Detail.TOP_UP_WOULD_BILL_IT: Sort(
+        Kind.MISMATCHED, None, "a top-up would bill the difference", "Apply the plan with RECONCILE_TOP_UP=true."
+    ),
+    Detail.BILLS_MORE: Sort(
+        Kind.MISMATCHED, None, "it bills more than was used", "Credit in Lago what it billed too much."
+    ),
+    Detail.BILLS_LESS: Sort(
+        Kind.MISMATCHED,
+        None,
+        "it bills less than was used, and no top-up is sure",
+        "Compare both; where they are one call, charge by hand what it billed too little.",
+    ),
+    Detail.UNREADABLE_TIME: Sort(
+        Kind.ORPHANED,
+        None,
+        "its timestamp cannot be read",
+        "Correct the sender's timestamp: Unix seconds, not milliseconds.",
+    ),
+    Detail.NAMES_NO_SUBSCRIPTION: Sort(
+        Kind.ORPHANED,
+        None,
+        "it names no subscription",
+        "Correct the sender: Lago bills no event without external_subscription_id.",
+    ),
+    Detail.NAMES_NOBODY: Sort(Kind.UNATTRIBUTED, None, "the spend log names nobody"),
+    Detail.NOT_IN_MAPPING_FILE: Sort(
+        Kind.UNATTRIBUTED,
+        None,
+        "the mapping file does not name its source",
+        "Add its source to the mapping file (RECONCILE_MAPPING_FILE).",
+    ),
+    Detail.UNREADABLE_QUANTITY: Sort(
+        *_INCOMPLETE,
+        "its quantity is negative or cannot be read",
+        "Correct the meter's source of the quantity; run again.",
+    ),
+    Detail.INTERNAL_CALL: Sort(
+        *_INCOMPLETE,
+        "the gateway made this call for itself",
+        "Do nothing: no caller asked for it; Lago has a part of its events.",
+    ),
+    Detail.COUNTS_ATTEMPTS: Sort(
+        *_INCOMPLETE,
+        "its spend log counts failed attempts too, its event only the last",
+        "Decide whether callers pay for failed attempts; charge what its event lacks by hand if they do.",
+    ),
+    Detail.TIME_READS_TWO_WAYS: Sort(
+        *_INCOMPLETE,
+        "its end time can be read in two ways",
+        "Settle it by hand: the clock was set back in this hour.",
+    ),
+    Detail.WITHIN_SETTLEMENT: Sort(
+        *_INCOMPLETE, "it ended within the settlement lag", "Run again later (RECONCILE_SETTLEMENT_LAG)."
+    ),
+    Detail.EVENT_MAY_COME: Sort(
+        *_INCOMPLETE,
+        "events come later than this call has had time for",
+        "Run again later: its event may still come.",
+    ),
+    Detail.OPEN_CHAIN: Sort(
+        *_INCOMPLETE, "identical requests go on beyond what was read", "Run again over a wider window."
+    ),
+    Detail.FITS_ELSEWHERE: Sort(
+        *_INCOMPLETE, "another subscription has an unexplained event that fits this call", _WHOSE_CALL
+    ),
+    Detail.PINNED_KEY: Sort(
+        *_INCOMPLETE, "Lago has calls of this API key, logged under this user, under others", _WHOSE_CALL
+    ),
+    Detail.UNPROVEN_KEY: Sort(
+        *_INCOMPLETE,
+        "nothing shows that this API key logs the right user",
+        "Find out who used this key; if it is the user logged, set RECONCILE_SEND_UNPROVEN_KEYS=true and run again.",
+    ),
+    Detail.SENT_WITH_OTHER_TIME: Sort(
+        *_INCOMPLETE,
+        "it was sent before with another time and may have been billed",
+        "Look at the earlier event in Lago, and correct RECONCILE_SOURCE_TIME_ZONE if it holds the true time.",
+    ),
+    Detail.PERIOD_START_UNKNOWN: Sort(
+        *_INCOMPLETE,
+        "Lago does not tell when the billing period began",
+        "Update Lago, or set RECONCILE_SEND_CLOSED_PERIODS=true once you know that the period is open.",
+    ),
+    Detail.NOTHING_TO_BILL: Sort(Kind.HELD, HoldReason.ZERO_QUANTITY, "nothing to bill"),
+    Detail.NOT_ALLOWED: Sort(
+        Kind.HELD, HoldReason.NOT_ALLOWED, "neither this API key nor its team may name this subscription"
+    ),
+    Detail.NO_METRIC: Sort(Kind.HELD, HoldReason.UNKNOWN_METRIC, "Lago has no billable metric with this code"),
+    Detail.NO_CHARGE: Sort(Kind.HELD, HoldReason.UNKNOWN_METRIC, "the plan has no charge for this metric"),
+    Detail.SESSION: Sort(Kind.HELD, HoldReason.SESSION, "its end user is a session of a coding agent"),
+    Detail.NO_SUBSCRIPTION: Sort(
+        Kind.HELD, HoldReason.NO_SUBSCRIPTION, "Lago has no subscription with this external id"
+    ),
+    Detail.NOT_ACTIVE: Sort(
+        Kind.HELD, HoldReason.INACTIVE_SUBSCRIPTION, "the subscription was not active at this time"
+    ),
+    Detail.DELETED_IN_LAGO: Sort(
+        Kind.HELD, HoldReason.SOFT_DELETED, "Lago keeps a deleted event of this id and takes no other"
+    ),
+    Detail.PERIOD_OVER: Sort(Kind.HELD, HoldReason.PERIOD_CLOSED, "the billing period is over"),
+    Detail.BILLED_AT_ONCE: Sort(Kind.HELD, HoldReason.PAY_IN_ADVANCE, "the charge bills each event at once"),
 }
+"""Each detail's sort. The workspace looks kind, reason and texts up here, so a query writes nothing but the code."""
 
 NEXT_STEPS = (
-    *(Step(kind, None, None, text) for kind, text in _STEPS_BY_KIND.items()),
-    *(Step(Kind.HELD, reason, None, text) for reason, text in _STEPS_BY_REASON.items()),
-    *(Step(*sort, detail, text) for sort, steps in _STEPS_BY_DETAIL.items() for detail, text in steps.items()),
+    *((kind, None, step) for kind, step in _STEPS_BY_KIND.items()),
+    *((Kind.HELD, reason, step) for reason, step in _STEPS_BY_REASON.items()),
 )
-"""What to do about every sort of discrepancy: the report, the console and README say this and nothing else."""
+"""What to do about each kind and each reason, where a detail does not say it: the report, the console and the
+documentation say this and nothing else."""
 
 
-def next_step(kind: Kind, reason: HoldReason | None = None) -> str:
-    """Return what a person does about discrepancies of this kind and reason, whatever their detail."""
-    return _STEPS_BY_KIND[kind] if reason is None else _STEPS_BY_REASON[reason]
+def next_step(kind: Kind, reason: HoldReason | None = None, detail: Detail | None = None) -> str:
+    """Return what a person does about discrepancies of this kind, reason and detail."""
+    own = None if detail is None else DETAILS[detail].step
+    return own or (_STEPS_BY_KIND[kind] if reason is None else _STEPS_BY_REASON[reason])
 
 
 class Exclusion(StrEnum):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.kinds import NEXT_STEPS, UNPROVEN_KEY, ChargeBy
+from jobs.core.kinds import DETAILS, NEXT_STEPS, ChargeBy
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.litellm.call_types import CALL_TYPES
@@ -45,6 +45,7 @@ def load_references(
     )
     workspace.insert("allowed", rules.allowed or ())
     workspace.insert("next_step", NEXT_STEPS)
+    workspace.insert("detail_sort", ((detail, *sort) for detail, sort in DETAILS.items()))
     workspace.insert(
         "subscription_row",
         (
@@ -216,7 +217,7 @@ def judge_left_over(
     workspace.run("summarise")
     (daily,) = workspace.rows("has_daily_totals")
     workspace.run("compare_daily_totals", compares=daily["has_daily_totals"])
-    (unproven,) = workspace.rows("count_unproven", detail=UNPROVEN_KEY)
+    (unproven,) = workspace.rows("count_unproven")
     return WindowFacts(
         zone=zone,
         late_events=late["late_events"],

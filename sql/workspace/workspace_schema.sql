@@ -112,8 +112,12 @@ CREATE TABLE sent_before (transaction_id VARCHAR NOT NULL, timestamp_ms BIGINT N
 
 CREATE TABLE charge (plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL);
 
--- What a person does about a sort of discrepancy: the row of its detail, else the row without one.
-CREATE TABLE next_step (kind VARCHAR NOT NULL, reason VARCHAR, detail VARCHAR, step VARCHAR NOT NULL);
+-- What a person does about a kind or a reason of discrepancies, and what a detail makes of one and says of it: its own step
+-- counts before that of its kind and reason.
+CREATE TABLE next_step (kind VARCHAR NOT NULL, reason VARCHAR, step VARCHAR NOT NULL);
+CREATE TABLE detail_sort (
+    detail VARCHAR NOT NULL, kind VARCHAR NOT NULL, reason VARCHAR, text VARCHAR NOT NULL, step VARCHAR
+);
 
 CREATE TABLE pair (
     expected_id BIGINT NOT NULL,
@@ -248,7 +252,11 @@ SELECT
         WHEN kind = 'mismatched' THEN greatest(recorded_quantity - expected_quantity, 0)
         WHEN kind IN ('misattributed', 'duplicated', 'orphaned') THEN recorded_quantity
         ELSE 0
-    END AS surplus_quantity
+    END AS surplus_quantity,
+    -- An event under another subscription is neither: what is missing there is recorded elsewhere.
+    kind = 'misattributed' AS is_elsewhere,
+    kind NOT IN ('misattributed', 'duplicated', 'orphaned') AND missing_quantity > 0 AS is_missing,
+    kind IN ('duplicated', 'orphaned') AS is_surplus
 FROM discrepancy
 WHERE coalesce(reason, '') <> 'zero_quantity';
 -- What a discrepancy takes from a bill or adds to it, and what of Lago prices it (`8_report/collect_sides.sql` and on).

@@ -29,8 +29,8 @@ WITH united AS (
     SELECT
         judged.kind,
         CASE
-            WHEN recorded.time IS NULL THEN 'its timestamp cannot be read'
-            WHEN recorded.subscription IS NULL THEN 'it names no subscription'
+            WHEN recorded.time IS NULL THEN 'unreadable_time'
+            WHEN recorded.subscription IS NULL THEN 'names_no_subscription'
         END AS detail,
         recorded.id AS recorded_id,
         recorded.subscription,
@@ -46,7 +46,7 @@ WITH united AS (
     UNION ALL BY NAME
     SELECT
         'unattributed' AS kind,
-        CASE WHEN account.source IS NULL THEN 'the spend log names nobody' ELSE 'the mapping file does not name its source' END
+        CASE WHEN account.source IS NULL THEN 'names_nobody' ELSE 'not_in_mapping_file' END
             AS detail,
         account.spend_log_id,
         names.model_key,

@@ -125,58 +125,35 @@ reasoned AS (
     SELECT
         undecided.id,
         CASE
-            WHEN same_quantities.id IS NOT NULL THEN
-                ['ambiguous', NULL, 'an unexplained event has the same quantities, at another time or under another name or price']
-            WHEN same_moment.id IS NOT NULL THEN
-                ['ambiguous', NULL, 'an unexplained event with other quantities lies at the same time']
-            WHEN undecided.topped_up IS NOT NULL THEN
-                ['ambiguous', NULL, 'a top-up for it is in Lago, but the event it completed is not found']
-            WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN
-                ['held', 'source_incomplete', 'its quantity is negative or cannot be read']
-            WHEN undecided.quantity = 0 THEN ['held', 'zero_quantity', 'nothing to bill']
-            WHEN is_internal(mark.origin) THEN
-                ['held', 'source_incomplete', 'the gateway made this call for itself']
-            WHEN mark.counts_attempts THEN
-                ['held', 'source_incomplete', 'its spend log counts failed attempts too, its event only the last']
-            WHEN undecided.time_is_ambiguous THEN
-                ['held', 'source_incomplete', 'its end time can be read in two ways']
-            WHEN undecided.time >= $settled_until THEN
-                ['held', 'source_incomplete', 'it ended within the settlement lag']
-            WHEN undecided.time >= $overtaken_until THEN
-                ['held', 'source_incomplete', 'events come later than this call has had time for']
-            WHEN open_chain.expected_id IS NOT NULL THEN
-                ['held', 'source_incomplete', 'identical requests go on beyond what was read']
-            WHEN complementary.id IS NOT NULL THEN
-                ['held', 'source_incomplete', 'another subscription has an unexplained event that fits this call']
-            WHEN pinned.api_key IS NOT NULL THEN
-                ['held', 'source_incomplete', 'Lago has calls of this API key, logged under this user, under others']
-            WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL THEN
-                ['held', 'source_incomplete', 'nothing shows that this API key logs the right user']
-            WHEN sent_before.transaction_id IS NOT NULL THEN
-                ['held', 'source_incomplete', 'it was sent before with another time and may have been billed']
-            WHEN NOT undecided.is_allowed THEN
-                ['held', 'not_allowed', 'neither this API key nor its team may name this subscription']
-            WHEN NOT metered_code.known_to_lago THEN
-                ['held', 'unknown_metric', 'Lago has no billable metric with this code']
-            WHEN NOT subscribed.is_known AND is_session(undecided.subscription) THEN
-                ['held', 'session', 'its end user is a session of a coding agent']
-            WHEN NOT subscribed.is_known THEN
-                ['held', 'no_subscription', 'Lago has no subscription with this external id']
-            WHEN subscribed.active IS NULL THEN
-                ['held', 'inactive_subscription', 'the subscription was not active at this time']
-            WHEN unsendable.transaction_id IS NOT NULL THEN
-                ['held', 'soft_deleted', 'Lago keeps a deleted event of this id and takes no other']
+            WHEN same_quantities.id IS NOT NULL THEN 'same_quantities'
+            WHEN same_moment.id IS NOT NULL THEN 'same_moment'
+            WHEN undecided.topped_up IS NOT NULL THEN 'top_up_without_event'
+            WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN 'unreadable_quantity'
+            WHEN undecided.quantity = 0 THEN 'nothing_to_bill'
+            WHEN is_internal(mark.origin) THEN 'internal_call'
+            WHEN mark.counts_attempts THEN 'counts_attempts'
+            WHEN undecided.time_is_ambiguous THEN 'time_reads_two_ways'
+            WHEN undecided.time >= $settled_until THEN 'within_settlement'
+            WHEN undecided.time >= $overtaken_until THEN 'event_may_come'
+            WHEN open_chain.expected_id IS NOT NULL THEN 'open_chain'
+            WHEN complementary.id IS NOT NULL THEN 'fits_elsewhere'
+            WHEN pinned.api_key IS NOT NULL THEN 'pinned_key'
+            WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL
+                THEN 'unproven_key'
+            WHEN sent_before.transaction_id IS NOT NULL THEN 'sent_with_other_time'
+            WHEN NOT undecided.is_allowed THEN 'not_allowed'
+            WHEN NOT metered_code.known_to_lago THEN 'no_metric'
+            WHEN NOT subscribed.is_known AND is_session(undecided.subscription) THEN 'session'
+            WHEN NOT subscribed.is_known THEN 'no_subscription'
+            WHEN subscribed.active IS NULL THEN 'not_active'
+            WHEN unsendable.transaction_id IS NOT NULL THEN 'deleted_in_lago'
             WHEN NOT $send_closed_periods
-                AND (subscribed.active.status = 'terminated' OR undecided.time < subscribed.active.period) THEN
-                ['held', 'period_closed', 'the billing period is over']
-            WHEN NOT $send_closed_periods AND subscribed.active.period IS NULL THEN
-                ['held', 'source_incomplete', 'Lago does not tell when the billing period began']
-            WHEN charged.code IS NULL THEN
-                ['held', 'unknown_metric', 'the plan has no charge for this metric']
-            WHEN charged.pay_in_advance AND NOT $allow_pay_in_advance THEN
-                ['held', 'pay_in_advance', 'the charge bills each event at once']
-            ELSE ['missing', NULL, NULL]
-        END AS verdict
+                AND (subscribed.active.status = 'terminated' OR undecided.time < subscribed.active.period)
+                THEN 'period_over'
+            WHEN NOT $send_closed_periods AND subscribed.active.period IS NULL THEN 'period_start_unknown'
+            WHEN charged.code IS NULL THEN 'no_charge'
+            WHEN charged.pay_in_advance AND NOT $allow_pay_in_advance THEN 'billed_at_once'
+        END AS detail
     FROM undecided
     JOIN subscribed ON subscribed.id = undecided.id
     JOIN metered_code ON metered_code.code = undecided.code
@@ -195,5 +172,10 @@ reasoned AS (
         = transaction_id(undecided.subscription, undecided.code, undecided.part, undecided.request_id)
     LEFT JOIN charged ON charged.plan_code = subscribed.active.plan_code AND charged.code = undecided.code
 )
-SELECT id, verdict[1] AS kind, verdict[2] AS reason, verdict[3] AS detail
+SELECT
+    reasoned.id,
+    CASE WHEN reasoned.detail IS NULL THEN 'missing' ELSE sort.kind END AS kind,
+    sort.reason,
+    reasoned.detail
 FROM reasoned
+LEFT JOIN detail_sort AS sort ON sort.detail = reasoned.detail

@@ -17,10 +17,10 @@ SELECT
     END AS kind,
     CASE WHEN pair.stage IS NULL THEN guarded.reason END AS reason,
     CASE
-        WHEN pair.stage = 'id_differs' THEN 'same transaction id, other content'
-        WHEN top_up.expected_id IS NOT NULL THEN 'a top-up would bill the difference'
-        WHEN pair.stage = 'near' AND near.quantity > expected.quantity THEN 'it bills more than was used'
-        WHEN pair.stage = 'near' AND near.quantity < expected.quantity THEN 'it bills less than was used, and no top-up is sure'
+        WHEN pair.stage = 'id_differs' THEN 'other_content'
+        WHEN top_up.expected_id IS NOT NULL THEN 'top_up_would_bill_it'
+        WHEN pair.stage = 'near' AND near.quantity > expected.quantity THEN 'bills_more'
+        WHEN pair.stage = 'near' AND near.quantity < expected.quantity THEN 'bills_less'
         WHEN pair.stage IS NULL THEN guarded.detail
     END AS detail,
     pair.recorded_id

@@ -27,14 +27,11 @@ SELECT
     coalesce(CAST(found.total_tokens AS VARCHAR), '') AS total_tokens,
     coalesce(plain_number(found.spend), '') AS spend,
     coalesce(found.api_key, '') AS api_key,
-    coalesce(found.detail, '') AS detail,
-    coalesce(by_detail.step, by_sort.step) AS next_step
+    coalesce(sort.text, '') AS detail,
+    coalesce(sort.step, next_step.step) AS next_step
 FROM discrepancy AS found
-JOIN next_step AS by_sort
-    ON by_sort.kind = found.kind AND by_sort.reason IS NOT DISTINCT FROM found.reason AND by_sort.detail IS NULL
-LEFT JOIN next_step AS by_detail
-    ON by_detail.kind = found.kind AND by_detail.reason IS NOT DISTINCT FROM found.reason
-    AND by_detail.detail = found.detail
+JOIN next_step ON next_step.kind = found.kind AND next_step.reason IS NOT DISTINCT FROM found.reason
+LEFT JOIN detail_sort AS sort ON sort.detail = found.detail
 LEFT JOIN finding_cause AS cause ON cause.finding_id = found.id
 ORDER BY
     coalesce(found.expected_time, found.recorded_time), found.kind, found.subscription, found.code, found.part,

@@ -4,12 +4,12 @@ WITH gross AS (
     SELECT
         code,
         count(*) FILTER (kind IN ('missing', 'held', 'ambiguous')) AS missing_events,
-        count(*) FILTER (kind = 'mismatched' AND missing_quantity > 0) AS short_events,
-        coalesce(sum(missing_quantity) FILTER (kind <> 'misattributed'), 0) AS missing_quantity,
-        count(*) FILTER (kind IN ('duplicated', 'orphaned')) AS surplus_events,
-        coalesce(sum(surplus_quantity) FILTER (kind <> 'misattributed'), 0) AS surplus_quantity,
-        count(*) FILTER (kind = 'misattributed') AS elsewhere_events,
-        coalesce(sum(missing_quantity) FILTER (kind = 'misattributed'), 0) AS elsewhere_quantity
+        count(*) FILTER (is_missing AND kind = 'mismatched') AS short_events,
+        coalesce(sum(missing_quantity) FILTER (NOT is_elsewhere), 0) AS missing_quantity,
+        count(*) FILTER (is_surplus) AS surplus_events,
+        coalesce(sum(surplus_quantity) FILTER (NOT is_elsewhere), 0) AS surplus_quantity,
+        count(*) FILTER (is_elsewhere) AS elsewhere_events,
+        coalesce(sum(missing_quantity) FILTER (is_elsewhere), 0) AS elsewhere_quantity
     FROM finding
     WHERE code IS NOT NULL
     GROUP BY code
