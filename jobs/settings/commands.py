@@ -76,6 +76,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         threads=settings.optional("threads"),
         shard=settings.optional("shard") or WHOLE,
         scratch=settings.optional("scratch"),
+        usage_subscriptions=settings.required("usage_subscriptions"),
         metrics_subscriptions=settings.required("metrics_subscriptions"),
     )
 

@@ -11,6 +11,7 @@ from jobs.core.lago.store import parse_organization_id
 from jobs.core.shard import parse_shard
 from jobs.settings.texts import (
     parse_amount,
+    parse_bound,
     parse_causes,
     parse_charge_by,
     parse_count,
@@ -378,6 +379,13 @@ SETTINGS = (
         None,
         "Pushgateway that metrics are pushed to, with its user and password where it asks for them.",
         secret=True,
+    ),
+    Setting(
+        "usage_subscriptions",
+        "RECONCILE_USAGE_SUBSCRIPTIONS",
+        parse_bound,
+        "200",
+        "Subscriptions whose usage Lago is asked for, to price discrepancies; the most at stake first, `0` none.",
     ),
     Setting(
         "metrics_subscriptions",

@@ -16,13 +16,15 @@ from jobs.adapters.workspace import Workspace
 from jobs.core.lago.billing_rules import BillingRules
 from jobs.core.lago.prices import currency_exponent
 from jobs.core.lago.values import Catalogue, Charge
-from jobs.core.meters import BoundPart
+from jobs.core.meters import BoundPart, bind
+from jobs.core.model_names import ModelNames
 from jobs.core.money.amounts import Split, by_currency
 from jobs.core.money.pricing import Group, PricedBucket, Pricing, price
 from jobs.core.money.told import Money
 from jobs.core.money.usage import PeriodUsage
 from jobs.core.money.worth import Change, Unpriced
 from jobs.errors import LagoError
+from jobs.steps.plan import model_spellings
 from jobs.steps.reconcile_values import Progress, ReconcileSettings
 
 _END = datetime(9999, 12, 31, tzinfo=UTC)
@@ -46,15 +48,15 @@ def price_findings(
     workspace: Workspace,
     settings: ReconcileSettings,
     catalogue: Catalogue,
-    bound: Sequence[BoundPart],
-    spellings: Mapping[tuple[str, str], str],
     progress: Progress,
 ) -> Money:
     """Fill `finding_amount` with what each discrepancy is worth, and return the sums.
 
-    `spellings` tells by (code, model key) how Lago's metric writes a model. A Lago that does not answer leaves everything
-    unpriced, which is told, and fails no run. What was priced before is forgotten.
+    A Lago that does not answer leaves everything unpriced, which is told, and fails no run. What was priced before is
+    forgotten.
     """
+    bound = bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics})
+    spellings = model_spellings(bound, catalogue, ModelNames(dict(settings.rules.aliases)))
     workspace.run("clear_amounts")
     told = _told(workspace, settings, catalogue, progress)
     rules = BillingRules(catalogue)
@@ -155,7 +157,7 @@ def _share(workspace: Workspace, pricing: Pricing) -> None:
     workspace.insert("currency", exponents.items())
     workspace.insert("unpriced_group", ((number, reason.value) for number, reason in pricing.unpriced.items()))
     workspace.insert("bucket_group", _places(pricing.buckets))
-    workspace.insert("bucket_share", _shares(workspace))
+    workspace.map_rows("bucket_sides", "bucket_share", _Sharing().share)
     workspace.run("share_amounts")
 
 
@@ -165,9 +167,25 @@ def _places(buckets: Sequence[PricedBucket]) -> Iterator[tuple[int, str, int, in
             yield place, bucket.currency, bucket.amount, number
 
 
-def _shares(workspace: Workspace) -> Iterator[tuple[int, bool, str, int]]:
-    place, split = -1, Split(0, Decimal(1), 1)
-    for row in list(workspace.records("bucket_sides")):
-        if row["place"] != place:
-            place, split = row["place"], Split(row["amount"], row["whole"], row["parts"])
-        yield row["finding_id"], row["is_missing"], row["currency"], split.share(row["quantity"])
+class _Sharing:
+    """Shares one bucket after another, each discrepancy as it comes."""
+
+    def __init__(self) -> None:
+        self._place = -1
+        self._split = Split(0, Decimal(1), 1)
+
+    def share(
+        self,
+        place: int,
+        currency: str,
+        amount: int,
+        finding_id: int,
+        is_missing: bool,
+        quantity: Decimal,
+        whole: Decimal,
+        parts: int,
+    ) -> tuple[int, bool, str, int]:
+        """Return the row of `bucket_share` for this row of `bucket_sides`."""
+        if place != self._place:
+            self._place, self._split = place, Split(amount, whole, parts)
+        return finding_id, is_missing, currency, self._split.share(quantity)

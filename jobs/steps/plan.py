@@ -70,7 +70,7 @@ def write_plan(
         )
     totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
     parts = {(item.part.code, item.part.part): item for item in bound}
-    spellings = _model_spellings(bound, catalogue, ModelNames(dict(rules.aliases)))
+    spellings = model_spellings(bound, catalogue, ModelNames(dict(rules.aliases)))
     events = (
         planned_event(row, parts[row["code"], row["part"]], layout, spellings)
         for row in workspace.records("planned_events")
@@ -108,7 +108,7 @@ def _total(row: Mapping[str, Any]) -> PlanTotal:
     )
 
 
-def _model_spellings(
+def model_spellings(
     bound: Iterable[BoundPart], catalogue: Catalogue, names: ModelNames
 ) -> Mapping[tuple[str, str], str]:
     """Return by (code, model key) the spelling that the metric's filter declares: Lago prices by that text only."""

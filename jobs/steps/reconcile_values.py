@@ -21,6 +21,7 @@ from jobs.core.lago.values import Catalogue, LagoConnection
 from jobs.core.layout import Layout
 from jobs.core.litellm.spend_logs import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import BoundPart
+from jobs.core.money.told import Money
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE, Shard
 from jobs.core.telling.metrics import Measured
@@ -70,6 +71,8 @@ class ReconcileSettings:
     """Which subscriptions this process works on."""
     scratch: Path | None = None
     """The folder for working files, where they shall not lie in the output folder."""
+    usage_subscriptions: int = 200
+    """Subscriptions whose usage Lago is asked for, those with the most at stake first; 0 asks for none."""
     metrics_subscriptions: int = 20
     """Subscriptions that metrics tell one by one, of each code."""
 
@@ -103,6 +106,7 @@ def told_settings(settings: ReconcileSettings) -> dict[str, Any]:
         "database": {"host": database.host, "port": database.port, "name": database.name, "schema": database.schema},
         "lago": lago.api_base,
         "events_from": "api" if settings.store is None else type(settings.store).__name__,
+        "usage_subscriptions": settings.usage_subscriptions,
         "memory_limit": settings.memory_limit,
     }
 
@@ -166,6 +170,8 @@ class Run:
     """What holds for the window as a whole."""
     doubts: tuple[Doubt, ...]
     """Settings that are probably wrong."""
+    money: Money
+    """What the discrepancies are worth."""
     page: Page
     """What `report.html` says."""
     measured: Measured

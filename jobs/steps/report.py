@@ -21,11 +21,13 @@ from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.laws import check_accounting, check_conservation
 from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
+from jobs.core.money.told import Money
 from jobs.core.rules import Rules
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.window_facts import WindowFacts
 from jobs.steps.causes import find_causes
+from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
 from jobs.steps.plan import PlanRequest, PlanSummary, write_plan
 from jobs.steps.reconcile_values import Doubt, Judged, Progress, Reading, ReconcileSettings, Run, told_settings
@@ -40,6 +42,7 @@ class _Found:
     window_facts: WindowFacts
     causes: tuple[Explanation, ...]
     doubts: tuple[Doubt, ...]
+    money: Money
 
 
 def report_run(
@@ -68,7 +71,9 @@ def report_run(
         PlanRequest(settings.window, settings.caps, settings.only),
     )
     causes = find_causes(workspace, settings.rules, settings.window, window_facts)
-    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts))
+    workspace.run("collect_sides")
+    money = price_findings(workspace, settings, reading.catalogue, progress)
+    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts), money)
     run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
     _report(folder, workspace, settings, reading, facts, run, now)
     if keep is not None:
@@ -139,6 +144,7 @@ def _conclude(
         spend_logs=tuple(spend_logs),
         causes=beyond.causes,
         plan=plan,
+        money=beyond.money,
     )
     measured = Measured(
         window=settings.window,
@@ -147,6 +153,7 @@ def _conclude(
         held=held,
         totals=subscription_totals(workspace, settings.metrics_subscriptions),
         planned=plan.events,
+        money=beyond.money,
     )
     return Run(
         run_id=run_id,
@@ -164,6 +171,7 @@ def _conclude(
         first_seen=first_seen,
         plan=plan,
         doubts=beyond.doubts,
+        money=beyond.money,
         page=make_page(workspace, found),
         measured=measured,
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
@@ -273,6 +281,7 @@ def _report(
             "kinds": run.kinds,
             "held": run.held,
             "totals": run.totals,
+            "money": run.money.document(),
             "first_seen": run.first_seen,
             "unbilled_spend": workspace.rows("unbilled_spend", most=MOST_NAMED),
             "unknown_call_types": workspace.rows("unknown_call_types"),

@@ -123,6 +123,8 @@ def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = 
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
     for line in applied:
         console.print(Text(visible(line)))
+    if run.money.headline:
+        console.print(Text(visible(run.money.headline), "bold"))
     for reason in run.reasons:
         console.print(Text(f"  - {visible(reason.text)}"))
         console.print(Text(f"    {visible(reason.next_step)}", "dim"))

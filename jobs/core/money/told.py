@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from jobs.core.figures import counted
-from jobs.core.money.amounts import main_unit, shown
+from jobs.core.money.amounts import by_currency, main_unit, shown
 from jobs.core.money.worth import REASONS, Unpriced
 
 BEFORE = "Amounts are at Lago's own prices, before taxes, coupons, commitments and wallets."
@@ -48,3 +48,14 @@ class Money:
             "surplus": {currency: main_unit(amount, currency) for currency, amount in self.surplus.items()},
             "unpriced_buckets": {reason.value: count for reason, count in self.unpriced.items()},
         }
+
+
+def added(moneys: Iterable[Money]) -> Money:
+    """Return what several windows are worth together; a bucket that could not be priced counts in each."""
+    listed = list(moneys)
+    unpriced = {reason: sum(one.unpriced.get(reason, 0) for one in listed) for reason in Unpriced}
+    return Money(
+        missing=by_currency(pair for one in listed for pair in one.missing.items()),
+        surplus=by_currency(pair for one in listed for pair in one.surplus.items()),
+        unpriced={reason: count for reason, count in unpriced.items() if count},
+    )

@@ -20,7 +20,7 @@ WITH called AS (
 ),
 sided AS (
     SELECT
-        *,
+        id, kind, code, request_id, part, transaction_id,
         true AS is_missing,
         coalesce(subscription, '') AS payer,
         model_key AS payer_model_key,
@@ -33,7 +33,7 @@ sided AS (
     WHERE missing_quantity <> 0
     UNION ALL BY NAME
     SELECT
-        *,
+        id, kind, code, request_id, part, transaction_id,
         false AS is_missing,
         coalesce(recorded_subscription, '') AS payer,
         recorded_model_key AS payer_model_key,
