@@ -16,6 +16,7 @@ from jobs.core.certification import Reason
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.doubts import SettingDoubt
 from jobs.core.kinds import HoldReason, Kind
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.lago.store import Store
 from jobs.core.lago.values import Catalogue, LagoConnection
 from jobs.core.layout import Layout
@@ -150,6 +151,8 @@ class Run:
     """Discrepancies by kind: events, or spend logs for `unattributed`."""
     held: Mapping[HoldReason, int]
     """Held events by reason."""
+    unbilled: Mapping[Unbilled, int]
+    """Events that are as they should be and that Lago does not bill, by reason."""
     reasons: tuple[Reason, ...]
     """Why the window is not certified; empty if it is."""
     warnings: tuple[str, ...]

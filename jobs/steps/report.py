@@ -19,7 +19,8 @@ from jobs.core.certification import Reason, SourceFacts, reasons_against, window
 from jobs.core.doubts import setting_doubts
 from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
-from jobs.core.laws import check_accounting, check_conservation
+from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.laws import check_accounting, check_conservation, check_unbilled
 from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
 from jobs.core.money.told import Money
 from jobs.core.rules import Rules
@@ -120,9 +121,11 @@ def _conclude(
         dispositions[row["disposition"]] = dispositions.get(row["disposition"], 0) + row["spend_logs"]
     check_accounting(facts["spend_logs_read"], dispositions)
     check_conservation(workspace.records("summary_rows"))
+    check_unbilled(workspace.rows("summary_totals"), workspace.rows("unbilled_counts"))
     counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
+    unbilled = {Unbilled(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.RECORDED_UNBILLED}
     shared_keys, possible_top_ups = facts.pop("shared_keys"), facts.pop("possible_top_ups")
     first_seen = tuple(workspace.rows("first_seen_end_users"))
     (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
@@ -137,7 +140,7 @@ def _conclude(
         reasons=(
             *(_doubt_reason(doubt) for doubt in beyond.doubts),
             *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
-            *reasons_against(settings.window, SourceFacts(**facts), kinds, held),
+            *reasons_against(settings.window, SourceFacts(**facts), kinds, held, unbilled),
             *evidence.reasons(),
         ),
         warnings=warnings,
@@ -151,6 +154,7 @@ def _conclude(
         certified=not found.reasons,
         kinds=kinds,
         held=held,
+        unbilled=unbilled,
         totals=subscription_totals(workspace, settings.metrics_subscriptions),
         planned=plan.events,
         money=beyond.money,
@@ -161,6 +165,7 @@ def _conclude(
         folder=path,
         kinds=kinds,
         held=held,
+        unbilled=unbilled,
         reasons=found.reasons,
         warnings=found.warnings,
         summary=tuple(workspace.rows("summary_head")),
@@ -280,6 +285,8 @@ def _report(
             "spend_logs": run.spend_logs,
             "kinds": run.kinds,
             "held": run.held,
+            "unbilled": run.unbilled,
+            "not_billed_by_lago": workspace.rows("unbilled_counts"),
             "totals": run.totals,
             "money": run.money.document(),
             "first_seen": run.first_seen,

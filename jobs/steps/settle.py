@@ -21,6 +21,7 @@ from jobs.adapters.run_folder import replace_file, write_csv
 from jobs.adapters.workspace import Workspace
 from jobs.core.certification import Reason, kind_reasons
 from jobs.core.kinds import HoldReason, Kind
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.laws import check_conservation
 from jobs.core.money.told import Money
 from jobs.core.telling.metrics import findings_gauges
@@ -80,11 +81,12 @@ def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: 
     counts = workspace.rows("left_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
+    unbilled = {Unbilled(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.RECORDED_UNBILLED}
     of_kinds = {kind.value for kind in Kind}
     reasons = (
         *(reason for reason in run.reasons if reason.code not in of_kinds),
         *_not_billed(applied),
-        *kind_reasons(kinds, held),
+        *kind_reasons(kinds, held, unbilled),
     )
     found = Findings(
         window=run.window,
@@ -102,12 +104,21 @@ def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: 
         run,
         kinds=kinds,
         held=held,
+        unbilled=unbilled,
         reasons=reasons,
         money=money,
         summary=tuple(workspace.rows("summary_head")),
         totals=tuple(workspace.rows("summary_totals")),
         page=replace(make_page(workspace, found), backfill=told),
-        measured=replace(run.measured, certified=not reasons, kinds=kinds, held=held, totals=totals, money=money),
+        measured=replace(
+            run.measured,
+            certified=not reasons,
+            kinds=kinds,
+            held=held,
+            unbilled=unbilled,
+            totals=totals,
+            money=money,
+        ),
     )
 
 
@@ -141,6 +152,7 @@ def _amend(path: Path, done: Backfill) -> None:
         "reasons": [asdict(reason) for reason in done.left.reasons],
         "kinds": done.left.kinds,
         "held": done.left.held,
+        "unbilled": done.left.unbilled,
         "totals": done.left.totals,
         "money": done.left.money.document(),
     }

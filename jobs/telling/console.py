@@ -361,7 +361,10 @@ def show_configuration(configuration: Configuration, stream: TextIO = sys.stdout
         console.print(Text(f"warning: {visible(warning)}", "yellow"))
 
 
-_COUNTS = ("matched", "missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned")
+_COUNTS = (
+    *("matched", "missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned"),
+    "unbilled",
+)
 
 
 _SYLLABLES = {

@@ -5,7 +5,7 @@ and charges, the event's time, and when it arrived. The rules are told in two fo
 
 - `BillingRules.judge` says of one event whether it is billed, by which row and period, or why not;
 - `BillingRules.spans` are the same as rows: stretches of time of one subscription in which every event of a code is
-  treated alike, for judging millions of events by a join (`sql/workspace/judge_billing.sql`).
+  treated alike, for judging millions of events by a join (`sql/workspace/4_tally/judge_billing.sql`).
 
 Held to what a real Lago counted (`tests/core/test_billing_rules.py`).
 """
@@ -13,7 +13,7 @@ Held to what a real Lago counted (`tests/core/test_billing_rules.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -151,10 +151,9 @@ class BillingRules:
         for row in catalogue.subscriptions:
             self._rows.setdefault(row.external_id, []).append(row)
 
-    @property
-    def external_ids(self) -> Iterable[str]:
-        """Return every subscription that Lago has, in whatever status."""
-        return self._rows.keys()
+    def has(self, external_id: str) -> bool:
+        """Tell whether Lago has a subscription of this id, in whatever status."""
+        return external_id in self._rows
 
     def judge(self, event: Usage) -> Billing:
         """Return whether Lago bills this event, and where; one that it does not bill for the first reason."""

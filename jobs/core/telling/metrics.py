@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from jobs.core.kinds import HoldReason, Kind
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.money.amounts import main_unit
 from jobs.core.money.told import Money, added
 from jobs.core.money.worth import Unpriced
@@ -26,6 +27,7 @@ GAUGES = {
     "discrepancies": "Discrepancies by kind: events, or spend logs for unattributed; after an apply what is left.",
     "found_discrepancies": "The same as the run found them, before anything was sent.",
     "held": "Held events by reason.",
+    "unbilled": "Recorded events that are as they should be and that Lago does not bill, by reason.",
     "expected_quantity": "Quantity that the spend logs should have produced.",
     "recorded_quantity": "Quantity that Lago has.",
     "missing_quantity": "Quantity of missing events.",
@@ -76,6 +78,8 @@ class Measured:
     """Discrepancies by kind."""
     held: Mapping[HoldReason, int]
     """Held events by reason."""
+    unbilled: Mapping[Unbilled, int]
+    """Events that are as they should be and that Lago does not bill, by reason."""
     totals: tuple[SubscriptionTotal, ...]
     """Quantities by subscription and code."""
     planned: int
@@ -126,6 +130,7 @@ def merged(slices: Sequence[Measured], most: int) -> Measured:
         certified=all(one.certified for one in slices),
         kinds={kind: sum(one.kinds.get(kind, 0) for one in slices) for kind in Kind},
         held={reason: sum(one.held.get(reason, 0) for one in slices) for reason in HoldReason},
+        unbilled={reason: sum(one.unbilled.get(reason, 0) for one in slices) for reason in Unbilled},
         totals=bounded((total for one in slices for total in one.totals), most),
         planned=sum(one.planned for one in slices),
         money=added(one.money for one in slices),
@@ -182,6 +187,7 @@ def findings_gauges(found: Measured) -> tuple[Gauge, ...]:
         _gauge("discrepancies", ("kind",), (((kind.value,), found.kinds.get(kind, 0)) for kind in Kind)),
         _gauge("found_discrepancies", ("kind",), (((kind.value,), before.get(kind, 0)) for kind in Kind)),
         _gauge("held", ("reason",), (((reason.value,), found.held.get(reason, 0)) for reason in HoldReason)),
+        _gauge("unbilled", ("reason",), (((reason.value,), found.unbilled.get(reason, 0)) for reason in Unbilled)),
         quantity("expected_quantity", lambda total: total.expected),
         quantity("recorded_quantity", lambda total: total.recorded),
         quantity("missing_quantity", lambda total: total.missing),

@@ -1,6 +1,7 @@
 -- What each discrepancy takes from a subscription's bill or adds to it, with what chooses its price: what is missing under
 -- the subscription that should pay, what is too much under the one that has the event. A mismatched event stays where it is,
--- so it changes no number of events; where it bills nothing, whether Lago counts it is not known. Runs on DuckDB.
+-- so it changes no number of events; where it bills nothing, whether Lago counts it is not known. What Lago has and does not
+-- bill is missing from the bill, and not too much. Runs on DuckDB.
 INSERT INTO finding_side BY NAME
 WITH called AS (
     SELECT
@@ -20,30 +21,32 @@ WITH called AS (
 ),
 sided AS (
     SELECT
-        id, kind, code, request_id, part, transaction_id,
+        id, code, request_id, part, transaction_id,
         true AS is_missing,
         coalesce(subscription, '') AS payer,
         model_key AS payer_model_key,
         expected_time AS side_time,
-        CASE WHEN kind = 'mismatched' THEN recorded_model ELSE event_model END AS model,
-        CASE WHEN kind = 'mismatched' THEN recorded_dimensions ELSE expected_dimensions END AS dimensions,
-        missing_quantity AS quantity,
-        CASE WHEN kind <> 'mismatched' THEN 1 WHEN recorded_quantity <> 0 THEN 0 END AS events
+        kind IN ('mismatched', 'recorded_unbilled') AS is_recorded,
+        CASE WHEN is_recorded THEN recorded_model ELSE event_model END AS model,
+        CASE WHEN is_recorded THEN recorded_dimensions ELSE expected_dimensions END AS dimensions,
+        CASE WHEN unbilled IS NULL THEN missing_quantity ELSE expected_quantity END AS quantity,
+        CASE WHEN kind <> 'mismatched' OR unbilled IS NOT NULL THEN 1 WHEN recorded_quantity <> 0 THEN 0 END AS events
     FROM called
-    WHERE missing_quantity <> 0
+    WHERE missing_quantity <> 0 OR unbilled_quantity <> 0
     UNION ALL BY NAME
     SELECT
-        id, kind, code, request_id, part, transaction_id,
+        id, code, request_id, part, transaction_id,
         false AS is_missing,
         coalesce(recorded_subscription, '') AS payer,
         recorded_model_key AS payer_model_key,
         recorded_time AS side_time,
+        true AS is_recorded,
         recorded_model AS model,
         recorded_dimensions AS dimensions,
         surplus_quantity AS quantity,
         CASE WHEN kind = 'mismatched' THEN 0 WHEN recorded_quantity <> 0 THEN 1 END AS events
     FROM called
-    WHERE surplus_quantity <> 0 OR kind IN ('duplicated', 'orphaned', 'misattributed')
+    WHERE unbilled IS NULL AND (surplus_quantity <> 0 OR is_surplus OR is_elsewhere)
 )
 SELECT
     id AS finding_id,
@@ -54,7 +57,7 @@ SELECT
     side_time AS time,
     model,
     -- How the metric's filter spells it is then what is sent.
-    is_missing AND kind <> 'mismatched' AS is_to_be_sent,
+    NOT is_recorded AS is_to_be_sent,
     dimensions,
     quantity,
     events,

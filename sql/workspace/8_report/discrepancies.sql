@@ -26,6 +26,7 @@ SELECT
         WHEN found.kind = 'misattributed' THEN coalesce(found.recorded_subscription, '')
         ELSE ''
     END AS recorded_subscription,
+    coalesce(found.unbilled, '') AS unbilled,
     coalesce(found.call_type, '') AS call_type,
     coalesce(CAST(found.prompt_tokens AS VARCHAR), '') AS prompt_tokens,
     coalesce(CAST(found.completion_tokens AS VARCHAR), '') AS completion_tokens,
