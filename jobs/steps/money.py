@@ -142,7 +142,7 @@ def _properties(
 def _without_period(group: Group, rules: BillingRules, told: Told) -> Unpriced:
     """Return why no period is told that holds the group's time."""
     name = group.subscription
-    if name is None or name not in rules.external_ids:
+    if name is None or not rules.has(name):
         return Unpriced.NO_SUBSCRIPTION
     if group.time < _END and rules.span(name, group.time).row is None:
         return Unpriced.NO_SUBSCRIPTION
