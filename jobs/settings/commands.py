@@ -63,6 +63,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
             quantity=settings.required("most_quantity"),
             share=settings.required("most_share"),
             share_from_events=settings.required("most_share_from"),
+            amount=settings.optional("most_amount"),
         ),
         memory_limit=settings.required("memory_limit"),
         output=settings.required("output"),

@@ -336,6 +336,13 @@ SETTINGS = (
         "Expected events of a subscription from which its share is looked at.",
     ),
     Setting(
+        "most_amount",
+        "RECONCILE_MOST_AMOUNT",
+        parse_amount,
+        None,
+        "Most that a plan may bill in any one currency; a plan with anything unpriced is then refused.",
+    ),
+    Setting(
         "memory_limit",
         "RECONCILE_MEMORY_LIMIT",
         parse_memory,

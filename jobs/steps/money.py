@@ -31,6 +31,16 @@ _END = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
+class Priced:
+    """What a window's discrepancies are worth, and what its plan would bill."""
+
+    found: Money
+    """All discrepancies."""
+    planned: Money
+    """What Lago would bill more once the plan is applied."""
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What Lago told of its usage."""
 
@@ -49,7 +59,7 @@ def price_findings(
     settings: ReconcileSettings,
     catalogue: Catalogue,
     progress: Progress,
-) -> Money:
+) -> Priced:
     """Fill `finding_amount` with what each discrepancy is worth, and return the sums.
 
     A Lago that does not answer leaves everything unpriced, which is told, and fails no run. What was priced before is
@@ -68,14 +78,22 @@ def price_findings(
         ),
     )
     workspace.run("group_sides")
-    groups = [_group(row, bound, spellings) for row in workspace.records("side_groups")]
-    without = {group.number: _without_period(group, rules, told) for group in groups if group.period is None}
-    pricing = price(groups, told.periods, rules.metrics, told.charges, without)
-    _share(workspace, pricing)
-    sides = {group.number: group.is_missing for group in groups}
+
+    def priced(*, is_planned: bool) -> Pricing:
+        rows = workspace.records("side_groups", is_planned=is_planned)
+        groups = [_group(row, bound, spellings) for row in rows]
+        without = {group.number: _without_period(group, rules, told) for group in groups if group.period is None}
+        return price(groups, told.periods, rules.metrics, told.charges, without)
+
+    found = priced(is_planned=False)
+    _share(workspace, found)
+    return Priced(_money(found), _money(priced(is_planned=True)))
+
+
+def _money(pricing: Pricing) -> Money:
     return Money(
-        missing=by_currency((one.currency, one.amount) for one in pricing.buckets if sides[one.groups[0]]),
-        surplus=by_currency((one.currency, one.amount) for one in pricing.buckets if not sides[one.groups[0]]),
+        missing=by_currency((one.currency, one.amount) for one in pricing.buckets if one.is_missing),
+        surplus=by_currency((one.currency, one.amount) for one in pricing.buckets if not one.is_missing),
         unpriced=pricing.unpriced_buckets,
     )
 

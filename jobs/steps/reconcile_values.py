@@ -101,6 +101,7 @@ def told_settings(settings: ReconcileSettings) -> dict[str, Any]:
         "most_events": settings.caps.events,
         "most_quantity": f"{settings.caps.quantity:f}",
         "most_share": f"{settings.caps.share:f}",
+        "most_amount": None if settings.caps.amount is None else f"{settings.caps.amount:f}",
         "only": asdict(settings.only),
         "source_time_zone": str(settings.clock.zone),
         "source_utc_since": settings.clock.utc_since,

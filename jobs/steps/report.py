@@ -30,7 +30,7 @@ from jobs.core.window_facts import WindowFacts
 from jobs.steps.causes import find_causes
 from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
-from jobs.steps.plan import PlanRequest, PlanSummary, write_plan
+from jobs.steps.plan import PlanRequest, PlanSummary, choose_events, plan_worth, write_plan
 from jobs.steps.reconcile_values import Doubt, Judged, Progress, Reading, ReconcileSettings, Run, told_settings
 
 METRICS_FILE, SUMMARY_FILE, RUN_FILE = "metrics.txt", "summary.csv", "run.json"
@@ -62,6 +62,10 @@ def report_run(
     workspace, settings, reading, window_facts = judged.workspace, judged.settings, judged.reading, judged.window_facts
     progress.step("checking and reporting")
     facts = _facts(workspace, settings, reading, now)
+    request = PlanRequest(settings.window, settings.caps, settings.only)
+    choose_events(workspace, settings.rules, request)
+    workspace.run("collect_sides")
+    money = price_findings(workspace, settings, reading.catalogue, progress)
     plan = write_plan(
         workspace,
         folder,
@@ -69,12 +73,11 @@ def report_run(
         reading.layout,
         reading.bound,
         reading.catalogue,
-        PlanRequest(settings.window, settings.caps, settings.only),
+        request,
+        money.planned,
     )
     causes = find_causes(workspace, settings.rules, settings.window, window_facts)
-    workspace.run("collect_sides")
-    money = price_findings(workspace, settings, reading.catalogue, progress)
-    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts), money)
+    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts), money.found)
     run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
     _report(folder, workspace, settings, reading, facts, run, now)
     if keep is not None:
@@ -301,7 +304,12 @@ def _report(
                 for doubt in run.doubts
             ],
             "causes": [_cause(explanation) for explanation in run.causes],
-            "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
+            "plan": {
+                "sha256": run.plan.sha256,
+                "events": run.plan.events,
+                "worth": plan_worth(run.plan.worth),
+                "caps_exceeded": run.plan.exceeded,
+            },
             "sources": {
                 **facts,
                 "postgres_version": reading.schema.server_version,

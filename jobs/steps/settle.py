@@ -66,7 +66,7 @@ def settle(
         workspace.run("settle_summary")
         workspace.run("settle_discrepancies")
         # What was sent has moved what Lago counts, and with it what the rest is worth.
-        money = price_findings(workspace, settings, run.catalogue, progress)
+        money = price_findings(workspace, settings, run.catalogue, progress).found
         check_conservation(workspace.records("summary_rows"))
         left = _left(workspace, settings, run, applied, money)
         _write_summary(workspace, run.folder)

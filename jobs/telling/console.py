@@ -252,6 +252,8 @@ def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:
     header = plan.header
     console.print(Text(f"Plan    {header['sha256']}"))
     console.print(Text(f"Window  {header['window']['start']} to {header['window']['end']}"))
+    if plan.worth:
+        console.print(Text(f"Bills   {plan.worth}"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("subscription", "model", "code", "day"):
         table.add_column(heading, no_wrap=True)

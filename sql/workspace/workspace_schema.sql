@@ -284,6 +284,7 @@ CREATE TABLE finding_side (
     time TIMESTAMP,
     model VARCHAR,
     is_to_be_sent BOOLEAN NOT NULL,
+    is_planned BOOLEAN NOT NULL,
     dimensions VARCHAR,
     quantity DECIMAL(38, 20) NOT NULL,
     events BIGINT,

@@ -10,6 +10,7 @@ import pytest
 from jobs import cli
 from jobs.core.doctor.checks import CHECKS
 from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
+from jobs.core.money.worth import REASONS
 from jobs.core.plan import Outcome
 from jobs.core.telling import reports
 from jobs.core.telling.metrics import GAUGES
@@ -46,6 +47,13 @@ def test_kinds_and_reasons_are_the_closed_sets() -> None:
     assert sorted(first_cells(text, "| reason of `held` | meaning | what to do |")) == sorted(HoldReason)
     assert all(f"`{reason}`" in text for reason in Exclusion)
     assert first_cells(text, "| cause | meaning |") == [cause.value for cause in Cause]
+
+
+def test_why_there_is_no_amount_is_told_as_it_is() -> None:
+    rows = re.findall(
+        r"^\| `([a-z_]+)` \| (.+) \|$", README.split("### What it is worth")[1].split("\n\n**`")[0], re.MULTILINE
+    )
+    assert dict(rows[1:]) == {reason.value: f"{text[0].upper()}{text[1:]}." for reason, text in REASONS.items()}
 
 
 def test_what_to_do_is_what_the_report_says() -> None:

@@ -23,8 +23,11 @@ from jobs.core.money.amounts import main_unit
 from jobs.core.money.pricing import Group, Pricing, price
 from jobs.core.money.usage import PeriodUsage
 from jobs.core.money.worth import Change, Unpriced
+from jobs.errors import RefusedError
 from jobs.playground.lago_standin import Fault
+from jobs.steps.plan_files import describe_plan
 from tests.support.backfilling import (
+    CAPS,
     CODE,
     NOW,
     PERIOD_START,
@@ -55,7 +58,7 @@ VOLUME = {
 }
 PACKAGE = {"amount": "0.35", "free_units": 100, "package_size": 70}
 PERCENTAGE = {"rate": "1.5", "fixed_amount": "0.3"}
-CHARGES = [
+CHARGES: list[dict[str, Any]] = [
     {"charge_model": "standard", "properties": {"amount": "0.0333"}},
     {"charge_model": "graduated", "properties": GRADUATED},
     {"charge_model": "volume", "properties": VOLUME},
@@ -224,8 +227,10 @@ def test_an_apply_moves_the_bill_by_what_the_run_had_told(
     before = total(organization)
     done = run_one(settings_for(litellm_database, organization, tmp_path))
     moved = total(organization) - before
-    assert done.run.money.missing == {"EUR": moved}
+    assert done.run.money.missing == done.run.plan.worth.missing == {"EUR": moved}
     assert moved
+    shown = describe_plan(done.run.folder / "plan.jsonl").worth
+    assert shown == f"EUR {Decimal(main_unit(moved, 'EUR')):,f}"
     assert done.run.money.unpriced == {}
     (surplus,) = done.run.money.surplus.values()
     folder = done.run.folder
@@ -242,6 +247,31 @@ def test_an_apply_moves_the_bill_by_what_the_run_had_told(
     assert document["before"]["money"]["missing"] == {"EUR": main_unit(moved, "EUR")}
     assert document["money"]["missing"] == {}
     assert document["money"]["surplus"] == {"EUR": main_unit(done.left.money.surplus["EUR"], "EUR")}
+
+
+@pytest.mark.parametrize(("share", "is_refused"), [("1", False), ("0.99", True)])
+def test_a_plan_that_would_bill_more_than_the_cap_is_refused(
+    litellm_database: str, standin: LagoStandIn, tmp_path: Path, share: str, is_refused: bool
+) -> None:
+    organization = filled(standin, litellm_database, CHARGES[:1])
+    settings = settings_for(litellm_database, organization, tmp_path)
+    planned = run_one(replace(settings, apply=False)).run.plan
+    amount = Decimal(main_unit(planned.worth.missing["EUR"], "EUR")) * Decimal(share)
+    capped = replace(settings, reconcile=replace(settings.reconcile, caps=replace(CAPS, amount=amount)))
+    if is_refused:
+        with pytest.raises(RefusedError, match="RECONCILE_MOST_AMOUNT"):
+            run_one(capped)
+    else:
+        assert run_one(capped).left.money.missing == {}
+
+
+def test_a_cap_on_money_refuses_what_has_no_price(litellm_database: str, standin: LagoStandIn, tmp_path: Path) -> None:
+    organization = filled(standin, litellm_database, CHARGES[:1])
+    settings = settings_for(
+        litellm_database, organization, tmp_path, usage_subscriptions=0, caps=replace(CAPS, amount=Decimal(10**6))
+    )
+    with pytest.raises(RefusedError, match="is not known for all of it"):
+        run_one(settings)
 
 
 def test_subscriptions_beyond_the_bound_are_not_asked_for(

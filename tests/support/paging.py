@@ -18,7 +18,11 @@ from jobs.steps.plan import PlanSummary
 from tests.support.judging import CODE, RULES, WINDOW, Event, SpendLog, judged_window
 
 PLAN = PlanSummary(
-    "hash", 3, (PlanTotal("alice", CODE, 3, Decimal(420), 100, Decimal(14_000)),), ("3 events would be sent, more …",)
+    "hash",
+    3,
+    (PlanTotal("alice", CODE, 3, Decimal(420), 100, Decimal(14_000)),),
+    Money({"EUR": 420}),
+    ("3 events would be sent, more …",),
 )
 
 MONEY = Money({"EUR": 123456}, {"EUR": 5678}, {Unpriced.PRORATED: 3})

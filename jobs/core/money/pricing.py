@@ -43,6 +43,8 @@ class Group:
 class PricedBucket:
     """What one side of a bucket is worth."""
 
+    is_missing: bool
+    """Whether it is what the bucket lacks; otherwise what it has too much."""
     currency: str
     """ISO 4217."""
     amount: int
@@ -112,7 +114,7 @@ def price(
     for reason in (*unknown.values(), *failed.values()):
         counts[reason] = counts.get(reason, 0) + 1
     priced = (
-        PricedBucket(side.period.currency, _amount(worths[key], is_missing=key[-1]), tuple(side.groups))
+        PricedBucket(key[-1], side.period.currency, _amount(worths[key], is_missing=key[-1]), tuple(side.groups))
         for key, side in sides.items()
         if key not in failed
     )

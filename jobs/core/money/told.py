@@ -34,6 +34,14 @@ class Money:
         return " · ".join(parts)
 
     @property
+    def forecast(self) -> str:
+        """Return what sending what is missing would bill, as `EUR 1,234.56 · 3 buckets could not be priced`."""
+        parts = [shown(amount, currency) for currency, amount in self.missing.items()]
+        buckets = sum(self.unpriced.values())
+        parts += [f"{counted(buckets, 'bucket')} could not be priced"] if buckets else []
+        return " · ".join(parts)
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Return why buckets could not be priced, one sentence each."""
         return tuple(

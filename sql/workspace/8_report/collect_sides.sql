@@ -21,7 +21,7 @@ WITH called AS (
 ),
 sided AS (
     SELECT
-        id, code, request_id, part, transaction_id,
+        id, kind, code, request_id, part, transaction_id,
         true AS is_missing,
         coalesce(subscription, '') AS payer,
         model_key AS payer_model_key,
@@ -35,7 +35,7 @@ sided AS (
     WHERE missing_quantity <> 0 OR unbilled_quantity <> 0
     UNION ALL BY NAME
     SELECT
-        id, code, request_id, part, transaction_id,
+        id, kind, code, request_id, part, transaction_id,
         false AS is_missing,
         coalesce(recorded_subscription, '') AS payer,
         recorded_model_key AS payer_model_key,
@@ -58,6 +58,12 @@ SELECT
     model,
     -- How the metric's filter spells it is then what is sent.
     NOT is_recorded AS is_to_be_sent,
+    is_missing AND EXISTS (
+        SELECT 1
+        FROM planned_event AS planned
+        WHERE planned.subscription = sided.payer AND planned.code = sided.code AND planned.part = sided.part
+            AND planned.request_id = sided.request_id AND planned.is_top_up = (sided.kind = 'mismatched')
+    ) AS is_planned,
     dimensions,
     quantity,
     events,
