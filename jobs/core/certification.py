@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jobs.core.durations import in_words
 from jobs.core.kinds import HoldReason, Kind, next_step
-from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.lago.billing_rules import Unbilled, adds_up
+from jobs.core.lago.values import BillableMetric
 from jobs.core.window import Window
 from jobs.core.window_facts import WindowFacts
 
@@ -116,6 +117,30 @@ def window_reasons(facts: WindowFacts, settlement_lag: timedelta) -> tuple[Reaso
         step = "Find out who used these keys; RECONCILE_SEND_UNPROVEN_KEYS=true sends such calls."
         found.append(Reason("unproven_keys", text, step))
     return tuple(found)
+
+
+def metric_reasons(metrics: Iterable[BillableMetric]) -> tuple[Reason, ...]:
+    """Return why no count of events proves what these metrics bill: those that do not add quantities up."""
+    return tuple(
+        Reason(
+            "unpriceable_aggregation",
+            f"{metric.code} is a {metric.aggregation_type}: what is sent is not what is billed, so that agreement on "
+            "events proves no invoice; what is missing there is held",
+            "Compare its invoices by hand, or bill usage by a metric that sums or counts.",
+        )
+        for metric in metrics
+        if not adds_up(metric)
+    )
+
+
+def metric_warnings(metrics: Iterable[BillableMetric]) -> tuple[str, ...]:
+    """Return what a person should know of metrics that add up and bill the same event more than once."""
+    return tuple(
+        f"{metric.code} is recurring: Lago bills all its events again in every period, also those that came late, so "
+        "that quantities of events are not what one invoice bills; what is missing there is held"
+        for metric in metrics
+        if adds_up(metric) and metric.recurring
+    )
 
 
 def source_reasons(window: Window, facts: SourceFacts) -> tuple[Reason, ...]:

@@ -138,7 +138,7 @@ _STEPS_BY_REASON = {
     HoldReason.NOT_ALLOWED: "Find out who used the key; allow it in the file (RECONCILE_ALLOWED_FILE) if it is right.",
     HoldReason.INCOMPLETE_SUBSCRIPTION: "Have its first payment settled in Lago, which starts it; run again.",
     HoldReason.UNPRICEABLE_AGGREGATION: "Settle it by hand: what is sent there is not what is billed, once.",
-    HoldReason.AMOUNT_MISSING: "Charge it by hand, or let the meter carry an amount ([[meter_parts]] amount).",
+    HoldReason.AMOUNT_MISSING: "Charge it by hand: sent without an amount it would bill 0, and its id be used up.",
 }
 _BY_HAND = "Lago does not bill it any more: charge it by hand, never by sending it again."
 _STEPS_BY_UNBILLED = {

@@ -65,13 +65,9 @@ def load_billing(workspace: Workspace, rules: Rules, catalogue: Catalogue, windo
     """Bring in when Lago bills the subscriptions that something was read of, as far as the workspace lacks it."""
     billing, read = BillingRules(catalogue), rules.read_window(window)
     known = [name for name in workspace.texts("payers") if billing.has(name)]
-    workspace.insert("latest_row", (_latest_row(billing, name) for name in known))
+    latest = ((name, billing.latest(name)) for name in known)
+    workspace.insert("latest_row", ((name, row.plan_code, naive(row.terminated_at)) for name, row in latest if row))
     workspace.insert("billing_span", (_span_row(span) for name in known for span in billing.spans(name, read)))
-
-
-def _latest_row(billing: BillingRules, name: str) -> tuple[object, ...]:
-    row = billing.latest(name)
-    return (name, None, None) if row is None else (name, row.plan_code, naive(row.terminated_at))
 
 
 def _span_row(span: Span) -> tuple[object, ...]:

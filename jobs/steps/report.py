@@ -15,7 +15,14 @@ from jobs.adapters.page import render
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.core.causes import Explanation
-from jobs.core.certification import Reason, SourceFacts, reasons_against, window_reasons
+from jobs.core.certification import (
+    Reason,
+    SourceFacts,
+    metric_reasons,
+    metric_warnings,
+    reasons_against,
+    window_reasons,
+)
 from jobs.core.doubts import setting_doubts
 from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
@@ -133,8 +140,11 @@ def _conclude(
     first_seen = tuple(workspace.rows("first_seen_end_users"))
     (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
     evidence = UsageEvidence(workspace.rows("unbilled_spend", most=MOST_NAMED), workspace.rows("unknown_call_types"))
+    codes = {item.part.code for item in reading.bound}
+    metered = [metric for metric in reading.catalogue.metrics if metric.code in codes]
     warnings = (
         *evidence.warnings(),
+        *metric_warnings(metered),
         *_warnings(settings.rules, reading, beyond.window_facts, shared_keys, possible_top_ups),
         *_abuses(first_seen, not_allowed["spend_logs"]),
     )
@@ -145,6 +155,7 @@ def _conclude(
             *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
             *reasons_against(settings.window, SourceFacts(**facts), kinds, held, unbilled),
             *evidence.reasons(),
+            *metric_reasons(metered),
         ),
         warnings=warnings,
         spend_logs=tuple(spend_logs),

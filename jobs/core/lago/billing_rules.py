@@ -135,9 +135,14 @@ class Billing:
     """Where it counts: one per charge, and more where filters merely overlap."""
 
 
+def adds_up(metric: BillableMetric) -> bool:
+    """Tell whether what a period bills is the sum of what its events say."""
+    return metric.aggregation_type in ("sum_agg", "count_agg")
+
+
 def bills_what_is_sent(metric: BillableMetric) -> bool:
     """Tell whether the metric bills every event's quantity once: a sum or a count, and not in every later period."""
-    return metric.aggregation_type in ("sum_agg", "count_agg") and not metric.recurring
+    return adds_up(metric) and not metric.recurring
 
 
 class BillingRules:
@@ -180,7 +185,8 @@ class BillingRules:
             for bucket in buckets_of(charge, metric, event.properties)
             if not unbilled
         )
-        return Billing(unbilled, row, self.period(row, event.time), tuple(buckets))
+        # A recurring metric counts events from before its row too, first in the row's first period.
+        return Billing(unbilled, row, self.period(row, max(event.time, _begins(row))), tuple(buckets))
 
     def spans(self, external_id: str, within: Window) -> Iterator[Span]:
         """Yield the spans of a subscription that Lago has, which together cover the window, in order of time."""
