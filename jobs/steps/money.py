@@ -1,33 +1,27 @@
-"""What the discrepancies are worth: asks Lago what it has counted, and shares the worth of each bucket among them."""
+"""What the discrepancies are worth: prices the buckets that they change, and shares each one's worth among them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
-from jobs.adapters.lago.catalogue import read_own_charges
-from jobs.adapters.lago.http import LagoClient
-from jobs.adapters.lago.usage_periods import UsageAsked, read_usage_periods
 from jobs.adapters.workspace import Workspace
 from jobs.core.lago.billing_rules import BillingRules
 from jobs.core.lago.prices import currency_exponent
-from jobs.core.lago.values import Catalogue, Charge
+from jobs.core.lago.values import Catalogue
 from jobs.core.meters import BoundPart, bind
 from jobs.core.model_names import ModelNames
 from jobs.core.money.amounts import Split, by_currency
 from jobs.core.money.pricing import Group, PricedBucket, Pricing, price
 from jobs.core.money.told import Money
-from jobs.core.money.usage import PeriodUsage
 from jobs.core.money.worth import Change, Unpriced
-from jobs.errors import LagoError
+from jobs.core.rules import Rules
+from jobs.steps.ask_usage import END, Told
 from jobs.steps.plan import model_spellings
-from jobs.steps.reconcile_values import Progress, ReconcileSettings
-
-_END = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +34,21 @@ class Priced:
     """What Lago would bill more once the plan is applied."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What Lago told of its usage."""
-
-    periods: tuple[PeriodUsage, ...]
-    """The periods of those that were asked for."""
-    asked: frozenset[str]
-    """Whose usage was asked for."""
-    charges: Mapping[str, Charge]
-    """All charges by Lago's id, those of subscriptions' own plans among them."""
-    failure: str = ""
-    """Why nothing was told, where Lago did not answer."""
-
-
 def price_findings(
     workspace: Workspace,
-    settings: ReconcileSettings,
+    rules: Rules,
     catalogue: Catalogue,
-    progress: Progress,
+    told: Told,
 ) -> Priced:
-    """Fill `finding_amount` with what each discrepancy is worth, and return the sums.
-
-    A Lago that does not answer leaves everything unpriced, which is told, and fails no run. What was priced before is
-    forgotten.
-    """
-    bound = bind(settings.rules.parts, {metric.code: metric for metric in catalogue.metrics})
-    spellings = model_spellings(bound, catalogue, ModelNames(dict(settings.rules.aliases)))
+    """Fill `finding_amount` with what each discrepancy is worth, and return the sums; what was priced is forgotten."""
+    bound = bind(rules.parts, {metric.code: metric for metric in catalogue.metrics})
+    spellings = model_spellings(bound, catalogue, ModelNames(dict(rules.aliases)))
     workspace.run("clear_amounts")
-    told = _told(workspace, settings, catalogue, progress)
-    rules = BillingRules(catalogue)
+    billing = BillingRules(catalogue)
     workspace.insert(
         "usage_period",
         (
-            (place, one.subscription, one.start.replace(tzinfo=None), min(one.end, _END).replace(tzinfo=None))
+            (place, one.subscription, one.start.replace(tzinfo=None), min(one.end, END).replace(tzinfo=None))
             for place, one in enumerate(told.periods)
         ),
     )
@@ -82,8 +57,8 @@ def price_findings(
     def priced(*, is_planned: bool) -> Pricing:
         rows = workspace.records("side_groups", is_planned=is_planned)
         groups = [_group(row, bound, spellings) for row in rows]
-        without = {group.number: _without_period(group, rules, told) for group in groups if group.period is None}
-        return price(groups, told.periods, rules.metrics, told.charges, without)
+        without = {group.number: _without_period(group, billing, told) for group in groups if group.period is None}
+        return price(groups, told.periods, billing.metrics, told.charges, without)
 
     found = priced(is_planned=False)
     _share(workspace, found)
@@ -98,39 +73,6 @@ def _money(pricing: Pricing) -> Money:
     )
 
 
-def _told(workspace: Workspace, settings: ReconcileSettings, catalogue: Catalogue, progress: Progress) -> Told:
-    customers = {
-        row.external_id: row.external_customer_id
-        for row in catalogue.subscriptions
-        if row.external_customer_id is not None and row.started_at is not None
-    }
-    concerned = [row for row in workspace.rows("sided_subscriptions") if row["subscription"] in customers]
-    asked = [
-        UsageAsked(str(customers[row["subscription"]]), row["subscription"], row["since"].replace(tzinfo=UTC))
-        for row in concerned[: settings.usage_subscriptions]
-    ]
-    charges = {charge.lago_id: charge for plan in catalogue.plans for charge in plan.charges}
-    names = frozenset(one.subscription for one in asked)
-    if not asked:
-        return Told((), names, charges)
-    if len(asked) < len(concerned):
-        progress.note(f"asking for the usage of {len(asked):,} of {len(concerned):,} subscriptions")
-    try:
-        with LagoClient(settings.lago) as client:
-            periods = read_usage_periods(client, asked)
-            strange = {
-                one.subscription
-                for one in periods
-                if one.is_open and any(bucket.charge_id not in charges for bucket in one.buckets)
-            }
-            for name in sorted(strange):
-                charges |= {charge.lago_id: charge for charge in read_own_charges(client, name)}
-    except LagoError as error:
-        progress.note(f"nothing is priced: {error}")
-        return Told((), names, charges, str(error))
-    return Told(periods, names, charges)
-
-
 def _group(row: Mapping[str, Any], bound: Sequence[BoundPart], spellings: Mapping[tuple[str, str], str]) -> Group:
     code, model = row["code"], row["model"]
     if row["is_to_be_sent"]:
@@ -143,7 +85,7 @@ def _group(row: Mapping[str, Any], bound: Sequence[BoundPart], spellings: Mappin
         is_missing=row["is_missing"],
         properties=dict(_properties(code, bound, model, json.loads(row["dimensions"] or "[null]")[1:])),
         change=Change(Decimal(row["quantity"]), row["events"]),
-        time=_END if row["time"] is None else row["time"].replace(tzinfo=UTC),
+        time=END if row["time"] is None else row["time"].replace(tzinfo=UTC),
     )
 
 
@@ -157,12 +99,12 @@ def _properties(
         yield name, model if source == "model" else next(rest, None)
 
 
-def _without_period(group: Group, rules: BillingRules, told: Told) -> Unpriced:
+def _without_period(group: Group, billing: BillingRules, told: Told) -> Unpriced:
     """Return why no period is told that holds the group's time."""
     name = group.subscription
-    if name is None or not rules.has(name):
+    if name is None or not billing.has(name):
         return Unpriced.NO_SUBSCRIPTION
-    if group.time < _END and rules.span(name, group.time).row is None:
+    if group.time < END and billing.span(name, group.time).row is None:
         return Unpriced.NO_SUBSCRIPTION
     if told.failure:
         return Unpriced.NOT_TOLD

@@ -176,6 +176,8 @@ class Run:
     """Settings that are probably wrong."""
     money: Money
     """What the discrepancies are worth."""
+    counts: Mapping[str, Any]
+    """What Lago says it has counted beside what is recorded, as `run.json` tells it."""
     page: Page
     """What `report.html` says."""
     measured: Measured

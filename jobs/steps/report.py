@@ -34,7 +34,9 @@ from jobs.core.rules import Rules
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.window_facts import WindowFacts
+from jobs.steps.ask_usage import ask_usage
 from jobs.steps.causes import find_causes
+from jobs.steps.counts import Counts, judge_counts
 from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
 from jobs.steps.plan import PlanRequest, PlanSummary, choose_events, plan_worth, write_plan
@@ -51,6 +53,7 @@ class _Found:
     causes: tuple[Explanation, ...]
     doubts: tuple[Doubt, ...]
     money: Money
+    counts: Counts
 
 
 def report_run(
@@ -72,7 +75,9 @@ def report_run(
     request = PlanRequest(settings.window, settings.caps, settings.only)
     choose_events(workspace, settings.rules, request)
     workspace.run("collect_sides")
-    money = price_findings(workspace, settings, reading.catalogue, progress)
+    told = ask_usage(workspace, settings, reading.catalogue, progress)
+    money = price_findings(workspace, settings.rules, reading.catalogue, told)
+    counts = judge_counts(workspace, settings, reading.catalogue, told, progress, now=now)
     plan = write_plan(
         workspace,
         folder,
@@ -84,7 +89,7 @@ def report_run(
         money.planned,
     )
     causes = find_causes(workspace, settings.rules, settings.window, window_facts)
-    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts), money.found)
+    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts), money.found, counts)
     run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
     _report(folder, workspace, settings, reading, facts, run, now)
     if keep is not None:
@@ -144,6 +149,7 @@ def _conclude(
     metered = [metric for metric in reading.catalogue.metrics if metric.code in codes]
     warnings = (
         *evidence.warnings(),
+        *beyond.counts.warnings(),
         *metric_warnings(metered),
         *_warnings(settings.rules, reading, beyond.window_facts, shared_keys, possible_top_ups),
         *_abuses(first_seen, not_allowed["spend_logs"]),
@@ -152,6 +158,7 @@ def _conclude(
         window=settings.window,
         reasons=(
             *(_doubt_reason(doubt) for doubt in beyond.doubts),
+            *beyond.counts.reasons(),
             *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
             *reasons_against(settings.window, SourceFacts(**facts), kinds, held, unbilled),
             *evidence.reasons(),
@@ -191,6 +198,7 @@ def _conclude(
         plan=plan,
         doubts=beyond.doubts,
         money=beyond.money,
+        counts=beyond.counts.document(),
         page=make_page(workspace, found),
         measured=measured,
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
@@ -303,6 +311,7 @@ def _report(
             "not_billed_by_lago": workspace.rows("unbilled_counts"),
             "totals": run.totals,
             "money": run.money.document(),
+            "lago_counts": run.counts,
             "first_seen": run.first_seen,
             "unbilled_spend": workspace.rows("unbilled_spend", most=MOST_NAMED),
             "unknown_call_types": workspace.rows("unknown_call_types"),

@@ -26,6 +26,7 @@ from jobs.core.laws import check_conservation
 from jobs.core.money.told import Money
 from jobs.core.telling.metrics import findings_gauges
 from jobs.core.telling.reports import SUMMARY_COLUMNS
+from jobs.steps.ask_usage import ask_usage
 from jobs.steps.backfill_values import Applied, Backfill
 from jobs.steps.match import naive
 from jobs.steps.money import price_findings
@@ -66,7 +67,8 @@ def settle(
         workspace.run("settle_summary")
         workspace.run("settle_discrepancies")
         # What was sent has moved what Lago counts, and with it what the rest is worth.
-        money = price_findings(workspace, settings, run.catalogue, progress).found
+        told = ask_usage(workspace, settings, run.catalogue, progress)
+        money = price_findings(workspace, settings.rules, run.catalogue, told).found
         check_conservation(workspace.records("summary_rows"))
         left = _left(workspace, settings, run, applied, money)
         _write_summary(workspace, run.folder)
