@@ -171,7 +171,9 @@ class World:
         if not active:
             has_ended = any(term.terminated_at is not None and term.terminated_at < at for term in terms)
             return "subscription_terminated" if has_ended else "subscription_not_started"
-        return "no_charge" if active[-1].plan == FLAT else ""
+        if active[-1].plan == FLAT:
+            return "no_charge"
+        return "" if arrival.tokens else "property_missing"
 
     def stored(self, instant: datetime) -> datetime:
         """Return the time that LiteLLM writes for this instant."""

@@ -64,8 +64,9 @@ class CountDifference:
     def text(self) -> str:
         """Return it as a sentence without its full stop."""
         bucket = f" ({self.bucket})" if self.bucket else ""
+        counts = f"{grouped(self.told.normalize())} of {grouped(self.recorded.normalize())} {self.unit}"
         return (
-            f"Lago counts {grouped(self.told.normalize())} of {grouped(self.recorded.normalize())} {self.unit} of {self.code}{bucket} of subscription "
+            f"Lago counts {counts} of {self.code}{bucket} of subscription "
             f"{self.subscription!r} in the period from {self.start:%Y-%m-%d %H:%M}: {self.likely}"
         )
 
