@@ -52,10 +52,9 @@ def test_kinds_and_reasons_are_the_closed_sets() -> None:
 
 
 def test_why_there_is_no_amount_is_told_as_it_is() -> None:
-    rows = re.findall(
-        r"^\| `([a-z_]+)` \| (.+) \|$", README.split("### What it is worth")[1].split("\n\n**`")[0], re.MULTILINE
-    )
-    assert dict(rows[1:]) == {reason.value: f"{text[0].upper()}{text[1:]}." for reason, text in REASONS.items()}
+    text = section("files", "What a run leaves behind").split("| `unpriced` | meaning |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `([a-z_]+)` \| (.+) \|$", text, re.MULTILINE)
+    assert dict(rows) == {reason.value: f"{text[0].upper()}{text[1:]}." for reason, text in REASONS.items()}
 
 
 def test_what_to_do_is_what_the_report_says() -> None:
