@@ -10,6 +10,7 @@ import pytest
 from jobs.cli import cli, group
 from jobs.core.doctor.checks import CHECKS
 from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.money.worth import REASONS
 from jobs.core.plan import Outcome
 from jobs.core.telling import reports
@@ -196,3 +197,10 @@ def test_every_command_has_help() -> None:
 def files_of_a_run() -> set[str]:
     """Return the names of the files that docs/files.md says a run leaves behind."""
     return set(re.findall(r"^\*\*`([a-z-]+\.[a-z]+)`\*\*", section("files", "What a run leaves behind"), re.MULTILINE))
+
+
+def test_why_lago_does_not_bill_is_the_closed_set() -> None:
+    rows = re.findall(
+        r"^\| recorded, `([a-z_]+)` \| .+ \| (.+) \|$", section("files", "What a run finds"), re.MULTILINE
+    )
+    assert dict(rows) == {reason.value: next_step(Kind.RECORDED_UNBILLED, reason) for reason in Unbilled}
