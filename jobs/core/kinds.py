@@ -148,15 +148,14 @@ _STEPS_BY_REASON = {
     HoldReason.UNPRICEABLE_AGGREGATION: "Settle it by hand: what is sent there is not what is billed, once.",
     HoldReason.AMOUNT_MISSING: "Charge it by hand: sent without an amount it would bill 0, and its id be used up.",
 }
-_BY_HAND = "Lago does not bill it any more: charge it by hand, never by sending it again."
+_BY_HAND = "Charge it by hand, never by sending it again: Lago does not bill it any more."
 _STEPS_BY_UNBILLED = {
     Unbilled.UNKNOWN_METRIC: "Create the metric and the plan's charge in Lago; charge closed periods by hand.",
     Unbilled.NO_SUBSCRIPTION: (
-        "Create the subscription in Lago from before the event's time, which bills the event itself, or correct the "
-        "sender and charge it by hand."
+        "Create the subscription in Lago from before the event's time, or correct the sender and charge it by hand."
     ),
     Unbilled.SUBSCRIPTION_INCOMPLETE: "Have its first payment settled in Lago; see whether the event counts then.",
-    Unbilled.SUBSCRIPTION_CANCELED: f"The subscription was never started. {_BY_HAND}",
+    Unbilled.SUBSCRIPTION_CANCELED: _BY_HAND,
     Unbilled.SUBSCRIPTION_NOT_STARTED: _BY_HAND,
     Unbilled.SUBSCRIPTION_TERMINATED: (
         "Charge it by hand, if its last invoice does not have it: Lago tells the end to the second only."
@@ -165,7 +164,7 @@ _STEPS_BY_UNBILLED = {
     Unbilled.NO_CHARGE: "Add the charge to the plan, which bills the period that is open; charge others by hand.",
     Unbilled.PROPERTY_MISSING: "Correct the sender: Lago bills plain numbers only; charge it by hand.",
     Unbilled.AMOUNT_MISSING: "Correct the sender (precise_total_amount_cents); charge it by hand.",
-    Unbilled.PERIOD_INVOICED: "It came after its period's invoice, and is in no other: charge it by hand.",
+    Unbilled.PERIOD_INVOICED: "Charge it by hand: it came after its period's invoice, and is in no other.",
 }
 _INCOMPLETE = (Kind.HELD, HoldReason.SOURCE_INCOMPLETE)
 _WHOSE_CALL = (

@@ -54,6 +54,8 @@ def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = 
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
     for line in applied:
         console.print(Text(visible(line)))
+    if run.money.headline:
+        console.print(Text(visible(run.money.headline), "bold"))
     for reason in run.reasons:
         console.print(Text(f"  - {visible(reason.text)}"))
         console.print(Text(f"    {visible(reason.next_step)}", "dim"))
@@ -181,6 +183,8 @@ def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:
     header = plan.header
     console.print(Text(f"Plan    {header['sha256']}"))
     console.print(Text(f"Window  {header['window']['start']} to {header['window']['end']}"))
+    if plan.worth:
+        console.print(Text(f"Bills   {plan.worth}"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("subscription", "model", "code", "day"):
         table.add_column(heading, no_wrap=True)
