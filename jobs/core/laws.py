@@ -1,4 +1,4 @@
-"""The laws that every run checks of itself before it reports anything."""
+"""The laws (docs/matching.md) that every run checks of itself before it reports anything."""
 
 from __future__ import annotations
 

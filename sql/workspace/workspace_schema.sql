@@ -132,7 +132,7 @@ SELECT expected_id, recorded_id
 FROM pair
 WHERE stage IN ('id', 'topped_up', 'content');
 
--- Lago bills a property's text only if it is a plain decimal (facts: its numeric gate); beyond a million million the
+-- Lago bills a property's text only if it is a plain decimal (docs/facts/lago.md); beyond a million million the
 -- figure is no token count and no sum of such figures would fit, so it is left out and counted as unreadable.
 CREATE MACRO lago_number(text) AS
     CASE WHEN regexp_full_match(text, '-?[0-9]+(\.[0-9]+)?')
