@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from jobs import cli
+from jobs.cli import cli, group
 from jobs.core.doctor.checks import CHECKS
 from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
 from jobs.core.plan import Outcome
@@ -101,16 +101,16 @@ def test_exit_codes_are_those_of_the_product() -> None:
     table = README.split("| exit code | meaning |")[1].split("\n\n")[0]
     shown = {int(code) for code in re.findall(r"^\| (\d) \|", table, re.MULTILINE)}
     failed, setting, refused = LagoError.exit_code, SettingError.exit_code, RefusedError.exit_code
-    assert shown == {cli.AGREEMENT, cli.FAILED, cli.DISCREPANCIES_REMAIN, failed, setting, refused}
+    assert shown == {group.AGREEMENT, group.FAILED, group.DISCREPANCIES_REMAIN, failed, setting, refused}
 
 
 def test_exit_codes_in_the_help_are_those_of_the_readme() -> None:
     table = README.split("| exit code | meaning |")[1].split("\n\n")[0]
-    helped = click.Context(cli.cli).get_help().split("Exit codes:\n")[1]
+    helped = click.Context(cli).get_help().split("Exit codes:\n")[1]
     assert re.findall(r"^ +(\d)  ", helped, re.MULTILINE) == re.findall(r"^\| (\d) \|", table, re.MULTILINE)
 
 
-def commands(group: click.Group = cli.cli, before: str = "") -> Iterator[tuple[str, click.Command]]:
+def commands(group: click.Group = cli, before: str = "") -> Iterator[tuple[str, click.Command]]:
     """Yield every command with its whole name, those of groups included."""
     for name, command in group.commands.items():
         yield before + name, command

@@ -20,7 +20,7 @@ class Columns:
     """Those that can hold strangers' text, which is neutralised; the others are numbers, times and words of our own."""
 
 
-# Columns that hold nothing but words, numbers and times of our own. A column that is not named is taken for a stranger's.
+# Columns of nothing but words, numbers and times of our own. One that is not named is taken for a stranger's.
 _OURS = frozenset(
     """
     kind cause difference spend detail next_step timestamp quantity outcome verified day period requests
