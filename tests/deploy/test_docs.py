@@ -22,7 +22,8 @@ CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 DOCS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((CHECKOUT / "docs").glob("*.md"))}
 FACTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((CHECKOUT / "docs" / "facts").glob("*.md"))}
-EVERYTHING = "\n".join([README, *DOCS.values(), *FACTS.values()])
+CONTRIBUTING = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+EVERYTHING = "\n".join([README, CONTRIBUTING, *DOCS.values(), *FACTS.values()])
 
 
 def section(document: str, title: str) -> str:
