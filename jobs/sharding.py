@@ -43,7 +43,12 @@ def reconcile_shard(settings: ReconcileSettings, progress: Progress, *, now: dat
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with matched_workspace(settings, folder.scratch, progress, now=now, keeps_reading=True) as (workspace, reading):
             progress.step("writing the shard")
-            _keep(workspace, folder.scratch / ROWS_FILE, has_allowed_file=settings.rules.allowed is not None)
+            _keep(
+                workspace,
+                folder.scratch / ROWS_FILE,
+                has_allowed_file=settings.rules.allowed is not None,
+                keeps_daily_totals=settings.shard.index == 0,
+            )
             record = ShardRecord(
                 shard=settings.shard,
                 agreement=_agreement(settings, reading.layout, reading.bound),
@@ -95,7 +100,7 @@ def merge(settings: ReconcileSettings, folders: Sequence[Path], progress: Progre
     return run
 
 
-def _keep(workspace: Workspace, path: Path, *, has_allowed_file: bool) -> None:
+def _keep(workspace: Workspace, path: Path, *, has_allowed_file: bool, keeps_daily_totals: bool) -> None:
     """Write what a merge asks for: what has not matched, row by row, and of all that has the tallies."""
     with workspace.keeping(path):
         workspace.run(
@@ -106,6 +111,7 @@ def _keep(workspace: Workspace, path: Path, *, has_allowed_file: bool) -> None:
         workspace.run("number_kept_spend_logs")
         for name in ("spend_logs", "accounts", "expected_events", "recorded_events", "tallies"):
             workspace.run(f"keep_{name}")
+        workspace.run("keep_daily_totals", keeps=keeps_daily_totals)
 
 
 def _adopt(workspace: Workspace, path: Path) -> None:

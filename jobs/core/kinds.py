@@ -44,8 +44,14 @@ class Detail(StrEnum):
     TOP_UP_WOULD_BILL_IT = "top_up_would_bill_it"
     BILLS_MORE = "bills_more"
     BILLS_LESS = "bills_less"
+    EVENT_NAMES_ANOTHER = "event_names_another"
+    EVENT_NAMES_UNKNOWN = "event_names_unknown"
+    EVENT_NAMES_NOBODY = "event_names_nobody"
+    BLANKS_KNOWN = "blanks_known"
+    BLANKS_UNKNOWN = "blanks_unknown"
     UNREADABLE_TIME = "unreadable_time"
     NAMES_NO_SUBSCRIPTION = "names_no_subscription"
+    NAMES_BLANKS = "names_blanks"
     NAMES_NOBODY = "names_nobody"
     NOT_IN_MAPPING_FILE = "not_in_mapping_file"
     UNREADABLE_QUANTITY = "unreadable_quantity"
@@ -61,6 +67,8 @@ class Detail(StrEnum):
     SENT_WITH_OTHER_TIME = "sent_with_other_time"
     PERIOD_START_UNKNOWN = "period_start_unknown"
     NOTHING_TO_BILL = "nothing_to_bill"
+    SPEND_WITHOUT_TOKENS = "spend_without_tokens"
+    PRICED_OTHERWISE = "priced_otherwise"
     NOT_ALLOWED = "not_allowed"
     NO_METRIC = "no_metric"
     NO_CHARGE = "no_charge"
@@ -89,7 +97,7 @@ _STEPS_BY_KIND = {
     Kind.MISSING: "Apply the plan.",
     Kind.AMBIGUOUS: "Look at both events and settle it by hand: it is never sent automatically.",
     Kind.MISMATCHED: "Do what its next_step says: a top-up (RECONCILE_TOP_UP), a credit in Lago, or a look at both.",
-    Kind.MISATTRIBUTED: "Correct the sender and settle it by hand: sending it again would bill the call twice.",
+    Kind.MISATTRIBUTED: "Correct the sender, and do what its next_step says: it is never sent automatically.",
     Kind.DUPLICATED: (
         "Find out whether one call was sent twice or two share a request id; credit it in Lago only if it was one call."
     ),
@@ -143,6 +151,36 @@ DETAILS = {
         "it bills less than was used, and no top-up is sure",
         "Compare both; where they are one call, charge by hand what it billed too little.",
     ),
+    Detail.EVENT_NAMES_ANOTHER: Sort(
+        Kind.MISATTRIBUTED,
+        None,
+        "its event names another subscription",
+        "Correct the sender and settle it by hand: sending it again would bill the call twice.",
+    ),
+    Detail.EVENT_NAMES_UNKNOWN: Sort(
+        Kind.MISATTRIBUTED,
+        None,
+        "its event names a subscription that Lago does not know",
+        "Correct the sender, and charge the call by hand: Lago bills its event to nobody.",
+    ),
+    Detail.EVENT_NAMES_NOBODY: Sort(
+        Kind.MISATTRIBUTED,
+        None,
+        "its event names no subscription",
+        "Correct the sender, and charge the call by hand: Lago bills no event without external_subscription_id.",
+    ),
+    Detail.BLANKS_KNOWN: Sort(
+        Kind.MISATTRIBUTED,
+        None,
+        "its event names its subscription with blanks around it, which Lago knows as another",
+        "Let callers send user without blanks and settle it by hand: sending it again would bill the call twice.",
+    ),
+    Detail.BLANKS_UNKNOWN: Sort(
+        Kind.MISATTRIBUTED,
+        None,
+        "its event names its subscription with blanks around it, which Lago does not know",
+        "Let callers send user without blanks, and charge the call by hand: Lago bills its event to nobody.",
+    ),
     Detail.UNREADABLE_TIME: Sort(
         Kind.ORPHANED,
         None,
@@ -154,6 +192,12 @@ DETAILS = {
         None,
         "it names no subscription",
         "Correct the sender: Lago bills no event without external_subscription_id.",
+    ),
+    Detail.NAMES_BLANKS: Sort(
+        Kind.ORPHANED,
+        None,
+        "it names a subscription with blanks around it",
+        "Let callers send user without blanks: LiteLLM strips them for its spend logs, and its callback does not.",
     ),
     Detail.NAMES_NOBODY: Sort(Kind.UNATTRIBUTED, None, "the spend log names nobody"),
     Detail.NOT_IN_MAPPING_FILE: Sort(
@@ -215,6 +259,18 @@ DETAILS = {
         "Update Lago, or set RECONCILE_SEND_CLOSED_PERIODS=true once you know that the period is open.",
     ),
     Detail.NOTHING_TO_BILL: Sort(Kind.HELD, HoldReason.ZERO_QUANTITY, "nothing to bill"),
+    Detail.SPEND_WITHOUT_TOKENS: Sort(
+        Kind.HELD,
+        HoldReason.ZERO_QUANTITY,
+        "it cost something, and its spend log shows no tokens",
+        "Find its usage and charge it by hand.",
+    ),
+    Detail.PRICED_OTHERWISE: Sort(
+        Kind.HELD,
+        HoldReason.ZERO_QUANTITY,
+        "it cost something that is not priced by tokens",
+        "Charge it by what it is priced by: no event of tokens bills it.",
+    ),
     Detail.NOT_ALLOWED: Sort(
         Kind.HELD, HoldReason.NOT_ALLOWED, "neither this API key nor its team may name this subscription"
     ),

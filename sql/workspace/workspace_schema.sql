@@ -44,7 +44,7 @@ CREATE TABLE attribution (source VARCHAR NOT NULL, subscription VARCHAR NOT NULL
 -- Which API keys and teams may name which subscriptions, where a file says so.
 CREATE TABLE allowed (key_or_team VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
 -- Who named which end user before the window.
-CREATE TABLE known_end_user (api_key VARCHAR, team_id VARCHAR, end_user VARCHAR NOT NULL);
+CREATE TABLE known_end_user (api_key VARCHAR, user_id VARCHAR, team_id VARCHAR, end_user VARCHAR NOT NULL);
 -- What LiteLLM's call types are (jobs/core/litellm/call_types.py), and what the metadata of some spend logs tells besides.
 CREATE TABLE call_type (name VARCHAR NOT NULL, class VARCHAR NOT NULL);
 CREATE TABLE spend_log_mark (request_id VARCHAR NOT NULL, origin VARCHAR, counts_attempts BOOLEAN NOT NULL);
@@ -56,9 +56,22 @@ CREATE MACRO is_internal(origin) AS origin <> 'background_response_cost_poll';
 CREATE MACRO is_session(text) AS
     regexp_matches(text, '^user_[0-9a-fA-F]*_account_.*_session_')
     OR (starts_with(text, '{') AND json_extract_string(CASE WHEN json_valid(text) THEN text END, '$.session_id') IS NOT NULL);
+-- Whose sessions they are: what stands in all of one person's.
+CREATE MACRO without_session(text) AS
+    CASE
+        WHEN NOT coalesce(is_session(text), false) THEN text
+        WHEN starts_with(text, '{') THEN
+            CAST(to_json(json_extract_string(
+                CASE WHEN json_valid(text) THEN text END, ['$.device_id', '$.account_uuid']
+            )) AS VARCHAR)
+        ELSE regexp_replace(text, '(?s)_session_.*$', '')
+    END;
 -- Sessions that Lago has nothing of are shown as one.
 CREATE MACRO shown_payer(subscription, recorded_events) AS
     CASE WHEN recorded_events = 0 AND coalesce(is_session(subscription), false) THEN '(sessions of coding agents)' ELSE subscription END;
+
+-- A text without the blanks around it, as Python strips it.
+CREATE MACRO stripped(text) AS regexp_replace(text, '^[\s\p{Z}\x{0b}\x{1c}-\x{1f}\x{85}]+|[\s\p{Z}\x{0b}\x{1c}-\x{1f}\x{85}]+$', '', 'g');
 
 -- Which value of a spend log names who pays.
 CREATE MACRO source_of(charge_by, end_user, user_id, team_id, organization_id, api_key, extra) AS

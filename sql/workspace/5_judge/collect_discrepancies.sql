@@ -31,6 +31,7 @@ WITH united AS (
         CASE
             WHEN recorded.time IS NULL THEN 'unreadable_time'
             WHEN recorded.subscription IS NULL THEN 'names_no_subscription'
+            WHEN recorded.subscription <> stripped(recorded.subscription) THEN 'names_blanks'
         END AS detail,
         recorded.id AS recorded_id,
         recorded.subscription,

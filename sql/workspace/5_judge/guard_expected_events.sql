@@ -6,6 +6,11 @@ WITH undecided AS (
         expected.*,
         spend_log.time_is_ambiguous,
         spend_log.api_key,
+        CASE
+            WHEN spend_log.prompt_tokens = 0 AND spend_log.completion_tokens = 0 AND spend_log.total_tokens = 0
+                THEN spend_amount(spend_log.spend)
+        END AS spend_without_tokens,
+        type.class IN ('otherwise_priced', 'management') AS is_otherwise_priced,
         NOT $has_allowed_file OR EXISTS (
             SELECT 1
             FROM allowed
@@ -16,6 +21,7 @@ WITH undecided AS (
         expected.id IN (SELECT expected_id FROM pair) AS is_near
     FROM unmatched_expected AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
+    LEFT JOIN call_type AS type ON type.name = spend_log.call_type
     WHERE expected.in_window
         AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage IN ('elsewhere', 'id_differs', 'late'))
 ),
@@ -129,8 +135,11 @@ reasoned AS (
             WHEN same_moment.id IS NOT NULL THEN 'same_moment'
             WHEN undecided.topped_up IS NOT NULL THEN 'top_up_without_event'
             WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN 'unreadable_quantity'
+            WHEN undecided.quantity = 0 AND undecided.spend_without_tokens > 0 AND undecided.is_otherwise_priced
+                THEN 'priced_otherwise'
+            WHEN undecided.quantity = 0 AND undecided.spend_without_tokens > 0 THEN 'spend_without_tokens'
             WHEN undecided.quantity = 0 THEN 'nothing_to_bill'
-            WHEN is_internal(mark.origin) THEN 'internal_call'
+            WHEN is_internal(mark.origin) AND NOT undecided.is_near THEN 'internal_call'
             WHEN mark.counts_attempts THEN 'counts_attempts'
             WHEN undecided.time_is_ambiguous THEN 'time_reads_two_ways'
             WHEN undecided.time >= $settled_until THEN 'within_settlement'
