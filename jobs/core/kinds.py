@@ -19,6 +19,16 @@ class Kind(StrEnum):
     HELD = "held"
 
 
+WITHOUT_EVENT = (Kind.MISSING, Kind.HELD, Kind.AMBIGUOUS)
+"""Kinds of expected events that have no recorded one, in the order in which people are shown them."""
+PAIRED = (Kind.MISMATCHED, Kind.MISATTRIBUTED)
+"""Kinds of pairs: they count on both sides."""
+WITHOUT_SPEND_LOG = (Kind.DUPLICATED, Kind.ORPHANED)
+"""Kinds of recorded events that have no expected one."""
+EVENT_KINDS = (*WITHOUT_EVENT, *PAIRED, *WITHOUT_SPEND_LOG)
+"""The kinds that the summary counts; the others are of spend logs."""
+
+
 class HoldReason(StrEnum):
     """Why a missing event may not be sent."""
 

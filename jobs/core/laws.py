@@ -6,17 +6,11 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from jobs.core.kinds import PAIRED, WITHOUT_EVENT, WITHOUT_SPEND_LOG
 from jobs.errors import LawBrokenError
 
-_EXPECTED = (
-    "matched_expected",
-    "mismatched_expected",
-    "misattributed_expected",
-    "ambiguous",
-    "missing",
-    "held",
-)
-_RECORDED = ("matched_recorded", "mismatched_recorded", "misattributed_recorded", "duplicated", "orphaned")
+_EXPECTED = ("matched_expected", *(f"{kind}_expected" for kind in PAIRED), *WITHOUT_EVENT)
+_RECORDED = ("matched_recorded", *(f"{kind}_recorded" for kind in PAIRED), *WITHOUT_SPEND_LOG)
 
 
 def check_conservation(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -68,7 +68,7 @@ def settle(
 
 
 def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: Applied) -> Run:
-    counts = workspace.rows("left_counts")
+    counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
     of_kinds = {kind.value for kind in Kind}

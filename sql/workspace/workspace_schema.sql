@@ -152,6 +152,11 @@ CREATE MACRO lago_number(text) AS
         AND abs(TRY_CAST(text AS DECIMAL(38, 20))) < 1000000000000
     THEN TRY_CAST(text AS DECIMAL(38, 20)) END;
 
+-- How much of the quantity of a row of the summary is in discrepancies: what people should look at first.
+CREATE MACRO at_stake(row) AS
+    abs(row.missing_quantity) + abs(row.held_quantity) + abs(row.ambiguous_quantity) + abs(row.orphaned_quantity)
+    + abs(row.duplicated_quantity) + abs(row.mismatched_expected_quantity - row.mismatched_recorded_quantity);
+
 -- Equal numbers must be equal texts: no leading or trailing zeros.
 CREATE MACRO plain_number(number) AS
     CASE WHEN number = 0 THEN '0' ELSE rtrim(rtrim(CAST(number AS VARCHAR), '0'), '.') END;
