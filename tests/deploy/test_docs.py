@@ -179,6 +179,13 @@ def test_paths_of_the_checkout_exist() -> None:
     assert "jobs/reconcile.py" in named
 
 
+def test_queries_that_documents_name_exist() -> None:
+    queries = {path.name for folder in ("sql", "k8s", "tests") for path in (CHECKOUT / folder).rglob("*.sql")}
+    named = {name.rpartition("/")[2] for name in re.findall(r"[\w/-]+\.sql\b", EVERYTHING)}
+    assert named - queries == {"structure.sql"}, "which is Lago's"
+    assert len(named) > 20
+
+
 def test_the_doctors_checks_are_those_of_the_product_in_order() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", DOCS["doctor"], re.MULTILINE)
     assert rows == [(check.id, check.asks) for check in CHECKS]
