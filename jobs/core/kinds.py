@@ -22,6 +22,18 @@ class Kind(StrEnum):
     RECORDED_UNBILLED = "recorded_unbilled"
 
 
+WITHOUT_EVENT = (Kind.MISSING, Kind.HELD, Kind.AMBIGUOUS)
+"""Kinds of expected events that have no recorded one, in the order in which people are shown them."""
+PAIRED = (Kind.MISMATCHED, Kind.MISATTRIBUTED)
+"""Kinds of pairs: they count on both sides."""
+WITHOUT_SPEND_LOG = (Kind.DUPLICATED, Kind.ORPHANED)
+"""Kinds of recorded events that have no expected one."""
+EVENT_KINDS = (*WITHOUT_EVENT, *PAIRED, *WITHOUT_SPEND_LOG)
+"""The kinds that every event is of one of, or it is matched; the others are of spend logs, or of what Lago bills."""
+COUNTED = (*EVENT_KINDS, "unbilled")
+"""What the summary counts beside what matched; `unbilled` are recorded events, matched or not, that Lago does not bill."""
+
+
 class HoldReason(StrEnum):
     """Why a missing event may not be sent."""
 
