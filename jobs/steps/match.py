@@ -12,7 +12,7 @@ from jobs.adapters.workspace import Workspace
 from jobs.core.kinds import DETAILS, NEXT_STEPS, ChargeBy
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
-from jobs.core.litellm.call_types import CALL_TYPES
+from jobs.core.litellm.call_types import CALL_TYPES, RESPONSE_MAKERS
 from jobs.core.mapping import payer_of
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
@@ -102,12 +102,16 @@ def account(
     stand twice, so that none has to be looked for, `excludes_internal_calls` that no event will tell which of the
     gateway's own calls are billed, so that all are excluded.
     """
-    payer = {"charge_by": rules.charge_by.value, "charge_by_place": charge_by_place}
-    workspace.run("judge_readings", **payer)
+    payer = {
+        "charge_by": rules.charge_by.value,
+        "charge_by_place": charge_by_place,
+        "has_attribution_file": rules.mapping is not None,
+    }
+    workspace.run("judge_readings", **payer, response_makers=list(RESPONSE_MAKERS))
+    workspace.run("note_readings_by_others")
     workspace.run(
         "account_spend_logs",
         **payer,
-        has_attribution_file=rules.mapping is not None,
         bill_cache_hits=rules.bill_cache_hits,
         bills_spend=bills_spend,
         ids_are_unique=ids_are_unique,

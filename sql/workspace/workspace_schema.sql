@@ -27,6 +27,11 @@ CREATE TABLE spend_log (
     extras VARCHAR[]
 );
 
+-- Of other shards' spend logs, those that make or read a response: whoever reads it, it counts once.
+CREATE TABLE response_of_another AS FROM spend_log LIMIT 0;
+-- The only records of responses that somebody else than their reader made.
+CREATE TABLE read_by_another (request_id VARCHAR NOT NULL);
+
 CREATE TABLE scratch.listed_event (
     lago_id VARCHAR,
     transaction_id VARCHAR,
