@@ -67,8 +67,8 @@ class SpendLogs:
         `extras` a JSON array with the text found under each of `metadata_paths`, in their order (a nested
         value as JSON text; null where nothing is found). Every value is quoted; NULL is an empty field, and
         absent or empty text is NULL but in request_id, call_type and model. Of a shard, only its spend logs are
-        read; of `call_types`, only those. Calls longer than `longest_call` may be missing. Where the table is partitioned, a request id can
-        occur twice. Raise `SourceError` if the read is cancelled or breaks off.
+        read; of `call_types`, only those. Calls longer than `longest_call` may be missing. Where the table is
+        partitioned, a request id can occur twice. Raise `SourceError` if the read is cancelled or breaks off.
         """
         asked = _asked(window, clock, longest_call)
         paths = [list(path) for path in metadata_paths]
