@@ -294,21 +294,6 @@ def _pair_late_and_near(workspace: Workspace, rules: Rules, window: Window, zone
     workspace.run("mark_even_islands")
 
 
-def judge(
-    workspace: Workspace,
-    rules: Rules,
-    layout: Layout,
-    catalogue: Catalogue,
-    window: Window,
-    now: datetime,
-    *,
-    may_pin_end_users: bool = False,
-) -> WindowFacts:
-    """Match both sides in all stages, and give each event of the window its kind."""
-    match_within(workspace, rules, layout, catalogue, window, may_pin_end_users=may_pin_end_users)
-    return judge_left_over(workspace, rules, window, now, may_pin_end_users=may_pin_end_users)
-
-
 def _tally_days(workspace: Workspace, window: Window, read_marks: Callable[[str], None]) -> None:
     """Add up what LiteLLM's daily totals are compared with, and where they differ, ask for the gateway's own calls."""
     first_day, day_after = whole_days(window)

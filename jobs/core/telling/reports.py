@@ -1,4 +1,4 @@
-"""The columns of every CSV a run leaves behind, in order; README documents each with its unit."""
+"""The columns of every CSV a run leaves behind, in order; docs/files.md documents each with its unit."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ class Columns:
     names: tuple[str, ...]
     """In order."""
     texts: frozenset[str]
-    """Those that can hold strangers' text; the others are numbers, times and words of our own."""
+    """Those that can hold strangers' text, which is neutralised; the others are numbers, times and words of our own."""
 
 
-_TEXTS = frozenset(
+# Columns of nothing but words, numbers and times of our own. One that is not named is taken for a stranger's.
+_OURS = frozenset(
     """
-    subscription model code part request_id transaction_id recorded_subscription call_type api_key source
-    reason verification
+    kind cause difference spend detail next_step timestamp quantity outcome verified day period requests
     """.split()
 )
+_OUR_ENDINGS = ("_events", "_quantity", "_tokens", "_requests", "_spend", "_change", "_percent", "_time")
 
 
 def _columns(names: str) -> Columns:
     listed = tuple(names.split())
-    return Columns(listed, _TEXTS.intersection(listed))
+    return Columns(listed, frozenset(name for name in listed if name not in _OURS and not name.endswith(_OUR_ENDINGS)))
 
 
 def csv_lines(columns: Columns, rows: Iterable[Mapping[str, str]]) -> Iterator[bytes]:
