@@ -185,7 +185,7 @@ def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
 
 
 def _calmer_half(by_share: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
-    """Return those with the smallest shares of losses that make half of the calls, so that many small ones weigh little."""
+    """Return those that lose least and make half of the calls: many small ones weigh little."""
     half, calls = sum(_count(row["expected"]) for row in by_share) / 2, 0
     for place, row in enumerate(by_share):
         if calls >= half:

@@ -13,7 +13,7 @@ from jobs.core.kinds import DETAILS, NEXT_STEPS, ChargeBy
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.litellm.call_types import CALL_TYPES, RESPONSE_MAKERS
-from jobs.core.mapping import payer_of
+from jobs.core.mapping import Match
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
 from jobs.core.window import Window
@@ -76,12 +76,14 @@ def load_accounting(workspace: Workspace, rules: Rules, *, charge_by_place: int 
     )
     workspace.insert("attribution", rules.mapping or ())
     if rules.patterns:
-        payer = payer_of((), rules.patterns)
-        sources = workspace.records(
-            "distinct_sources", charge_by=rules.charge_by.value, charge_by_place=charge_by_place
+        workspace.run("find_sources", charge_by=rules.charge_by.value, charge_by_place=charge_by_place)
+    for pattern in rules.patterns:
+        workspace.run(
+            "attribute_by_pattern",
+            is_prefix=pattern.match is Match.PREFIX,
+            pattern=pattern.source,
+            subscription=pattern.subscription,
         )
-        named = ((row["source"], payer(row["source"])) for row in sources)
-        workspace.insert("attribution", [pair for pair in named if pair[1] is not None])
     workspace.insert("call_type", CALL_TYPES.items())
 
 

@@ -17,7 +17,8 @@ from jobs.core.database.settings import url_settings
 from jobs.core.kinds import ChargeBy
 from jobs.core.litellm.call_types import CALL_TYPES, CallClass
 from jobs.core.litellm.usage_evidence import UsageEvidence
-from jobs.core.mapping import Match, Pattern, payer_of
+from jobs.core.mapping import Match, Pattern
+from jobs.drivers.patterns import payers
 from jobs.errors import SettingError
 from jobs.settings.pairs import read_mapping
 from tests.support.judging import CODE, RULES, Event, SpendLog, catalogue, judged, judged_workspace, metric, tokens
@@ -184,19 +185,31 @@ def test_patterns_of_the_mapping_file_name_payers(tmp_path: Path) -> None:
     exact, patterns = read_mapping(file)
     assert exact == (("u_1", "bob"), ("u", "dave"))
     assert patterns == (Pattern(Match.PREFIX, "u_", "alice"), Pattern(Match.REGEX, "x[0-9]+", "carol"))
-    payer = payer_of(exact, patterns)
     named = {"u_1": "bob", "u_2": "alice", "u_2\nx": "alice", "x12": "carol", "x12y": None, "u": "dave", "U_2": None}
-    assert {source: payer(source) for source in named} == named
+    by_pattern = {source: to for source, to in named.items() if to and source not in dict(exact)}
+    assert payers((source for source in named if source not in dict(exact)), patterns) == by_pattern
     rules = replace(RULES, mapping=exact, patterns=patterns)
     logs = [SpendLog(f"r{number}", HOUR + number, end_user=source) for number, source in enumerate(named)]
     assert judged(logs, [], rules=rules).kinds == {"held: no_subscription": 1, "missing": 4, "unattributed": 2}
+
+
+def test_no_expression_takes_long_of_a_strangers_text() -> None:
+    """Python's own would take longer than the universe is old."""
+    source = "a" * 5000 + "!"
+    assert payers([source, "aa"], (Pattern(Match.REGEX, "(a+)+", "bob"),)) == {"aa": "bob"}
+    rules = replace(
+        RULES, mapping=(), patterns=(Pattern(Match.REGEX, "(a|a)*b", "bob"), Pattern(Match.REGEX, "(a+)+!", "alice"))
+    )
+    assert judged([SpendLog("r", HOUR, end_user=source)], [], rules=rules).kinds == {"missing": 1}
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("source,subscription,match\na,b,glob\n", "line 2: match is 'glob'"),
-        ("source,subscription,match\na(,b,regex\n", "line 2: 'a(' is no regular expression"),
+        ("source,subscription,match\na(,b,regex\n", "line 2: 'a(' is no regular expression of RE2: missing )"),
+        ("source,subscription,match\n(?!a),b,regex\n", "line 2: '(?!a)' is no regular expression of RE2: invalid perl"),
+        ("source,subscription,match\na{9999},b,regex\n", "line 2: 'a{9999}' is no regular expression of RE2: invalid"),
         ("source,subscription,match\na,b,prefix\na,c,prefix\n", "line 3: 'a' stands there twice"),
         ("source,subscription,match\n,b,prefix\n", "line 2: source or subscription is empty"),
         ("source,subscription,match\na,b\n", "line 2: no row of three cells"),
