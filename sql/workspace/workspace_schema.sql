@@ -59,7 +59,7 @@ CREATE MACRO is_internal(origin) AS origin <> 'background_response_cost_poll';
 
 -- Coding agents name a session of theirs as their user: such a name is new every time, and nobody's.
 CREATE MACRO is_session(text) AS
-    regexp_matches(text, '^user_[0-9a-fA-F]*_account_.*_session_')
+    regexp_matches(text, '(?s)^user_[0-9A-Za-z-]*_account_.*_session_')
     OR (starts_with(text, '{') AND json_extract_string(CASE WHEN json_valid(text) THEN text END, '$.session_id') IS NOT NULL);
 -- Whose sessions they are: what stands in all of one person's.
 CREATE MACRO without_session(text) AS

@@ -169,6 +169,7 @@ def test_a_metric_that_counts_calls_bills_calls_without_tokens() -> None:
         ("user_4ec41ed1_account_b8a1abcd-1a69_session_1710cf53-27ac", "session"),
         ("user_4ec41ed1_account__session_1710cf53-27ac", "session"),
         ('{"device_id": "4ec4", "account_uuid": "", "session_id": "1710cf53"}', "session"),
+        ("user_k9zQ_account_b8a1\nabcd_session_1710cf53", "session"),
         ('{"session_id": 1, "other"', "no_subscription"),
         ('{"name": "acme"}', "no_subscription"),
         ("user_of_the_session", "no_subscription"),
