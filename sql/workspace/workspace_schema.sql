@@ -27,6 +27,11 @@ CREATE TABLE spend_log (
     extras VARCHAR[]
 );
 
+-- Of other shards' spend logs, those that make or read a response: whoever reads it, it counts once.
+CREATE TABLE response_of_another AS FROM spend_log LIMIT 0;
+-- The only records of responses that somebody else than their reader made.
+CREATE TABLE read_by_another (request_id VARCHAR NOT NULL);
+
 CREATE TABLE scratch.listed_event (
     lago_id VARCHAR,
     transaction_id VARCHAR,
@@ -55,7 +60,7 @@ CREATE MACRO is_internal(origin) AS origin <> 'background_response_cost_poll';
 
 -- Coding agents name a session of theirs as their user: such a name is new every time, and nobody's.
 CREATE MACRO is_session(text) AS
-    regexp_matches(text, '^user_[0-9a-fA-F]*_account_.*_session_')
+    regexp_matches(text, '(?s)^user_[0-9A-Za-z-]*_account_.*_session_')
     OR (starts_with(text, '{') AND json_extract_string(CASE WHEN json_valid(text) THEN text END, '$.session_id') IS NOT NULL);
 -- Whose sessions they are: what stands in all of one person's.
 CREATE MACRO without_session(text) AS
