@@ -53,7 +53,8 @@ def reconcile(
     from jobs.settings import load_settings, reconcile_settings
     from jobs.sharding import reconcile_shard
     from jobs.steps.backfill_values import Backfill
-    from jobs.telling.console import console_progress, show_run
+    from jobs.telling.console import show_run
+    from jobs.telling.progress import console_progress
     from jobs.telling.verdict import verdict_line
 
     now = datetime.now(UTC)
@@ -90,7 +91,8 @@ def merge(
     from jobs.settings import load_settings, reconcile_settings
     from jobs.sharding import merge as use_case
     from jobs.steps.backfill_values import Backfill
-    from jobs.telling.console import console_progress, show_run
+    from jobs.telling.console import show_run
+    from jobs.telling.progress import console_progress
     from jobs.telling.verdict import verdict_line
 
     now = datetime.now(UTC)
@@ -168,7 +170,8 @@ def _backfill(
     from jobs.core.caps import PlanFilter
     from jobs.settings import backfill_settings, load_settings, reconcile_settings
     from jobs.steps.backfill_values import Hooks
-    from jobs.telling.console import console_progress, show_backfill
+    from jobs.telling.console import show_backfill
+    from jobs.telling.progress import console_progress
     from jobs.telling.verdict import verdict_line
 
     now = datetime.now(UTC)

@@ -44,7 +44,8 @@ def usage(
     from jobs import usage as use_case
     from jobs.core.periods import PeriodLength
     from jobs.settings import load_settings, usage_settings
-    from jobs.telling.console import console_progress, show_usage
+    from jobs.telling.console import show_usage
+    from jobs.telling.progress import console_progress
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file, texts(options))
@@ -93,7 +94,8 @@ def explain(request_id: str, start: str | None, end: str | None, config_file: Pa
     from jobs.errors import SettingError
     from jobs.explain import explain as use_case
     from jobs.settings import load_settings, reconcile_settings
-    from jobs.telling.console import console_progress, show_story
+    from jobs.telling.console import show_story
+    from jobs.telling.progress import console_progress
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file)
@@ -119,7 +121,8 @@ def doctor(config_file: Path | None, as_json: bool) -> None:
     from jobs.core.doctor.checks import Status
     from jobs.doctor import doctor as use_case
     from jobs.settings import doctor_settings, survey_settings
-    from jobs.telling.console import console_progress, show_diagnosis
+    from jobs.telling.console import show_diagnosis
+    from jobs.telling.progress import console_progress
 
     settings = doctor_settings(survey_settings(os.environ, config_file), datetime.now(UTC))
     with console_progress() as progress:

@@ -47,7 +47,8 @@ def conformance(api_base: str, api_key: str) -> None:
 def demo(output: str) -> None:
     """Run the real job on an embedded PostgreSQL and a Lago stand-in, on recorded and simulated input."""
     from jobs.errors import SettingError
-    from jobs.telling.console import console_progress, show_demo
+    from jobs.telling.console import show_demo
+    from jobs.telling.progress import console_progress
 
     try:
         from jobs import demo as use_case

@@ -13,6 +13,7 @@ from jobs.adapters.litellm_database import Patience
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
 from jobs.core.database.settings import DatabaseSettings, store_settings
+from jobs.core.doctor.asked import DoctorSettings
 from jobs.core.lago.store import PostgresStore, Store, clickhouse_store
 from jobs.core.lago.values import LagoConnection, normalise_api_base
 from jobs.core.litellm.spend_logs import SourceClock
@@ -22,7 +23,6 @@ from jobs.core.periods import DaySpan, PeriodLength, last_full_month, month_span
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE
 from jobs.core.window import Window, scheduled_time, scheduled_window
-from jobs.doctor import DoctorSettings
 from jobs.errors import SettingError
 from jobs.settings.declared import database, lago, run
 from jobs.settings.pairs import read_mapping, read_pairs
@@ -63,6 +63,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
             quantity=settings.required(run.MOST_QUANTITY),
             share=settings.required(run.MOST_SHARE),
             share_from_events=settings.required(run.MOST_SHARE_FROM),
+            amount=settings.optional(run.MOST_AMOUNT),
         ),
         memory_limit=settings.required(run.MEMORY_LIMIT),
         output=settings.required(run.OUTPUT),
@@ -76,6 +77,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         threads=settings.optional(run.THREADS),
         shard=settings.optional(run.SHARD) or WHOLE,
         scratch=settings.optional(run.SCRATCH),
+        usage_subscriptions=settings.required(run.USAGE_SUBSCRIPTIONS),
         metrics_subscriptions=settings.required(run.METRICS_SUBSCRIPTIONS),
     )
 

@@ -14,7 +14,7 @@ from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.adapters.lago.sending import SentBatch, send_events
 from jobs.adapters.lago.usage import read_usage
 from jobs.adapters.run_folder import replace_file
-from jobs.core.caps import caps_exceeded
+from jobs.core.caps import amount_exceeded, caps_exceeded
 from jobs.core.lago.billing_rules import BillingRules, Usage
 from jobs.core.lago.values import Catalogue
 from jobs.core.ledger_values import AttemptMade
@@ -45,7 +45,7 @@ def apply_plan(work: Work, run: Run, plan: Path | None) -> Applied:
         metrics = run.catalogue.metrics
         computed = {metric.code: metric.field_name for metric in metrics if metric.expression and metric.field_name}
         path = run.folder / PLAN_FILE if plan is None else _still_missing(work, client, plan, run, computed)
-        _refuse_over_caps(work, run, path)
+        _refuse_over_caps(work, run, path, plan)
         header = read_header(plan or path)
         work.ledger.record_plan(header["sha256"], work.run_id, header, str(plan or path))
         return _send_in_slices(work, client, run, path, header["sha256"], computed)
@@ -84,8 +84,11 @@ def _in_lists(events: Iterator[PlannedEvent]) -> Iterator[list[PlannedEvent]]:
         yield some
 
 
-def _refuse_over_caps(work: Work, run: Run, path: Path) -> None:
-    """Refuse what is about to be sent, whoever planned it, where it is over a cap."""
+def _refuse_over_caps(work: Work, run: Run, path: Path, plan: Path | None) -> None:
+    """Refuse what is about to be sent, whoever planned it, where it is over a cap.
+
+    What a plan file would bill was found when it was made, and stands in its header.
+    """
     events, quantity = Counter[tuple[str, str]](), dict[tuple[str, str], Decimal]()
     for event in read_events(path):
         key = (event.subscription, event.code)
@@ -95,7 +98,8 @@ def _refuse_over_caps(work: Work, run: Run, path: Path) -> None:
     totals = [
         replace(expected[key], events=count, quantity=quantity[key]) for key, count in events.items() if key in expected
     ]
-    exceeded = caps_exceeded(totals, work.settings.reconcile.caps)
+    caps = work.settings.reconcile.caps
+    exceeded = (*caps_exceeded(totals, caps), *amount_exceeded(read_header(plan or path).get("worth"), caps))
     if exceeded:
         raise RefusedError(
             f"the plan is over a cap: {'; '.join(exceeded)}",

@@ -29,13 +29,17 @@ from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.laws import check_accounting, check_conservation, check_unbilled
 from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
+from jobs.core.money.told import Money
 from jobs.core.rules import Rules
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.window_facts import WindowFacts
+from jobs.steps.ask_usage import ask_usage
 from jobs.steps.causes import find_causes
+from jobs.steps.counts import Counts, judge_counts
+from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
-from jobs.steps.plan import PlanRequest, PlanSummary, write_plan
+from jobs.steps.plan import PlanRequest, PlanSummary, choose_events, plan_worth, write_plan
 from jobs.steps.reconcile_values import Doubt, Judged, Progress, Reading, ReconcileSettings, Run, told_settings
 
 METRICS_FILE, SUMMARY_FILE, RUN_FILE = "metrics.txt", "summary.csv", "run.json"
@@ -48,6 +52,8 @@ class _Found:
     window_facts: WindowFacts
     causes: tuple[Explanation, ...]
     doubts: tuple[Doubt, ...]
+    money: Money
+    counts: Counts
 
 
 def report_run(
@@ -66,6 +72,12 @@ def report_run(
     workspace, settings, reading, window_facts = judged.workspace, judged.settings, judged.reading, judged.window_facts
     progress.step("checking and reporting")
     facts = _facts(workspace, settings, reading, now)
+    request = PlanRequest(settings.window, settings.caps, settings.only)
+    choose_events(workspace, settings.rules, request)
+    workspace.run("collect_sides")
+    told = ask_usage(workspace, settings, reading.catalogue, progress)
+    money = price_findings(workspace, settings.rules, reading.catalogue, told)
+    counts = judge_counts(workspace, settings, reading.catalogue, told, progress, now=now)
     plan = write_plan(
         workspace,
         folder,
@@ -73,10 +85,11 @@ def report_run(
         reading.layout,
         reading.bound,
         reading.catalogue,
-        PlanRequest(settings.window, settings.caps, settings.only),
+        request,
+        money.planned,
     )
     causes = find_causes(workspace, settings.rules, settings.window, window_facts)
-    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts))
+    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts), money.found, counts)
     run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
     _report(folder, workspace, settings, reading, facts, run, now)
     if keep is not None:
@@ -136,6 +149,7 @@ def _conclude(
     metered = [metric for metric in reading.catalogue.metrics if metric.code in codes]
     warnings = (
         *evidence.warnings(),
+        *beyond.counts.warnings(),
         *metric_warnings(metered),
         *_warnings(settings.rules, reading, beyond.window_facts, shared_keys, possible_top_ups),
         *_abuses(first_seen, not_allowed["spend_logs"]),
@@ -144,6 +158,7 @@ def _conclude(
         window=settings.window,
         reasons=(
             *(_doubt_reason(doubt) for doubt in beyond.doubts),
+            *beyond.counts.reasons(),
             *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
             *reasons_against(settings.window, SourceFacts(**facts), kinds, held, unbilled),
             *evidence.reasons(),
@@ -153,6 +168,7 @@ def _conclude(
         spend_logs=tuple(spend_logs),
         causes=beyond.causes,
         plan=plan,
+        money=beyond.money,
     )
     measured = Measured(
         window=settings.window,
@@ -162,6 +178,7 @@ def _conclude(
         unbilled=unbilled,
         totals=subscription_totals(workspace, settings.metrics_subscriptions),
         planned=plan.events,
+        money=beyond.money,
     )
     return Run(
         run_id=run_id,
@@ -180,6 +197,8 @@ def _conclude(
         first_seen=first_seen,
         plan=plan,
         doubts=beyond.doubts,
+        money=beyond.money,
+        counts=beyond.counts.document(),
         page=make_page(workspace, found),
         measured=measured,
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
@@ -291,6 +310,8 @@ def _report(
             "unbilled": run.unbilled,
             "not_billed_by_lago": workspace.rows("unbilled_counts"),
             "totals": run.totals,
+            "money": run.money.document(),
+            "lago_counts": run.counts,
             "first_seen": run.first_seen,
             "unbilled_spend": workspace.rows("unbilled_spend", most=MOST_NAMED),
             "unknown_call_types": workspace.rows("unknown_call_types"),
@@ -303,7 +324,12 @@ def _report(
                 for doubt in run.doubts
             ],
             "causes": [_cause(explanation) for explanation in run.causes],
-            "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
+            "plan": {
+                "sha256": run.plan.sha256,
+                "events": run.plan.events,
+                "worth": plan_worth(run.plan.worth),
+                "caps_exceeded": run.plan.exceeded,
+            },
             "sources": {
                 **facts,
                 "postgres_version": reading.schema.server_version,

@@ -287,6 +287,40 @@ SELECT
     kind IN ('duplicated', 'orphaned') AS is_surplus
 FROM discrepancy
 WHERE coalesce(reason, '') <> 'zero_quantity';
+-- What a discrepancy takes from a bill or adds to it, and what of Lago prices it (`8_report/collect_sides.sql` and on).
+CREATE TABLE finding_side (
+    finding_id BIGINT NOT NULL,
+    is_missing BOOLEAN NOT NULL,
+    subscription VARCHAR NOT NULL,
+    model_key VARCHAR NOT NULL,
+    code VARCHAR NOT NULL,
+    time TIMESTAMP,
+    model VARCHAR,
+    is_to_be_sent BOOLEAN NOT NULL,
+    is_planned BOOLEAN NOT NULL,
+    dimensions VARCHAR,
+    quantity DECIMAL(38, 20) NOT NULL,
+    events BIGINT,
+    request_id VARCHAR,
+    part VARCHAR,
+    transaction_id VARCHAR
+);
+CREATE TABLE usage_period (
+    place BIGINT NOT NULL, subscription VARCHAR NOT NULL, start_time TIMESTAMP NOT NULL, end_time TIMESTAMP NOT NULL
+);
+CREATE TABLE currency (code VARCHAR NOT NULL, exponent INTEGER NOT NULL);
+CREATE TABLE bucket_group (place BIGINT NOT NULL, currency VARCHAR NOT NULL, amount BIGINT NOT NULL, number BIGINT NOT NULL);
+CREATE TABLE unpriced_group (number BIGINT NOT NULL, reason VARCHAR NOT NULL);
+CREATE TABLE bucket_share (
+    finding_id BIGINT NOT NULL, is_missing BOOLEAN NOT NULL, currency VARCHAR NOT NULL, amount BIGINT NOT NULL
+);
+-- An amount in the currency's main unit, with all its decimals.
+CREATE MACRO main_unit(amount, exponent) AS
+    CASE exponent
+        WHEN 0 THEN CAST(CAST(amount AS BIGINT) AS VARCHAR)
+        WHEN 2 THEN CAST(CAST(amount AS DECIMAL(30, 0)) * CAST('0.01' AS DECIMAL(3, 2)) AS VARCHAR)
+        WHEN 3 THEN CAST(CAST(amount AS DECIMAL(30, 0)) * CAST('0.001' AS DECIMAL(4, 3)) AS VARCHAR)
+    END;
 CREATE TABLE finding_cause (finding_id BIGINT NOT NULL, cause VARCHAR NOT NULL, pattern VARCHAR NOT NULL);
 -- Stretches of time whose cause was established, of one subscription where it is named, and subscriptions that lose
 -- events of their own.

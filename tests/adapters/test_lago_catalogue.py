@@ -123,10 +123,13 @@ def test_the_current_period(organization: Organization) -> None:
 
 
 def test_what_the_rules_of_billing_need(organization: Organization) -> None:
-    organization.add_metric("kept", recurring=True, filters=[{"key": "model", "values": ["a", "b"]}])
+    filters = [{"key": "model", "values": ["a", "b"]}]
+    organization.add_metric("kept", recurring=True, rounding=("ceil", 0), filters=filters)
+    organization.add_metric("plain")
     prices = {"amount": "1", "pricing_group_keys": ["team"]}
     narrow = {"values": {"model": ["a"]}, "properties": {"amount": "2"}}
-    organization.add_plan("pro", charges=[("kept", {"properties": prices, "filters": [narrow]})])
+    priced = {"properties": prices, "filters": [narrow], "prorated": True}
+    organization.add_plan("pro", charges=[("kept", priced)])
     organization.add_plan("weeks", charges=[("kept", {"charge_model": "dynamic"})], interval="weekly")
     organization.add_customer("acme", timezone="Asia/Seoul")
     organization.add_customer("utc")
@@ -134,10 +137,12 @@ def test_what_the_rules_of_billing_need(organization: Organization) -> None:
     organization.add_subscription("u", customer="utc", plan="weeks", started_at=JANUARY)
     with talking_to(organization) as client:
         catalogue = read_catalogue(client)
-    (metric,) = catalogue.metrics
+    metric, plain = catalogue.metrics
     pro, weeks = catalogue.plans
     (charge,) = pro.charges
     assert metric.recurring
+    assert (metric.rounds, plain.rounds) == (True, False)
+    assert (charge.prorated, charge.min_amount, weeks.charges[0].prorated) == (True, 0, False)
     assert (weeks.interval, weeks.charges[0].charge_model) == ("weekly", "dynamic")
     assert charge.properties["pricing_group_keys"] == ["team"]
     assert [(one.values, one.properties["amount"]) for one in charge.filters] == [({"model": ("a",)}, "2")]

@@ -71,6 +71,22 @@ def read_subscriptions(client: LagoClient) -> tuple[Subscription, ...]:
     return tuple(sorted(found, key=lambda subscription: (subscription.external_id, subscription.lago_id)))
 
 
+def read_own_charges(client: LagoClient, external_id: str) -> tuple[Charge, ...]:
+    """Return the charges of an active subscription's own plan, which may override what the plan's code names.
+
+    Empty where there is none or the key may not read it.
+    """
+    path = f"subscriptions/{quote(external_id, safe='')}"
+    reply = client.request("GET", path, accept=frozenset({403, 404}))
+    if reply.status != 200:
+        return ()
+    try:
+        charges = _Row(_Row(reply.payload["subscription"]).plan).charges
+        return tuple(_each(lambda charge: _charge(charge, {}), _rows(charges)))
+    except (KeyError, TypeError) as error:
+        raise LagoError(f"Lago's answer to {path} is no subscription", CHECK_BASE) from error
+
+
 class _Pages:
     """Lists of lago-python-client's models, whole."""
 
@@ -244,6 +260,7 @@ def _metric(metric: Any) -> BillableMetric:
         expression=_text(metric.expression) or None,
         filters=tuple((_text(each.key), _texts(each.values or ())) for each in _rows(metric.filters)),
         recurring=bool(metric.recurring),
+        rounds=bool(_text(metric.rounding_function)),
     )
 
 
@@ -259,6 +276,8 @@ def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
             ChargeFilter({key: _texts(given) for key, given in (each.values or {}).items()}, each.properties or {})
             for each in _rows(charge.filters)
         ),
+        prorated=bool(charge.prorated),
+        min_amount=int(charge.min_amount_cents or 0),
     )
 
 

@@ -100,6 +100,8 @@ class BillableMetric:
     """(property, its declared values) pairs that can choose a price, in Lago's order."""
     recurring: bool = False
     """Every period bills all events since the beginning, so that none comes too late."""
+    rounds: bool = False
+    """Its sum is rounded before it is priced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,10 @@ class Charge:
     """Its prices and `pricing_group_keys`, by Lago's own names."""
     filters: tuple[ChargeFilter, ...] = field(default=(), hash=False)
     """Prices of its own for events with certain properties, in Lago's order."""
+    prorated: bool = False
+    """Whether a part of a period pays a part."""
+    min_amount: int = 0
+    """The least that a period bills for it, in the currency's smallest unit."""
 
 
 @dataclass(frozen=True, slots=True)

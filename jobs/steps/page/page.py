@@ -13,6 +13,7 @@ from jobs.core.causes import Explanation
 from jobs.core.certification import Reason
 from jobs.core.figures import counted, grouped, share, usd
 from jobs.core.kinds import Cause, Kind
+from jobs.core.money.told import BEFORE, Money
 from jobs.core.telling.page import CauseCard, Page, ReasonLine, Tile
 from jobs.core.window import Window
 from jobs.steps.page.decisions import decision_tables
@@ -42,6 +43,8 @@ class Findings:
     """Spend logs, tokens and spend by disposition and reason."""
     causes: tuple[Explanation, ...]
     plan: PlanSummary
+    money: Money
+    """What the discrepancies are worth."""
 
 
 def make_page(workspace: Workspace, found: Findings) -> Page:
@@ -54,6 +57,8 @@ def make_page(workspace: Workspace, found: Findings) -> Page:
         window=_span(found.window),
         certified=not found.reasons,
         summary=_summary(codes, found),
+        money=found.money.headline,
+        money_notes=[*([BEFORE] if found.money.missing or found.money.surplus else []), *found.money.reasons],
         reasons=[_reason(reason) for reason in found.reasons],
         warnings=found.warnings,
         tiles=_tiles(codes, money, found.spend_logs),
