@@ -12,7 +12,7 @@ from pathlib import Path
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.adapters.lago.sending import SentBatch, send_events
-from jobs.adapters.lago.usage import read_current_usage
+from jobs.adapters.lago.usage import read_usage
 from jobs.adapters.run_folder import replace_file
 from jobs.core.caps import amount_exceeded, caps_exceeded
 from jobs.core.lago.billing_rules import BillingRules, Usage
@@ -34,7 +34,7 @@ from jobs.steps.plan_files import (
     read_planned_lines,
 )
 from jobs.steps.reconcile_values import Run
-from jobs.steps.verify import verify_counted, verify_seen
+from jobs.steps.verify import Counting, verify_counted, verify_seen
 
 _LOOKED_UP_AT_ONCE = 500
 
@@ -149,7 +149,7 @@ def _send(
     pairs = [(customers[name], name) for name in dict.fromkeys(name for name, _ in wanted) if name in customers]
     codes = frozenset(code for _, code in wanted)
     work.progress.step("reading Lago's current usage")
-    before = read_current_usage(client, pairs, codes)
+    before = read_usage(client, pairs, codes)
     work.progress.step("writing down what will be sent")
     work.hooks.step("intents: before")
     work.ledger.record_intents(plan_hash, work.run_id, read_events(path))
@@ -168,11 +168,20 @@ def _send(
     work.progress.step("verifying")
     work.hooks.step("verify: begin")
     verified, not_verified = verify_seen(work, client, path, computed)
-    not_counted = verify_counted(work, client, pairs, codes, before, sent.quantity, run.catalogue)
+    proof = verify_counted(work, client, pairs, codes, before, sent.counting, run.catalogue)
     work.hooks.step("verify: done")
     write_outcomes(work.ledger, work.run_id, run.folder)
     unsent = total - sum(sent.outcomes.values())
-    return Applied(sent.outcomes, unsent, verified, not_verified, not_counted, sent.on_record_only)
+    return Applied(
+        sent.outcomes,
+        unsent,
+        verified,
+        not_verified,
+        proof.not_counted,
+        sent.on_record_only,
+        proof.counted,
+        proof.only_shown,
+    )
 
 
 class _Sent:
@@ -181,7 +190,7 @@ class _Sent:
     def __init__(self, owner: Work, catalogue: Catalogue, total: int) -> None:
         self.total = total
         self.outcomes = Counter[Outcome]()
-        self.quantity: dict[tuple[str, str], Decimal] = {}
+        self.counting = Counting()
         self.on_record_only = 0
         self._rules = BillingRules(catalogue)
         self._owner = owner
@@ -202,11 +211,12 @@ class _Sent:
             if outcome.outcome is Outcome.SENT:
                 event = outcome.event
                 usage = Usage(event.subscription, event.code, event.time, at, dict(event.properties))
-                if self._rules.judge(usage).unbilled:
+                billing = self._rules.judge(usage)
+                if billing.unbilled:
                     self.on_record_only += 1
                     continue
-                key = (event.subscription, event.code)
-                self.quantity[key] = self.quantity.get(key, Decimal(0)) + Decimal(event.quantity)
+                buckets = [bucket.key(event.subscription) for bucket in billing.buckets]
+                self.counting.add((event.subscription, event.code), buckets, Decimal(event.quantity))
         owner.progress.count(sum(self.outcomes.values()), self.total)
 
 

@@ -164,6 +164,8 @@ def _amend(path: Path, done: Backfill) -> None:
         "verified": applied.verified,
         "not_verified": applied.not_verified,
         "on_record_only": applied.on_record_only,
+        "counted": applied.counted,
+        "only_shown": applied.only_shown,
         "not_counted": applied.not_counted,
     }
     document = {

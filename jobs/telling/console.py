@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jobs.core.telling.usage_values import UsageSum
     from jobs.demo import Demo
     from jobs.explain import Story
-    from jobs.steps.backfill_values import Backfill
+    from jobs.steps.backfill_values import Applied, Backfill
     from jobs.steps.plan_files import PlanDescription
     from jobs.usage import Usage
 
@@ -159,6 +159,14 @@ def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
     console.print(Text(f"           {demo.month.folder}/summary.csv        the same per subscription and model"))
 
 
+def _proof(applied: Applied) -> str:
+    """Return what shows that what was sent is billed; empty where nothing was."""
+    told = [f"{applied.counted:,} counted in Lago's current usage, in their buckets"] if applied.counted else []
+    if applied.only_shown:
+        told.append(f"{applied.only_shown:,} shown by Lago, which tells no current usage of them")
+    return "; ".join(told)
+
+
 def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
     """Print the run; after an apply what is left, what was before it, and what became of the plan."""
     applied = result.applied
@@ -172,6 +180,7 @@ def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
     lines = [
         f"Before      {f'NOT CERTIFIED: {before}' if before else 'CERTIFIED'}",
         f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)",
+        *([f"Proof       {proof}"] if (proof := _proof(applied)) else []),
         *(f"  ! {text}" for text in applied.troubles),
     ]
     show_run(result.left, stream, applied=lines)

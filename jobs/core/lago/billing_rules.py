@@ -13,7 +13,7 @@ Held to what a real Lago counted (`tests/core/test_billing_rules.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -119,6 +119,27 @@ class Bucket:
     """Which of the charge's filters, from 0; None is the default bucket."""
     groups: tuple[tuple[str, str | None], ...]
     """The pricing group: keys with their values, None where the event has none or an empty one."""
+
+    def key(self, subscription: str) -> BucketKey:
+        """Return the bucket's key under a subscription."""
+        position = self.filter_position
+        values = None if position is None else self.charge.filters[position].values
+        return bucket_key(subscription, self.charge.lago_id, values, self.groups)
+
+
+BucketKey = tuple[str, str, str, tuple[tuple[str, str | None], ...]]
+"""A bucket of a subscription: external id, the charge's Lago id, its filter's values, its group."""
+
+
+def bucket_key(
+    subscription: str,
+    charge_id: str,
+    values: Mapping[str, Iterable[str]] | None,
+    groups: Iterable[tuple[str, str | None]],
+) -> BucketKey:
+    """Return what tells a bucket from all others, here and in what Lago tells of usage."""
+    shown = "; ".join(f"{key}: {', '.join(sorted(values[key]))}" for key in sorted(values)) if values else ""
+    return subscription, charge_id, shown, tuple(sorted(groups))
 
 
 @dataclass(frozen=True, slots=True)
