@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from jobs.adapters.lago import inspection as lago
 from jobs.adapters.lago.catalogue import read_organization, read_prices, read_subscriptions
 from jobs.adapters.lago.http import LagoClient
-from jobs.adapters.ledger import LedgerFacts, inspect_ledger
 from jobs.adapters.litellm_database import Inspection, Patience, open_inspection
 from jobs.adapters.network import reach, resolve
 from jobs.adapters.run_folder import room_for_runs
@@ -39,6 +38,9 @@ from jobs.core.window import Window
 from jobs.errors import ReconcileError, SettingError, StoppedError
 from jobs.steps.event_source import EventsAsked, read_recorded_events
 from jobs.steps.reconcile_values import Progress
+
+if TYPE_CHECKING:
+    from jobs.adapters.ledger import LedgerFacts
 
 T = TypeVar("T")
 
@@ -362,6 +364,9 @@ class _Examination:
 
     @cached_property
     def _ledger(self) -> LedgerFacts:
+        # Every command's settings know this module, and few commands a ledger, which takes a while to import.
+        from jobs.adapters.ledger import inspect_ledger  # noqa: PLC0415
+
         return inspect_ledger(self._settings.ledger_url)
 
     def ledger(self) -> Verdict:
