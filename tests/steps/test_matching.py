@@ -289,6 +289,18 @@ def test_an_unexplained_event_at_the_same_time_makes_a_call_doubtful() -> None:
     assert judged([SpendLog("r", HOUR)], events).kinds == {"ambiguous": 1, "orphaned": 1}
 
 
+def test_an_event_of_a_model_that_other_calls_have_is_theirs() -> None:
+    lost, other = SpendLog("lost", HOUR), SpendLog("other", 3 * HOUR, model="gpt-4o-mini", tokens=(70, 3))
+    events = [
+        Event("told", 3 * HOUR + 300, properties=tokens("gpt-4o-mini", 70, 3)),
+        Event("unexplained", HOUR + 300, properties=tokens("gpt-4o-mini", 50, 10)),
+    ]
+    assert judged([lost, other], events).kinds == {"missing": 1, "orphaned": 1}
+    assert judged([lost], events[1:]).kinds == {"ambiguous": 1, "orphaned": 1}, (
+        "its own, under a name that is not known"
+    )
+
+
 def test_a_repeated_id_of_two_sources_of_one_payer_counts_once() -> None:
     rules = replace(RULES, mapping=(("alice", "acme"), ("bob", "acme")))
     knows = catalogue(subscriptions=[subscription("acme")])

@@ -180,7 +180,7 @@ class _Judge:
             else:
                 said = self._said_of(call, calls, part)
                 missed[said] += 1
-                self.unsent.append(f"decidable and not sent, but {said}: {_line(call)}, part {part}")
+                self.unsent.append(self._scene_of(f"decidable and not sent, but {said}", call, part))
         for call in unbilled:
             self.counts["beyond"] += call.request_id in ours and call not in decidable
         return missed
@@ -278,6 +278,10 @@ class _Judge:
 
     def _tell(self, what: str, call: Call, part: str) -> None:
         """Add a problem with the call, its events, and what lies beside it or looks like it."""
+        self.problems.append(self._scene_of(what, call, part))
+
+    def _scene_of(self, what: str, call: Call, part: str) -> str:
+        """Return what there is to say of a call, with its events and those that lie beside it or look like it."""
         lines = [f"{what}: {_line(call)}, part {part}"]
         own = {call.owner, self.world.logged(call)}
         for other in self.world.calls:
@@ -288,9 +292,9 @@ class _Judge:
                     bills = arrival.quantities or "nothing"
                     lines.append(
                         f"    event at {arrival.at:%d %H:%M:%S.%f} under {arrival.subscription!r} bills {bills}, of "
-                        f"{other.request_id} ({other.fate}, ended {other.end:%d %H:%M:%S})"
+                        f"{other.request_id} ({other.fate}, {other.model}, ended {other.end:%d %H:%M:%S})"
                     )
-        self.problems.append("\n".join(lines[:12]))
+        return "\n".join(lines[:12])
 
 
 def _line(call: Call) -> str:

@@ -63,7 +63,7 @@ unexplained AS (
         )
 ),
 -- It may be the call's, though nothing agrees: an event that came at once, or one that counts a part, as LiteLLM's is of a
--- call that took several attempts.
+-- call that took several attempts. One that names the model of other calls is of another call.
 same_moment AS (
     SELECT DISTINCT undecided.id
     FROM undecided
@@ -72,6 +72,8 @@ same_moment AS (
         AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
     WHERE undecided.quantity <> 0 AND NOT undecided.is_near AND NOT counts_nothing(unexplained.quantities)
+        AND (unexplained.model_key IS NOT DISTINCT FROM undecided.model_key OR unexplained.model_key IS NULL
+            OR unexplained.model_key NOT IN (SELECT model_key FROM event_tally WHERE is_expected AND model_key IS NOT NULL))
         AND (
             (counts_at_most(unexplained.quantities, undecided.quantities)
                 AND NOT (unexplained.answers_another AND telling_numbers(unexplained.quantities) > 1))
