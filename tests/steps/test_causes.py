@@ -210,7 +210,7 @@ def test_a_burst_without_spend_logs_is_a_restart() -> None:
             properties={"model": "gpt-4o", "tokens": n, "type": kind},
         )
         for event in delivered(burst[:2])
-        for n, kind in ((7000, "input"), (9, "output"))
+        for n, kind in (("7000", "input"), ("9", "output"))
     ]
     by_part = replace(RULES, parts=preset("input-output", "llm_tokens"))
     sums_tokens = catalogue(metrics=[metric(field_name="tokens")])
