@@ -250,14 +250,15 @@ class _Judge:
         if self.world.combination.may_pin and unclear:
             return False
         for other, arrival in self.left_over:
-            if arrival.part != part:
-                continue
             near = abs(arrival.at - call.end) <= _NEAR
-            if arrival.quantities == call.quantities(part) and (near or arrival.subscription == call.owner):
+            like = arrival.part == part and arrival.quantities == call.quantities(part)
+            if like and (near or arrival.subscription == call.owner):
                 return False
-            # What no spend log explains may be this call's, counted otherwise; a late event is its own call's.
+            # What no spend log explains may be this call's, counted otherwise, and a doubt about one of its events is
+            # one about all that it lost: they are counted together. A late event is its own call's.
             beside = call.end - EARLY <= arrival.at <= call.end + LATE and arrival.subscription == call.owner
-            if beside and other.model == call.model and not self._is_told_by_content(other, arrival):
+            may_be_its = arrival.part in call.lost_parts and beside and other.model == call.model
+            if may_be_its and not self._is_told_by_content(other, arrival):
                 return False
         return True
 

@@ -63,9 +63,10 @@ unexplained AS (
         )
 ),
 -- It may be the call's, though nothing agrees: an event that came at once, or one that counts a part, as LiteLLM's is of a
--- call that took several attempts. One that names the model of other calls is of another call.
+-- call that took several attempts. One that names the model of other calls is of another call. Where one event of a call
+-- is in such doubt, so are its others: they were counted together.
 same_moment AS (
-    SELECT DISTINCT undecided.id
+    SELECT DISTINCT undecided.spend_log_id
     FROM undecided
     JOIN unexplained ON unexplained.subscription = undecided.subscription AND unexplained.code = undecided.code
         AND unexplained.others = undecided.others
@@ -129,7 +130,7 @@ reasoned AS (
         CASE
             WHEN same_quantities.id IS NOT NULL THEN
                 ['ambiguous', NULL, 'an unexplained event has the same quantities, at another time or under another name or price']
-            WHEN same_moment.id IS NOT NULL THEN
+            WHEN same_moment.spend_log_id IS NOT NULL AND undecided.quantity <> 0 AND NOT undecided.is_near THEN
                 ['ambiguous', NULL, 'an unexplained event with other quantities lies at the same time']
             WHEN undecided.topped_up IS NOT NULL THEN
                 ['ambiguous', NULL, 'a top-up for it is in Lago, but the event it completed is not found']
@@ -183,7 +184,7 @@ reasoned AS (
     JOIN subscribed ON subscribed.id = undecided.id
     JOIN metered_code ON metered_code.code = undecided.code
     LEFT JOIN same_quantities ON same_quantities.id = undecided.id
-    LEFT JOIN same_moment ON same_moment.id = undecided.id
+    LEFT JOIN same_moment ON same_moment.spend_log_id = undecided.spend_log_id
     LEFT JOIN complementary ON complementary.id = undecided.id
     LEFT JOIN pinned_key AS pinned
         ON pinned.api_key = undecided.api_key AND pinned.subscription = undecided.subscription
