@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from jobs.errors import ReconcileError
 from jobs.settings import SETTINGS, Setting, Settings
@@ -80,7 +81,7 @@ def example() -> str:
     return "\n".join([*headed, _METER_EXAMPLE])
 
 
-def _shown(setting: Setting, settings: Settings) -> Shown:
+def _shown(setting: Setting[Any], settings: Settings) -> Shown:
     found = settings.values.get(setting.name)
     if found is None:
         return Shown(setting.name, setting.variable, None, settings.origin(setting.name), "")
@@ -89,7 +90,7 @@ def _shown(setting: Setting, settings: Settings) -> Shown:
     return Shown(setting.name, setting.variable, value, found.origin, problem)
 
 
-def _lines(setting: Setting, key: str) -> list[str]:
+def _lines(setting: Setting[Any], key: str) -> list[str]:
     elsewhere = ", where a secret is better kept" if setting.secret else ""
     comment = f"# {setting.help} ({setting.variable}{elsewhere})"
     if setting.default is None:

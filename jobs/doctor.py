@@ -6,12 +6,11 @@ is quick on any size. What is asked, and how an answer is judged, stands in `job
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 from jobs.adapters.lago import inspection as lago
@@ -23,17 +22,16 @@ from jobs.adapters.network import reach, resolve
 from jobs.adapters.run_folder import room_for_runs
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.doctor import lago_checks, source_checks
+from jobs.core.doctor.asked import DoctorSettings
 from jobs.core.doctor.checks import CHECKS, Diagnosis, Finding, Status, Verdict, because, failed, passed, some, warned
 from jobs.core.doctor.lago_checks import SampledEvent
 from jobs.core.doctor.source_checks import SpendLogSample, resolved
 from jobs.core.kinds import ChargeBy
-from jobs.core.lago.store import Store
-from jobs.core.lago.values import BillableMetric, LagoConnection, Organization, Plan
+from jobs.core.lago.values import BillableMetric, Organization, Plan
 from jobs.core.layout import lay_out
 from jobs.core.litellm.call_types import NOT_INFERENCE
-from jobs.core.litellm.spend_logs import SourceClock, SpendLogsBounds, SpendLogsSchema
+from jobs.core.litellm.spend_logs import SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import bind
-from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE
 from jobs.core.window import Window
 from jobs.errors import ReconcileError, SettingError, StoppedError
@@ -49,38 +47,6 @@ _ATTEMPTS = 2
 _NOTHING = Window(datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
 # A run of a million spend logs and events needs about this much beside its report.
 _ROOM_BYTES = 2 * 1024**3
-
-
-@dataclass(frozen=True, slots=True)
-class DoctorSettings:
-    """What is known of the settings; what cannot be used is None, and `problems` says why."""
-
-    problems: Mapping[str, tuple[ReconcileError, ...]]
-    """What is wrong, by the id of the check of the group Settings that tells it."""
-    misspelled: tuple[tuple[str, str], ...]
-    """Variables that do not do what they seem to, each with what there is to know about it."""
-    database_host: str | None
-    """`DATABASE_HOST` as it stands."""
-    database: DatabaseSettings | None
-    """LiteLLM's database."""
-    clock: SourceClock
-    """How to read its times."""
-    lago: LagoConnection | None
-    """Lago's API."""
-    meter: str
-    """The configured meter's name."""
-    rules: Rules | None
-    """How spend logs become expected events."""
-    window: Window
-    """What a scheduled run would judge now."""
-    ledger_url: str
-    """Where the ledger is."""
-    output: Path
-    """Where runs leave their folders."""
-    store: Store | None = None
-    """Lago's own store, where recorded events are read from it."""
-    scratch: Path | None = None
-    """Where runs keep their working files, if not in the output folder."""
 
 
 def doctor(settings: DoctorSettings, progress: Progress, *, now: Callable[[], datetime]) -> Diagnosis:

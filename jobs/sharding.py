@@ -43,7 +43,12 @@ def reconcile_shard(settings: ReconcileSettings, progress: Progress, *, now: dat
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with matched_workspace(settings, folder.scratch, progress, now=now, keeps_reading=True) as (workspace, reading):
             progress.step("writing the shard")
-            _keep(workspace, folder.scratch / ROWS_FILE, has_allowed_file=settings.rules.allowed is not None)
+            _keep(
+                workspace,
+                folder.scratch / ROWS_FILE,
+                has_allowed_file=settings.rules.allowed is not None,
+                keeps_daily_totals=settings.shard.index == 0,
+            )
             record = ShardRecord(
                 shard=settings.shard,
                 agreement=_agreement(settings, reading.layout, reading.bound),
@@ -88,14 +93,16 @@ def merge(settings: ReconcileSettings, folders: Sequence[Path], progress: Progre
             progress.step("matching what is left over")
             load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
             pinning = reading.schema.may_pin_end_users
-            facts = judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
+            facts = judge_left_over(
+                workspace, settings.rules, catalogue, settings.window, now, may_pin_end_users=pinning
+            )
             judged = Judged(workspace, settings, reading, facts)
             run = report_run(judged, folder, progress, now=now, run_id=run_id)
         folder.discard_scratch()
     return run
 
 
-def _keep(workspace: Workspace, path: Path, *, has_allowed_file: bool) -> None:
+def _keep(workspace: Workspace, path: Path, *, has_allowed_file: bool, keeps_daily_totals: bool) -> None:
     """Write what a merge asks for: what has not matched, row by row, and of all that has the tallies."""
     with workspace.keeping(path):
         workspace.run(
@@ -104,8 +111,9 @@ def _keep(workspace: Workspace, path: Path, *, has_allowed_file: bool) -> None:
             has_allowed_file=has_allowed_file,
         )
         workspace.run("number_kept_spend_logs")
-        for name in ("spend_logs", "accounts", "expected_events", "recorded_events", "tallies"):
+        for name in ("spend_logs", "accounts", "expected_events", "recorded_events", "unbilled_events", "tallies"):
             workspace.run(f"keep_{name}")
+        workspace.run("keep_daily_totals", keeps=keeps_daily_totals)
 
 
 def _adopt(workspace: Workspace, path: Path) -> None:
@@ -118,6 +126,7 @@ def _adopt(workspace: Workspace, path: Path) -> None:
         workspace.run("adopt_accounts", **spend_logs)
         workspace.run("adopt_expected_events", **spend_logs, **expected)
         workspace.run("adopt_recorded_events", **recorded)
+        workspace.run("adopt_unbilled_events", **recorded)
         workspace.run("adopt_pairs", **expected, **recorded)
         workspace.run("adopt_open_chains", **expected)
         workspace.run("adopt_tallies")

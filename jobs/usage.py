@@ -147,6 +147,10 @@ def _read_spend_logs(
             ),
         )
         load_marks(workspace, spend_logs, "ask_about_readings", readings=list(READINGS))
+        workspace.load(
+            "load_internal_calls",
+            spend_logs.read_internal_calls(settings.read, longest_call=settings.rules.longest_call),
+        )
         return (
             spend_logs.schema,
             spend_logs.bounds(settings.clock),
@@ -182,6 +186,7 @@ def _add_up(workspace: Workspace, settings: UsageSettings, schema: SpendLogsSche
         charge_by_place=before or None,
         bills_spend=False,
         ids_are_unique=schema.request_ids_are_unique,
+        excludes_internal_calls=True,
     )
     workspace.run(
         "add_up_usage",

@@ -29,12 +29,3 @@ def in_words(duration: timedelta) -> str:
     if duration < timedelta(minutes=2):
         return f"{-(-duration // timedelta(seconds=1))} seconds"
     return f"{-(-duration // timedelta(minutes=1)):,} minutes"
-
-
-def write_duration(duration: timedelta) -> str:
-    """Return the duration in its largest whole unit, so that `parse_duration` gives it back."""
-    milliseconds = duration // timedelta(milliseconds=1)
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if milliseconds and milliseconds % length == 0:
-            return f"{milliseconds // length}{unit}"
-    return f"{milliseconds}ms"

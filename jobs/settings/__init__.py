@@ -14,8 +14,9 @@ from jobs.settings.commands import (
     reconcile_settings,
     usage_settings,
 )
-from jobs.settings.declarations import SETTINGS, Setting
+from jobs.settings.declarations import SETTINGS
 from jobs.settings.pairs import read_pairs
+from jobs.settings.setting import Setting
 from jobs.settings.sources import Settings, load_settings, survey_settings, termination_log
 from jobs.settings.texts import parse_instant
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -14,6 +13,7 @@ from jobs.adapters.litellm_database import Patience
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
 from jobs.core.database.settings import DatabaseSettings, store_settings
+from jobs.core.doctor.asked import DoctorSettings
 from jobs.core.lago.store import PostgresStore, Store, clickhouse_store
 from jobs.core.lago.values import LagoConnection, normalise_api_base
 from jobs.core.litellm.spend_logs import SourceClock
@@ -23,10 +23,10 @@ from jobs.core.periods import DaySpan, PeriodLength, last_full_month, month_span
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE
 from jobs.core.window import Window, scheduled_time, scheduled_window
-from jobs.doctor import DoctorSettings
 from jobs.errors import SettingError
-from jobs.settings.declarations import BY_NAME
+from jobs.settings.declared import database, lago, run
 from jobs.settings.pairs import read_mapping, read_pairs
+from jobs.settings.setting import Setting
 from jobs.settings.sources import Settings, given_database, not_set
 from jobs.settings.texts import as_sentence, parse_instant
 from jobs.steps.backfill_values import BackfillSettings
@@ -40,43 +40,45 @@ T = TypeVar("T")
 
 def publication(settings: Settings) -> Publication | None:
     """Return where metrics go, if they do."""
-    folder, pushgateway = settings.optional("metrics_folder"), settings.optional("pushgateway_url")
+    folder, pushgateway = settings.optional(run.METRICS_FOLDER), settings.optional(run.PUSHGATEWAY_URL)
     if folder is None and pushgateway is None:
         return None
-    return Publication(folder, pushgateway, settings.required("metrics_subscriptions"))
+    return Publication(folder, pushgateway, settings.required(run.METRICS_SUBSCRIPTIONS))
 
 
 def notification(settings: Settings) -> Notification | None:
     """Return who is told how a command ends, if anybody is."""
-    url = settings.optional("webhook_url")
-    return None if url is None else Notification(url, settings.required("webhook_on"))
+    url = settings.optional(run.WEBHOOK_URL)
+    return None if url is None else Notification(url, settings.required(run.WEBHOOK_ON))
 
 
 def reconcile_settings(settings: Settings, start: str | None, end: str | None, now: datetime) -> ReconcileSettings:
     """Return what a run is asked to do; `start` and `end` are the command line's texts, both or neither given."""
-    _refuse_missing(settings, _DATABASE_PARTS, ("lago.api_base", "lago.api_key", *_event_code(settings)))
+    _refuse_missing(settings)
     return ReconcileSettings(
         window=_window(settings, start, end, now),
         rules=_rules(settings, settings.meter()),
         caps=Caps(
-            events=settings.required("most_events"),
-            quantity=settings.required("most_quantity"),
-            share=settings.required("most_share"),
-            share_from_events=settings.required("most_share_from"),
+            events=settings.required(run.MOST_EVENTS),
+            quantity=settings.required(run.MOST_QUANTITY),
+            share=settings.required(run.MOST_SHARE),
+            share_from_events=settings.required(run.MOST_SHARE_FROM),
+            amount=settings.optional(run.MOST_AMOUNT),
         ),
-        memory_limit=settings.required("memory_limit"),
-        output=settings.required("output"),
+        memory_limit=settings.required(run.MEMORY_LIMIT),
+        output=settings.required(run.OUTPUT),
         database=_database(settings),
         clock=_clock(settings),
-        statement_timeout=settings.required("database.statement_timeout"),
-        patience=Patience(attempts=settings.required("database.connect_attempts")),
+        statement_timeout=settings.required(database.STATEMENT_TIMEOUT),
+        patience=Patience(attempts=settings.required(database.CONNECT_ATTEMPTS)),
         lago=_lago(settings),
         store=_store(settings),
-        look_back=settings.required("look_back"),
-        threads=settings.optional("threads"),
-        shard=settings.optional("shard") or WHOLE,
-        scratch=settings.optional("scratch"),
-        metrics_subscriptions=settings.required("metrics_subscriptions"),
+        look_back=settings.required(run.LOOK_BACK),
+        threads=settings.optional(run.THREADS),
+        shard=settings.optional(run.SHARD) or WHOLE,
+        scratch=settings.optional(run.SCRATCH),
+        usage_subscriptions=settings.required(run.USAGE_SUBSCRIPTIONS),
+        metrics_subscriptions=settings.required(run.METRICS_SUBSCRIPTIONS),
     )
 
 
@@ -95,43 +97,43 @@ def usage_settings(
     `start` and `end` are the command line's texts, both or neither given, or `month` alone.
     """
     return UsageSettings(
-        days=_days(ZoneInfo(settings.required("report_time_zone")), start, end, month, now),
+        days=_days(ZoneInfo(settings.required(run.REPORT_TIME_ZONE)), start, end, month, now),
         by=by,
         compare=compare,
-        token_parts=settings.required("token_parts"),
+        token_parts=settings.required(run.TOKEN_PARTS),
         rules=_rules(settings, parts=()),
-        memory_limit=settings.required("memory_limit"),
-        output=settings.required("output"),
+        memory_limit=settings.required(run.MEMORY_LIMIT),
+        output=settings.required(run.OUTPUT),
         database=_database(settings),
         clock=_clock(settings),
-        statement_timeout=settings.required("database.statement_timeout"),
-        patience=Patience(attempts=settings.required("database.connect_attempts")),
-        threads=settings.optional("threads"),
-        scratch=settings.optional("scratch"),
+        statement_timeout=settings.required(database.STATEMENT_TIMEOUT),
+        patience=Patience(attempts=settings.required(database.CONNECT_ATTEMPTS)),
+        threads=settings.optional(run.THREADS),
+        scratch=settings.optional(run.SCRATCH),
     )
 
 
-_DATABASE_PARTS = ("database.host", "database.name", "database.username", "database.password")
+_DATABASE_PARTS = (database.HOST, database.NAME, database.USERNAME, database.PASSWORD)
 # Where the manifests take each from; everything else is a value of the deployment.
-_FROM_SECRETS = {
-    "database.username": "psql-secret",
-    "database.password": "psql-secret",
-    "lago.api_key": "lago-secret",
+_FROM_SECRETS: dict[Setting[str], str] = {
+    database.USERNAME: "psql-secret",
+    database.PASSWORD: "psql-secret",
+    lago.API_KEY: "lago-secret",
 }
 
 
-def _event_code(settings: Settings) -> tuple[str, ...]:
-    return () if settings.optional("meter") in {"agent-sdk", "custom"} else ("lago.event_code",)
-
-
-def _refuse_missing(settings: Settings, *needed: tuple[str, ...]) -> None:
+def _refuse_missing(settings: Settings) -> None:
     """Name everything that is missing at once, and where to set it; a single one is told better where it is used."""
-    database = () if settings.optional("database.url") is not None else needed[0]
-    missing = [name for name in (*database, *chain(*needed[1:])) if settings.optional(name) is None]
+    needed = (
+        *(_DATABASE_PARTS if settings.optional(database.URL) is None else ()),
+        *(lago.API_BASE, lago.API_KEY),
+        *(() if settings.required(run.METER) in {"agent-sdk", "custom"} else (lago.EVENT_CODE,)),
+    )
+    missing = [setting for setting in needed if settings.optional(setting) is None]
     if len(missing) < 2:
         return
-    variables = [BY_NAME[name].variable for name in missing]
-    secrets = dict.fromkeys(_FROM_SECRETS[name] for name in missing if name in _FROM_SECRETS)
+    variables = [setting.variable for setting in missing]
+    secrets = dict.fromkeys(_FROM_SECRETS[setting] for setting in missing if setting in _FROM_SECRETS)
     places = [
         *(["k8s/deployment.yaml (ConfigMap litellm-lago-deployment)"] if set(missing) - _FROM_SECRETS.keys() else []),
         *(f"the Secret {name}" for name in secrets),
@@ -173,8 +175,7 @@ def _month(text: str) -> date:
 
 def ledger_url(settings: Settings) -> str:
     """Return where the ledger is: as set, or a file in the output folder."""
-    found: str | None = settings.optional("ledger_url")
-    return found or f"sqlite:///{settings.required('output') / 'ledger.sqlite'}"
+    return settings.optional(run.LEDGER_URL) or f"sqlite:///{settings.required(run.OUTPUT) / 'ledger.sqlite'}"
 
 
 def backfill_settings(settings: Settings, request: ReconcileSettings, *, apply: bool) -> BackfillSettings:
@@ -182,9 +183,9 @@ def backfill_settings(settings: Settings, request: ReconcileSettings, *, apply: 
     return BackfillSettings(
         reconcile=request,
         ledger_url=ledger_url(settings),
-        verify_within=settings.required("verify_within"),
-        slice_length=settings.required("slice_length"),
-        send_despite=settings.optional("send_despite") or frozenset(),
+        verify_within=settings.required(run.VERIFY_WITHIN),
+        slice_length=settings.required(run.SLICE_LENGTH),
+        send_despite=settings.optional(run.SEND_DESPITE) or frozenset(),
         apply=apply,
     )
 
@@ -193,8 +194,8 @@ def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
     """Return what the doctor looks at; what cannot be used is told there and not raised."""
     problems: dict[str, tuple[SettingError, ...]] = {"settings-values": settings.problems}
 
-    def tried(check: str, make: Callable[[Settings], T], *needed: str) -> T | None:
-        missing = [not_set(name) for name in needed if settings.optional(name) is None]
+    def tried(check: str, make: Callable[[Settings], T], *needed: Setting[str]) -> T | None:
+        missing = [not_set(setting) for setting in needed if settings.optional(setting) is None]
         problems[check] = (*problems.get(check, ()), *missing)
         try:
             return None if missing else make(settings)
@@ -204,29 +205,29 @@ def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
 
     return DoctorSettings(
         database=tried("settings-database", _database),
-        lago=tried("settings-lago", _lago_in_haste, "lago.api_base", "lago.api_key"),
+        lago=tried("settings-lago", _lago_in_haste, lago.API_BASE, lago.API_KEY),
         store=tried("settings-lago", _store),
         rules=tried("settings-rules", _metered_rules),
         problems=problems,
         misspelled=settings.misspelled,
-        database_host=settings.optional("database.host"),
+        database_host=settings.optional(database.HOST),
         clock=_clock(settings),
-        meter=settings.required("meter"),
+        meter=settings.required(run.METER),
         window=_window(settings, None, None, now),
         ledger_url=ledger_url(settings),
-        output=settings.required("output"),
-        scratch=settings.optional("scratch"),
+        output=settings.required(run.OUTPUT),
+        scratch=settings.optional(run.SCRATCH),
     )
 
 
 def is_manual(settings: Settings, start: str | None, now: datetime) -> bool:
     """Tell whether a person asked for this run: for a window of its own, or as a Job that no firing made."""
-    job_name, scheduled_at = settings.optional("job_name"), settings.optional("scheduled_at")
+    job_name, scheduled_at = settings.optional(run.JOB_NAME), settings.optional(run.SCHEDULED_AT)
     return start is not None or bool(job_name and scheduled_at is None and scheduled_time(job_name, now) is None)
 
 
 def _clock(settings: Settings) -> SourceClock:
-    return SourceClock(settings.required("source_time_zone"), settings.optional("source_utc_since"))
+    return SourceClock(settings.required(run.SOURCE_TIME_ZONE), settings.optional(run.SOURCE_UTC_SINCE))
 
 
 def _metered_rules(settings: Settings) -> Rules:
@@ -234,13 +235,13 @@ def _metered_rules(settings: Settings) -> Rules:
 
 
 def _rules(settings: Settings, parts: tuple[MeterPart, ...]) -> Rules:
-    if settings.required("settlement_lag") < settings.required("late"):
+    if settings.required(run.SETTLEMENT_LAG) < settings.required(run.LATE):
         raise SettingError(
             "RECONCILE_SETTLEMENT_LAG is shorter than RECONCILE_LATE: events would be judged that are still on the way",
             "Make it longer, best two hours",
         )
-    charge_by, charge_by_path = settings.required("lago.charge_by")
-    files = (settings.optional(f"{name}_file") for name in ("mapping", "allowed", "alias"))
+    charge_by, charge_by_path = settings.required(lago.CHARGE_BY)
+    files = (settings.optional(file) for file in (run.MAPPING_FILE, run.ALLOWED_FILE, run.ALIAS_FILE))
     mapping_file, allowed_file, alias_file = files
     mapping, patterns = read_mapping(mapping_file) if mapping_file else (None, ())
     return Rules(
@@ -248,23 +249,23 @@ def _rules(settings: Settings, parts: tuple[MeterPart, ...]) -> Rules:
         charge_by=charge_by,
         charge_by_path=charge_by_path,
         tolerance=Tolerance(
-            settings.required("early") // timedelta(microseconds=1),
-            settings.required("late") // timedelta(microseconds=1),
+            settings.required(run.EARLY) // timedelta(microseconds=1),
+            settings.required(run.LATE) // timedelta(microseconds=1),
         ),
-        settlement_lag=settings.required("settlement_lag"),
-        longest_call=settings.required("longest_call"),
-        doubt_within=settings.required("doubt_within"),
+        settlement_lag=settings.required(run.SETTLEMENT_LAG),
+        longest_call=settings.required(run.LONGEST_CALL),
+        doubt_within=settings.required(run.DOUBT_WITHIN),
         mapping=mapping,
         patterns=patterns,
         allowed=_pairs(allowed_file, ("key_or_team", "subscription"), repeats=True) if allowed_file else None,
         aliases=_pairs(alias_file, ("alias", "model")) if alias_file else (),
-        bill_cache_hits=settings.required("bill_cache_hits"),
-        id_template=settings.optional("id_template"),
-        top_up=settings.required("top_up"),
-        send_closed_periods=settings.required("send_closed_periods"),
-        allow_pay_in_advance=settings.required("allow_pay_in_advance"),
-        proven_from=settings.required("proven_from"),
-        send_unproven_keys=settings.required("send_unproven_keys"),
+        bill_cache_hits=settings.required(run.BILL_CACHE_HITS),
+        id_template=settings.optional(run.ID_TEMPLATE),
+        top_up=settings.required(run.TOP_UP),
+        send_closed_periods=settings.required(run.SEND_CLOSED_PERIODS),
+        allow_pay_in_advance=settings.required(run.ALLOW_PAY_IN_ADVANCE),
+        proven_from=settings.required(run.PROVEN_FROM),
+        send_unproven_keys=settings.required(run.SEND_UNPROVEN_KEYS),
     )
 
 
@@ -274,8 +275,8 @@ def _pairs(path: Path, columns: tuple[str, str], *, repeats: bool = False) -> tu
 
 def _window(settings: Settings, start: str | None, end: str | None, now: datetime) -> Window:
     if start is None and end is None:
-        at = settings.optional("scheduled_at") or scheduled_time(settings.optional("job_name") or "", now) or now
-        return scheduled_window(at, settings.required("settlement_lag"), settings.required("window_length"))
+        at = settings.optional(run.SCHEDULED_AT) or scheduled_time(settings.optional(run.JOB_NAME) or "", now) or now
+        return scheduled_window(at, settings.required(run.SETTLEMENT_LAG), settings.required(run.WINDOW_LENGTH))
     if start is None or end is None:
         raise SettingError("--from and --to are given together", "Give both, or neither for the last settled days")
     edges = []
@@ -292,15 +293,15 @@ def _database(settings: Settings) -> DatabaseSettings:
 
 
 def _lago(settings: Settings) -> LagoConnection:
-    ca_file = settings.optional("lago.ca_file")
+    ca_file = settings.optional(lago.CA_FILE)
     return LagoConnection(
-        api_base=normalise_api_base(settings.required("lago.api_base")),
-        api_key=settings.required("lago.api_key"),
-        requests_per_second=settings.required("lago.requests_per_second"),
-        concurrency=settings.required("lago.concurrency"),
-        page_size=settings.required("lago.page_size"),
-        attempts=settings.required("lago.attempts"),
-        timeout_seconds=settings.required("lago.timeout").total_seconds(),
+        api_base=normalise_api_base(settings.required(lago.API_BASE)),
+        api_key=settings.required(lago.API_KEY),
+        requests_per_second=settings.required(lago.REQUESTS_PER_SECOND),
+        concurrency=settings.required(lago.CONCURRENCY),
+        page_size=settings.required(lago.PAGE_SIZE),
+        attempts=settings.required(lago.ATTEMPTS),
+        timeout_seconds=settings.required(lago.TIMEOUT).total_seconds(),
         ca_file=None if ca_file is None else str(ca_file),
     )
 
@@ -312,8 +313,8 @@ def _lago_in_haste(settings: Settings) -> LagoConnection:
 
 
 def _store(settings: Settings) -> Store | None:
-    if settings.required("lago.events_from") == "api":
+    if settings.required(lago.EVENTS_FROM) == "api":
         return None
-    if settings.required("lago.events_from") == "clickhouse":
-        return clickhouse_store(settings.required("lago.store_url"), settings.optional("lago.organization_id"))
-    return PostgresStore(store_settings(settings.required("lago.store_url")), settings.optional("lago.organization_id"))
+    if settings.required(lago.EVENTS_FROM) == "clickhouse":
+        return clickhouse_store(settings.required(lago.STORE_URL), settings.optional(lago.ORGANIZATION_ID))
+    return PostgresStore(store_settings(settings.required(lago.STORE_URL)), settings.optional(lago.ORGANIZATION_ID))

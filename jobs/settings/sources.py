@@ -15,7 +15,9 @@ from jobs.core.database.settings import url_settings
 from jobs.core.litellm.variables import chosen_database, left_out, without_effect
 from jobs.core.meters import MeterPart, check_parts, custom, preset
 from jobs.errors import SettingError
-from jobs.settings.declarations import BY_NAME, SETTINGS, Setting
+from jobs.settings.declarations import BY_NAME, SETTINGS
+from jobs.settings.declared import lago, run
+from jobs.settings.setting import Setting, T
 from jobs.settings.texts import as_sentence, parse_path
 
 _OUR_VARIABLES = "RECONCILE_"
@@ -64,36 +66,35 @@ class Settings:
         """Return what the log should say about variables that do not do what they seem to."""
         return tuple(remedy for _, remedy in self.misspelled)
 
-    def optional(self, name: str) -> Any:
+    def optional(self, setting: Setting[T]) -> T | None:
         """Return a setting's value, or None where it has none."""
-        found = self.values.get(name)
+        found = self.values.get(setting.name)
         return found.value if found else None
 
-    def required(self, name: str) -> Any:
+    def required(self, setting: Setting[T]) -> T:
         """Return a setting's value; raise `SettingError` naming its variable where it has none."""
-        found = self.optional(name)
+        found = self.optional(setting)
         if found is None:
-            raise not_set(name)
+            raise not_set(setting)
         return found
 
     def origin(self, name: str) -> str:
-        """Return where a setting's value came from."""
+        """Return where the value of the setting of this name came from."""
         found = self.values.get(name)
         return found.origin if found else "not set"
 
     def meter(self) -> tuple[MeterPart, ...]:
         """Return the configured meter's parts; raise `SettingError` where it cannot be used."""
-        name = self.required("meter")
+        name = self.required(run.METER)
         if name == "agent-sdk":
             return preset(name, "")
         if name == "custom":
-            return custom(self._meter_tables, self.optional("lago.event_code") or "")
-        return check_parts(preset(name, self.required("lago.event_code")))
+            return custom(self._meter_tables, self.optional(lago.EVENT_CODE) or "")
+        return check_parts(preset(name, self.required(lago.EVENT_CODE)))
 
 
-def not_set(name: str) -> SettingError:
+def not_set(setting: Setting[Any]) -> SettingError:
     """Return the error for a setting that is needed and has no value."""
-    setting = BY_NAME[name]
     return SettingError(f"{setting.variable} is not set", f"It is: {setting.help}")
 
 
@@ -183,7 +184,7 @@ def termination_log(environment: Mapping[str, str], config_file: Path | None) ->
     return Path(text) if text else None
 
 
-def _value(setting: Setting, text: str, origin: str) -> Value:
+def _value(setting: Setting[Any], text: str, origin: str) -> Value:
     try:
         return Value(_parse(setting, text), origin, text)
     except ValueError as error:
@@ -193,7 +194,7 @@ def _value(setting: Setting, text: str, origin: str) -> Value:
     return Value(instead, origin, text, problem)
 
 
-def _parse(setting: Setting, text: str) -> Any:
+def _parse(setting: Setting[Any], text: str) -> Any:
     if "\0" in text:
         raise ValueError("it holds a NUL character")
     if setting.parse is not parse_path:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.kinds import NEXT_STEPS, UNPROVEN_KEY, ChargeBy
+from jobs.core.kinds import DETAILS, NEXT_STEPS, ChargeBy
+from jobs.core.lago.billing_rules import BillingRules, Span, bills_what_is_sent, pricing_of
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.litellm.call_types import CALL_TYPES
@@ -45,23 +46,39 @@ def load_references(
     )
     workspace.insert("allowed", rules.allowed or ())
     workspace.insert("next_step", NEXT_STEPS)
+    workspace.insert("detail_sort", ((detail, *sort) for detail, sort in DETAILS.items()))
+    load_prices(workspace, catalogue)
+
+
+def load_prices(workspace: Workspace, catalogue: Catalogue) -> None:
+    """Bring into the workspace which plan charges which metric, and how."""
     workspace.insert(
-        "subscription_row",
-        (
-            (
-                row.external_id,
-                row.plan_code,
-                row.status,
-                naive(row.started_at),
-                naive(row.terminated_at),
-                naive(row.current_period_started_at),
-            )
-            for row in catalogue.subscriptions
-        ),
+        "metric", ((metric.code, metric.recurring, bills_what_is_sent(metric)) for metric in catalogue.metrics)
     )
-    workspace.insert(
-        "charge",
-        ((plan.code, charge.metric_code, charge.pay_in_advance) for plan in catalogue.plans for charge in plan.charges),
+    workspace.insert("plan", ((plan.code,) for plan in catalogue.plans))
+    charged = ((plan, code) for plan in catalogue.plans for code in {charge.metric_code for charge in plan.charges})
+    priced = ((plan.code, code, pricing_of(plan, code)) for plan, code in charged)
+    workspace.insert("charge", ((plan, code, how.pay_in_advance, how.needs_amount) for plan, code, how in priced))
+
+
+def load_billing(workspace: Workspace, rules: Rules, catalogue: Catalogue, window: Window) -> None:
+    """Bring in when Lago bills the subscriptions that something was read of, as far as the workspace lacks it."""
+    billing, read = BillingRules(catalogue), rules.read_window(window)
+    known = [name for name in workspace.texts("payers") if billing.has(name)]
+    latest = ((name, billing.latest(name)) for name in known)
+    workspace.insert("latest_row", ((name, row.plan_code, naive(row.terminated_at)) for name, row in latest if row))
+    workspace.insert("billing_span", (_span_row(span) for name in known for span in billing.spans(name, read)))
+
+
+def _span_row(span: Span) -> tuple[object, ...]:
+    return (
+        span.external_id,
+        naive(span.start),
+        naive(span.end),
+        None if span.unbilled is None else span.unbilled.value,
+        None if span.row is None else span.row.plan_code,
+        span.state.value,
+        naive(span.closes_at),
     )
 
 
@@ -92,12 +109,14 @@ def account(
     charge_by_place: int | None,
     bills_spend: bool,
     ids_are_unique: bool = False,
+    excludes_internal_calls: bool = False,
 ) -> None:
     """Decide who pays for each spend log, or why it takes no part: one rule for reconciling and for usage reports.
 
     `charge_by_place` says where in `extras` the value stands that attributes, if it comes from the metadata;
     `bills_spend` that a cost which cannot be billed excludes its spend log, `ids_are_unique` that no request id can
-    stand twice, so that none has to be looked for.
+    stand twice, so that none has to be looked for, `excludes_internal_calls` that no event will tell which of the
+    gateway's own calls are billed, so that all are excluded.
     """
     payer = {"charge_by": rules.charge_by.value, "charge_by_place": charge_by_place}
     workspace.run("judge_readings", **payer)
@@ -108,6 +127,7 @@ def account(
         bill_cache_hits=rules.bill_cache_hits,
         bills_spend=bills_spend,
         ids_are_unique=ids_are_unique,
+        excludes_internal_calls=excludes_internal_calls,
         start=naive(window.start),
         end=naive(window.end),
     )
@@ -146,6 +166,8 @@ def match_within(
         **edges,
     )
     workspace.run("drop_listed_events")
+    load_billing(workspace, rules, catalogue, window)
+    workspace.run("judge_billing")
     (own,) = workspace.rows("has_own_events")
     if own["has_own_events"]:
         workspace.run("add_top_ups")
@@ -159,15 +181,16 @@ def match_within(
     workspace.run("pair_single_events", early_us=rules.tolerance.early_us, late_us=rules.tolerance.late_us)
     workspace.pair_by_time("content", "candidates_by_content", rules.tolerance, read_edges)
     workspace.run("mark_open_chains", **read_edges)
-    _set_internal_calls_apart(workspace, rules, read_edges, read_marks)
+    _set_internal_calls_apart(workspace, rules, window, read_marks)
+    _tally_days(workspace, window, read_marks)
     _tally(workspace, window, may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID)
 
 
 def _set_internal_calls_apart(
-    workspace: Workspace, rules: Rules, read_edges: dict[str, int], read_marks: Callable[[str], None]
+    workspace: Workspace, rules: Rules, window: Window, read_marks: Callable[[str], None]
 ) -> None:
     """Ask the metadata of what is left over, and exclude the gateway's own calls for which Lago has no event."""
-    tolerance = rules.tolerance
+    tolerance, read_edges = rules.tolerance, _read_edges(rules, window)
     workspace.run("find_alike_calls", early_us=tolerance.early_us, late_us=tolerance.late_us)
     read_marks("ask_about_left_over")
     (marks,) = workspace.rows("has_internal_calls")
@@ -175,17 +198,43 @@ def _set_internal_calls_apart(
         workspace.run("yield_pairs")
         for is_internal in (False, True):
             workspace.pair_by_time("content", "candidates_contested", tolerance, read_edges, is_internal=is_internal)
+        _find_answered_internal_calls(workspace, rules, window)
         workspace.run("exclude_internal_calls")
 
 
+def _find_answered_internal_calls(workspace: Workspace, rules: Rules, window: Window) -> None:
+    """Find the gateway's own calls whose event came late, or counts otherwise, once the callers' calls have theirs.
+
+    The stages are played for this alone: what they pair is taken back, and those found take part when they are run.
+    """
+    workspace.run("clear_answered_calls")
+    (open_calls,) = workspace.rows("has_answerable_calls")
+    # No end user stands in the body of a gateway's own call, so by end user nobody sends an event for one.
+    if rules.charge_by is ChargeBy.END_USER_ID or not open_calls["has_answerable_calls"]:
+        return
+    workspace.run("find_unmatched")
+    for takes_turn in ("leave_callers_calls", "leave_internal_calls"):
+        workspace.run(takes_turn)
+        _find_late_answers(workspace, rules, window)
+        _pair_late_and_near(workspace, rules, window, zone=timedelta())
+    workspace.run("keep_answered_calls")
+
+
 def judge_left_over(
-    workspace: Workspace, rules: Rules, window: Window, now: datetime, *, may_pin_end_users: bool
+    workspace: Workspace,
+    rules: Rules,
+    catalogue: Catalogue,
+    window: Window,
+    now: datetime,
+    *,
+    may_pin_end_users: bool,
 ) -> WindowFacts:
     """Match what is left over across subscriptions, give each event of the window its kind, and collect discrepancies.
 
     `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
     """
     workspace.run("find_unmatched")
+    load_billing(workspace, rules, catalogue, window)
     zone = _match_beyond(workspace, rules, window)
     (late,) = workspace.rows("late_facts")
     longest_delay = late["longest_us"] * _MICROSECOND
@@ -216,7 +265,7 @@ def judge_left_over(
     workspace.run("summarise")
     (daily,) = workspace.rows("has_daily_totals")
     workspace.run("compare_daily_totals", compares=daily["has_daily_totals"])
-    (unproven,) = workspace.rows("count_unproven", detail=UNPROVEN_KEY)
+    (unproven,) = workspace.rows("count_unproven")
     return WindowFacts(
         zone=zone,
         late_events=late["late_events"],
@@ -235,16 +284,28 @@ def _match_beyond(workspace: Workspace, rules: Rules, window: Window) -> timedel
     edges, tolerance = _read_edges(rules, window), rules.tolerance
     reach = {"early_us": tolerance.early_us, "late_us": tolerance.late_us}
     workspace.pair_by_time("elsewhere", "candidates_elsewhere", tolerance, edges)
+    _find_late_answers(workspace, rules, window)
+    middle = (tolerance.late_us - tolerance.early_us) // 2
+    zone = zone_offset(workspace.rows("late_offsets", middle_us=middle, **reach))
+    _pair_late_and_near(workspace, rules, window, zone)
+    return zone
+
+
+def _find_late_answers(workspace: Workspace, rules: Rules, window: Window) -> None:
     read = rules.read_window(window)
     workspace.run(
         "find_late_answers",
         read_start=naive(read.start),
         read_end=naive(read.end),
         twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1),
-        **reach,
+        early_us=rules.tolerance.early_us,
+        late_us=rules.tolerance.late_us,
     )
-    middle = (tolerance.late_us - tolerance.early_us) // 2
-    zone = zone_offset(workspace.rows("late_offsets", middle_us=middle, **reach))
+
+
+def _pair_late_and_near(workspace: Workspace, rules: Rules, window: Window, zone: timedelta) -> None:
+    """Pair what came late and was found, and what is evidently one call though its counts differ."""
+    edges, tolerance = _read_edges(rules, window), rules.tolerance
     workspace.run("pair_late", late_us=tolerance.late_us, early_us=tolerance.early_us, zone_us=zone // _MICROSECOND)
     (counted,) = workspace.rows("count_quantities")
     for place in range(1, counted["quantities"] + 1):
@@ -252,31 +313,38 @@ def _match_beyond(workspace: Workspace, rules: Rules, window: Window) -> timedel
         workspace.run("mark_even_islands")
     workspace.pair_by_time("near", "candidates_near_bare", tolerance, edges)
     workspace.run("mark_even_islands")
-    return zone
 
 
-def judge(
-    workspace: Workspace,
-    rules: Rules,
-    layout: Layout,
-    catalogue: Catalogue,
-    window: Window,
-    now: datetime,
-    *,
-    may_pin_end_users: bool = False,
-) -> WindowFacts:
-    """Match both sides in all stages, and give each event of the window its kind."""
-    match_within(workspace, rules, layout, catalogue, window, may_pin_end_users=may_pin_end_users)
-    return judge_left_over(workspace, rules, window, now, may_pin_end_users=may_pin_end_users)
+def _tally_days(workspace: Workspace, window: Window, read_marks: Callable[[str], None]) -> None:
+    """Add up what LiteLLM's daily totals are compared with, and where they differ, ask for the gateway's own calls."""
+    first_day, day_after = whole_days(window)
+    days = {"first_day": naive(first_day), "day_after": naive(day_after)}
+    workspace.run("tally_days", **days)
+    (daily,) = workspace.rows("has_daily_totals")
+    if not daily["has_daily_totals"]:
+        return
+    (before,) = workspace.rows("has_internal_calls")
+    read_marks("ask_about_daily_differences")
+    (after,) = workspace.rows("has_internal_calls")
+    if before != after:
+        workspace.run("tally_days", **days)
 
 
 def _tally(workspace: Workspace, window: Window, *, may_pin_end_users: bool) -> None:
     """Add up all that was read: what follows asks these tables, and looks only at single rows that have not matched."""
-    first_day, day_after = whole_days(window)
     workspace.run("tally_sources", start=naive(window.start), end=naive(window.end))
-    workspace.run("tally_days", first_day=naive(first_day), day_after=naive(day_after))
     workspace.run("tally_keys", may_pin_end_users=may_pin_end_users)
-    for name in ("spend_logs", "call_types", "unbilled_spend", "named", "events", "codes", "minutes", "arrivals"):
+    for name in (
+        "spend_logs",
+        "call_types",
+        "unbilled_spend",
+        "named",
+        "events",
+        "unbilled",
+        "codes",
+        "minutes",
+        "arrivals",
+    ):
         workspace.run(f"tally_{name}")
 
 

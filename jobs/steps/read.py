@@ -174,7 +174,8 @@ def _load_spend_logs(
         workspace.load("load_known_end_users", known)
     table = _DAILY_TABLES.get(settings.rules.charge_by)
     first_day, day_after = whole_days(settings.window)
-    if reads_for_all and first_day < day_after and table in spend_logs.schema.daily_tables:
+    # Each shard compares its own spend logs with them, and one keeps them for the merge.
+    if first_day < day_after and table in spend_logs.schema.daily_tables:
         last_day = day_after - timedelta(days=1)
         workspace.load("load_daily_totals", spend_logs.read_daily(table, first_day.date(), last_day.date()))
     return _FoundSpendLogs(

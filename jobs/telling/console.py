@@ -1,27 +1,22 @@
-"""What a person at a terminal sees: progress while it runs, and a summary to understand in ten seconds."""
+"""What a person at a terminal reads in the end: a summary to understand in ten seconds."""
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
-import structlog
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from jobs.core.doctor.checks import CHECKS, Status
 from jobs.core.text import visible
-from jobs.steps.reconcile_values import Progress, Run
+from jobs.steps.reconcile_values import Run
 
 if TYPE_CHECKING:
     from jobs.configuration import Configuration
@@ -30,7 +25,7 @@ if TYPE_CHECKING:
     from jobs.core.telling.usage_values import UsageSum
     from jobs.demo import Demo
     from jobs.explain import Story
-    from jobs.steps.backfill_values import Backfill
+    from jobs.steps.backfill_values import Applied, Backfill
     from jobs.steps.plan_files import PlanDescription
     from jobs.usage import Usage
 
@@ -51,70 +46,6 @@ def _named(text: str) -> Text:
     return Text(shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…")
 
 
-class _TerminalProgress:
-    """A line with a spinner per step."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._task = bar.add_task("starting", total=None)
-
-    def step(self, name: str) -> None:
-        self._bar.reset(self._task, total=None, description=name)
-
-    def note(self, text: str) -> None:
-        self._bar.console.print(Text(visible(text)))
-
-    def count(self, done: int, total: int | None) -> None:
-        self._bar.update(self._task, completed=done, total=total)
-
-
-class _LoggedProgress:
-    """A structured log line per step."""
-
-    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
-        self._log = log
-
-    def step(self, name: str) -> None:
-        self._log.info("step", name=name)
-
-    def note(self, text: str) -> None:
-        self._log.warning("note", text=visible(text))
-
-    def count(self, done: int, total: int | None) -> None:
-        self._log.debug("progress", done=done, total=total)
-
-
-def _logger(stream: TextIO) -> structlog.typing.FilteringBoundLogger:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream),
-    )
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-    return log
-
-
-@contextmanager
-def console_progress(stream: TextIO = sys.stderr) -> Iterator[Progress]:
-    """Yield where a run says what it does: a live line on a terminal, plain structured log lines elsewhere."""
-    if not stream.isatty():
-        yield _LoggedProgress(_logger(stream))
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Bar(*columns, console=Console(file=stream), transient=True) as bar:
-        yield _TerminalProgress(bar)
-
-
 def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = ()) -> None:
     """Print the verdict with its reasons, the totals, and where most is wrong; `applied` lines come first."""
     console = _console(stream)
@@ -123,6 +54,8 @@ def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = 
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
     for line in applied:
         console.print(Text(visible(line)))
+    if run.money.headline:
+        console.print(Text(visible(run.money.headline), "bold"))
     for reason in run.reasons:
         console.print(Text(f"  - {visible(reason.text)}"))
         console.print(Text(f"    {visible(reason.next_step)}", "dim"))
@@ -226,6 +159,14 @@ def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
     console.print(Text(f"           {demo.month.folder}/summary.csv        the same per subscription and model"))
 
 
+def _proof(applied: Applied) -> str:
+    """Return what shows that what was sent is billed; empty where nothing was."""
+    told = [f"{applied.counted:,} counted in Lago's current usage, in their buckets"] if applied.counted else []
+    if applied.only_shown:
+        told.append(f"{applied.only_shown:,} shown by Lago, which tells no current usage of them")
+    return "; ".join(told)
+
+
 def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
     """Print the run; after an apply what is left, what was before it, and what became of the plan."""
     applied = result.applied
@@ -239,6 +180,7 @@ def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
     lines = [
         f"Before      {f'NOT CERTIFIED: {before}' if before else 'CERTIFIED'}",
         f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)",
+        *([f"Proof       {proof}"] if (proof := _proof(applied)) else []),
         *(f"  ! {text}" for text in applied.troubles),
     ]
     show_run(result.left, stream, applied=lines)
@@ -250,6 +192,8 @@ def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:
     header = plan.header
     console.print(Text(f"Plan    {header['sha256']}"))
     console.print(Text(f"Window  {header['window']['start']} to {header['window']['end']}"))
+    if plan.worth:
+        console.print(Text(f"Bills   {plan.worth}"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("subscription", "model", "code", "day"):
         table.add_column(heading, no_wrap=True)
@@ -359,7 +303,10 @@ def show_configuration(configuration: Configuration, stream: TextIO = sys.stdout
         console.print(Text(f"warning: {visible(warning)}", "yellow"))
 
 
-_COUNTS = ("matched", "missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned")
+_COUNTS = (
+    *("matched", "missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned"),
+    "unbilled",
+)
 
 
 _SYLLABLES = {

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from jobs.adapters.ledger import ALL, Ledger, RunLock
-from jobs.errors import LedgerError, RefusedError, SettingError
+from jobs.adapters.ledger import Ledger, RunLock
+from jobs.errors import LedgerError, RefusedError
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SPAWN = multiprocessing.get_context("spawn")
@@ -38,12 +38,12 @@ def ledger(url: str) -> Iterator[Ledger]:
         yield opened
 
 
-def _hold(url: str, run_id: str, name: str, gate: Any, said: Any, done: Any) -> None:
+def _hold(url: str, run_id: str, gate: Any, said: Any, done: Any) -> None:
     """Try to take the lock with others at once; say what came of it, and hold what was got until told."""
     with Ledger.open(url, now=lambda: NOON) as ledger:
         gate.wait(60)
         try:
-            with ledger.run_lock(run_id, name=name) as lock:
+            with ledger.run_lock(run_id) as lock:
                 lock.still_held()
                 said.put("held")
                 done.poll(60)
@@ -54,18 +54,17 @@ def _hold(url: str, run_id: str, name: str, gate: Any, said: Any, done: Any) -> 
 class Holders:
     """Processes that want the lock at one time."""
 
-    def __init__(self, url: str, *names: str) -> None:
-        """Start one process per lock name and wait for what each says."""
-        gate, said = SPAWN.Barrier(len(names)), SPAWN.SimpleQueue()
+    def __init__(self, url: str, count: int) -> None:
+        """Start so many processes and wait for what each says."""
+        gate, said = SPAWN.Barrier(count), SPAWN.SimpleQueue()
         # A pipe whose closing ends the wait: unlike an event it does not mind a killed process.
         done, self.tell = SPAWN.Pipe(duplex=False)
         self.children = [
-            SPAWN.Process(target=_hold, args=(url, f"run-{number}", name, gate, said, done))
-            for number, name in enumerate(names)
+            SPAWN.Process(target=_hold, args=(url, f"run-{number}", gate, said, done)) for number in range(count)
         ]
         for child in self.children:
             child.start()
-        self.said = sorted(said.get() for _ in names)
+        self.said = sorted(said.get() for _ in range(count))
 
     def __enter__(self) -> Holders:
         """Return the processes, of which those that got a lock hold it."""
@@ -81,7 +80,7 @@ class Holders:
 def test_two_processes_race(url: str) -> None:
     """Exactly one gets it; the others are refused with exit code 4 and are told by whom."""
     Ledger.open(url, now=lambda: NOON).close()
-    with Holders(url, ALL, ALL, ALL) as holders:
+    with Holders(url, 3) as holders:
         *refused, held = holders.said
         assert held == "held"
         assert len(refused) == 2
@@ -92,7 +91,7 @@ def test_two_processes_race(url: str) -> None:
 
 def test_refusal_names_the_holder(ledger: Ledger, url: str) -> None:
     """Run, process, host and since when."""
-    with Holders(url, ALL) as holders:
+    with Holders(url, 1) as holders:
         with pytest.raises(RefusedError) as raised, ledger.run_lock("second"):
             pass
         message = str(raised.value)
@@ -103,19 +102,18 @@ def test_refusal_names_the_holder(ledger: Ledger, url: str) -> None:
 
 def test_killed_holder_holds_nothing(ledger: Ledger, url: str) -> None:
     """After SIGKILL the next run gets the lock at once, or as soon as PostgreSQL saw the connection end."""
-    with Holders(url, ALL) as holders:
+    with Holders(url, 1) as holders:
         child = holders.children[0]
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         child.join(60)
         with _soon(ledger, "next") as lock:
             lock.still_held()
-        # What the killed run left in its file is not told of a shard that holds the lock now.
-        with ledger.run_lock("shard run", name="shard-1"):
+            # What the killed run left in its file is not told of the one that holds the lock now.
             with pytest.raises(RefusedError) as raised, ledger.run_lock("third"):
                 pass
             assert "run-0" not in str(raised.value)
-            assert "shard run" in str(raised.value)
+            assert "next" in str(raised.value)
 
 
 @contextmanager
@@ -134,35 +132,11 @@ def _soon(ledger: Ledger, run_id: str) -> Iterator[RunLock]:
                 return
 
 
-def test_shards_run_beside_each_other(ledger: Ledger) -> None:
-    """One run per shard, any number of shards, and `all` only alone."""
-    with ledger.run_lock("a", name="shard-1") as first, ledger.run_lock("b", name="shard-2") as second:
-        first.still_held()
-        second.still_held()
-        for name in ("shard-1", "shard-2", ALL):
-            with pytest.raises(RefusedError, match="another run"), ledger.run_lock("c", name=name):
-                pass
-        first.still_held()
-    with ledger.run_lock("d"):
-        for name in ("shard-1", ALL):
-            with pytest.raises(RefusedError, match=r"another run \(run d, "), ledger.run_lock("e", name=name):
-                pass
-    with ledger.run_lock("f", name="shard-1"):
-        pass
-
-
 def test_lock_is_given_back_after_a_failure(ledger: Ledger) -> None:
     """An error inside passes through, and the lock is free."""
     with pytest.raises(ZeroDivisionError), ledger.run_lock("a"):
         _ = 1 // 0
     with ledger.run_lock("b"):
-        pass
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "../all", "a b", "x" * 101, "é"])
-def test_lock_name_is_a_plain_word(ledger: Ledger, name: str) -> None:
-    """It becomes part of a file's name."""
-    with pytest.raises(SettingError, match="cannot name a lock"), ledger.run_lock("a", name=name):
         pass
 
 
@@ -188,7 +162,7 @@ def test_locks_of_two_ledgers_are_two(tmp_path: Path) -> None:
 def test_removed_lock_file_is_noticed(tmp_path: Path) -> None:
     """Whoever removes the file lets a second run in, so the first one stops."""
     with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite", now=lambda: NOON) as ledger, ledger.run_lock("r") as lock:
-        (tmp_path / "ledger.sqlite.all.lock").unlink()
+        (tmp_path / "ledger.sqlite.lock").unlink()
         with pytest.raises(RefusedError, match="removed or replaced"):
             lock.still_held()
         with ledger.run_lock("s") as second:
@@ -200,8 +174,8 @@ def test_removed_lock_file_is_noticed(tmp_path: Path) -> None:
 def test_lock_file_that_cannot_be_opened(tmp_path: Path) -> None:
     """The path and what is wrong with it."""
     with Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite", now=lambda: NOON) as ledger:
-        (tmp_path / "ledger.sqlite.all.lock").mkdir()
-        with pytest.raises(LedgerError, match=r"cannot open the lock file .*all\.lock"), ledger.run_lock("r"):
+        (tmp_path / "ledger.sqlite.lock").mkdir()
+        with pytest.raises(LedgerError, match=r"cannot open the lock file .*sqlite\.lock"), ledger.run_lock("r"):
             pass
 
 

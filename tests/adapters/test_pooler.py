@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from jobs.adapters.ledger import ALL, Ledger, inspect_ledger
+from jobs.adapters.ledger import Ledger, inspect_ledger
 from jobs.adapters.litellm_database import Patience, open_spend_logs
 from jobs.core.litellm.variables import database_settings
-from jobs.errors import LedgerError, RefusedError, SourceError
+from jobs.errors import LedgerError, SourceError
 from tests.adapters.test_lock import Holders, _soon
 from tests.support.servers import pgbouncer
 
@@ -31,7 +31,7 @@ def pooled(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Ite
 def test_three_at_once_are_one_run_and_two_refusals(pooled: str) -> None:
     """The lock holds through the pooler, and ends with its holder."""
     Ledger.open(pooled, now=lambda: NOON).close()
-    with Holders(pooled, ALL, ALL, ALL) as holders:
+    with Holders(pooled, 3) as holders:
         *refused, held = holders.said
         assert held == "held"
         assert len(refused) == 2
@@ -43,7 +43,7 @@ def test_three_at_once_are_one_run_and_two_refusals(pooled: str) -> None:
 def test_the_lock_of_a_killed_run_ends(pooled: str, database: str) -> None:
     """The pooler ends the session of a client that is gone within a transaction: nothing stays locked."""
     Ledger.open(pooled, now=lambda: NOON).close()
-    with Holders(pooled, ALL) as holders:
+    with Holders(pooled, 1) as holders:
         assert holders.said == ["held"]
         child = holders.children[0]
         assert child.pid is not None
@@ -53,18 +53,6 @@ def test_the_lock_of_a_killed_run_ends(pooled: str, database: str) -> None:
             lock.still_held()
     with psycopg.connect(database) as direct:
         assert direct.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
-
-
-def test_shards_share_the_lock(pooled: str) -> None:
-    """Each holds its own; `all` is refused meanwhile."""
-    with (
-        Ledger.open(pooled, now=lambda: NOON) as ledger,
-        ledger.run_lock("a", name="shard-1"),
-        ledger.run_lock("b", name="shard-2"),
-        pytest.raises(RefusedError, match="another run"),
-        ledger.run_lock("c"),
-    ):
-        pass
 
 
 def test_a_pooler_that_ends_idle_transactions_is_kept_awake(

@@ -27,7 +27,7 @@ def test_the_example_sets_every_setting_to_its_default(tmp_path: Path) -> None:
     file.write_text(example(), encoding="utf-8")
     loaded, defaults = load_settings({}, file), load_settings({})
     for setting in SETTINGS:
-        assert loaded.optional(setting.name) == defaults.optional(setting.name), setting.name
+        assert loaded.optional(setting) == defaults.optional(setting), setting.name
         where = f"{file}: {setting.name}" if setting.default is not None else "not set"
         assert loaded.origin(setting.name) == where
     assert all(text in example() for setting in SETTINGS for text in (setting.help, setting.variable))

@@ -8,6 +8,7 @@ import pytest
 from jobs.core.kinds import ChargeBy
 from jobs.errors import SettingError
 from jobs.settings import SETTINGS, load_settings, read_pairs, reconcile_settings
+from jobs.settings.declared import lago, run
 
 NOW = datetime(2026, 11, 24, 10, 30, tzinfo=UTC)
 ENVIRONMENT = {
@@ -39,11 +40,11 @@ def test_option_beats_environment_beats_file_beats_default(tmp_path: Path) -> No
     config.write_text('late = "10s"\nearly = "1s"\nmeter = "input-output"\nbill_cache_hits = false\n')
     environment = {**ENVIRONMENT, "RECONCILE_EARLY": "2s"}
     settings = load_settings(environment, config, {"meter": "agent-sdk"})
-    assert settings.required("meter") == "agent-sdk"
-    assert settings.required("early") == timedelta(seconds=2)
-    assert settings.required("late") == timedelta(seconds=10)
-    assert settings.required("bill_cache_hits") is False
-    assert settings.required("settlement_lag") == timedelta(hours=2)
+    assert settings.required(run.METER) == "agent-sdk"
+    assert settings.required(run.EARLY) == timedelta(seconds=2)
+    assert settings.required(run.LATE) == timedelta(seconds=10)
+    assert settings.required(run.BILL_CACHE_HITS) is False
+    assert settings.required(run.SETTLEMENT_LAG) == timedelta(hours=2)
     assert [settings.origin(name) for name in ("meter", "early", "late", "settlement_lag", "threads")] == [
         "option --meter",
         "environment RECONCILE_EARLY",
@@ -56,7 +57,7 @@ def test_option_beats_environment_beats_file_beats_default(tmp_path: Path) -> No
 def test_the_misspelled_event_code_is_taken_and_said() -> None:
     environment = {**ENVIRONMENT, "LAGO_API_EVENT_CODE": "", "LAGO_EVENT_CODE": "llm_tokens"}
     settings = load_settings(environment)
-    assert settings.required("lago.event_code") == "llm_tokens"
+    assert settings.required(lago.EVENT_CODE) == "llm_tokens"
     assert "rename it" in settings.notes[0]
     assert load_settings({**ENVIRONMENT, "LAGO_EVENT_CODE": "other"}).notes == ()
 

@@ -246,7 +246,10 @@ def test_a_repeated_id_counts_once_though_the_first_lies_before_the_days(
     assert [(row["reason"], row["spend_logs"]) for row in told.dispositions] == [("duplicate_request_id", 1)]
 
 
-@pytest.mark.parametrize("name", ["internal-calls", "class-k-health-checks", "charge-by-mapping-file", "hostile-texts"])
+@pytest.mark.parametrize(
+    "name",
+    ["internal-calls", "gateway-internal-calls", "class-k-health-checks", "charge-by-mapping-file", "hostile-texts"],
+)
 def test_the_rules_are_those_of_reconcile(litellm_database_at: DatabaseAt, tmp_path: Path, name: str) -> None:
     scenario = Scenario(SCENARIOS / name)
     database = litellm_database_at(scenario.era)
@@ -257,6 +260,30 @@ def test_the_rules_are_those_of_reconcile(litellm_database_at: DatabaseAt, tmp_p
     verdict = json.loads((scenario.expected / "verdict.json").read_bytes())["spend_logs"]
     found = [{**row, "reason": row["reason"] or None} for row in told.dispositions]
     assert [{key: row[key] for key in verdict[0]} for row in found] == verdict
+
+
+@pytest.mark.parametrize("parts", ["true", "false"])
+@pytest.mark.parametrize("era", ["1.53", "1.109-partitioned"])
+def test_calls_of_the_gateway_itself_are_no_usage(
+    litellm_database_at: DatabaseAt, tmp_path: Path, era: str, parts: str
+) -> None:
+    made = {
+        "caller": {},
+        "judge": {"internal_call_origin": "shadow_eval_judge"},
+        "new": {"internal_call_origin": "a_new_one"},
+        "poll_background_cost": {"internal_call_origin": "background_response_cost_poll"},
+        "empty": {"internal_call_origin": ""},
+    }
+    url = litellm_database_at(era)
+    for name, metadata in made.items():
+        insert(
+            url,
+            {**call(metadata), "request_id": name, "call_type": "aget_responses" if "poll" in name else "acompletion"},
+        )
+    told = report(url, tmp_path, "2026-11-23", "2026-11-24", environment={"RECONCILE_TOKEN_PARTS": parts})
+    assert told.total.requests == 3
+    dispositions = {(row["reason"], row["spend_logs"], row["total_tokens"]) for row in told.dispositions}
+    assert dispositions == {("", 3, "420"), ("internal_call", 2, "280")}
 
 
 def test_month_over_month(litellm_database: str, tmp_path: Path) -> None:

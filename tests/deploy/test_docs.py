@@ -1,4 +1,4 @@
-"""README holds what the product has, and nothing else: settings, columns, kinds, exit codes, commands, options."""
+"""README and docs/ hold what the product has, and nothing else: settings, columns, kinds, exit codes, commands."""
 
 import re
 from collections.abc import Iterator
@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 import pytest
 
-from jobs import cli
+from jobs.cli import cli, group
 from jobs.core.doctor.checks import CHECKS
 from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
+from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.money.worth import REASONS
 from jobs.core.plan import Outcome
 from jobs.core.telling import reports
 from jobs.core.telling.metrics import GAUGES
@@ -18,11 +20,13 @@ from jobs.settings import SETTINGS
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+DOCS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((CHECKOUT / "docs").glob("*.md"))}
+EVERYTHING = "\n".join([README, *DOCS.values()])
 
 
-def section(title: str) -> str:
-    """Return the text of one second-level section."""
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+def section(document: str, title: str) -> str:
+    """Return the text of one second-level section of a document in docs/."""
+    return DOCS[document].split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
 def first_cells(text: str, header: str) -> list[str]:
@@ -32,7 +36,7 @@ def first_cells(text: str, header: str) -> list[str]:
 
 
 def test_settings_are_those_of_the_product_in_order_with_their_defaults() -> None:
-    table = section("Settings").split("| --- | --- | --- | --- |\n")[1].split("\n\n")[0].splitlines()
+    table = DOCS["settings"].split("| --- | --- | --- | --- |\n")[1].split("\n\n")[0].splitlines()
     shown = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table]
     assert [[cell.strip("` ") for cell in row[:3]] for row in shown] == [
         [setting.variable, setting.name, setting.default or ""] for setting in SETTINGS
@@ -41,15 +45,21 @@ def test_settings_are_those_of_the_product_in_order_with_their_defaults() -> Non
 
 
 def test_kinds_and_reasons_are_the_closed_sets() -> None:
-    text = section("What a run finds")
+    text = section("files", "What a run finds")
     assert sorted(first_cells(text, "| kind | meaning | what to do |")) == sorted(Kind)
     assert sorted(first_cells(text, "| reason of `held` | meaning | what to do |")) == sorted(HoldReason)
     assert all(f"`{reason}`" in text for reason in Exclusion)
     assert first_cells(text, "| cause | meaning |") == [cause.value for cause in Cause]
 
 
+def test_why_there_is_no_amount_is_told_as_it_is() -> None:
+    text = section("files", "What a run leaves behind").split("| `unpriced` | meaning |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `([a-z_]+)` \| (.+) \|$", text, re.MULTILINE)
+    assert dict(rows) == {reason.value: f"{text[0].upper()}{text[1:]}." for reason, text in REASONS.items()}
+
+
 def test_what_to_do_is_what_the_report_says() -> None:
-    rows = re.findall(r"^\| `([a-z_]+)` \| .+ \| (.+) \|$", section("What a run finds"), re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_]+)` \| .+ \| (.+) \|$", section("files", "What a run finds"), re.MULTILINE)
     assert {name: step.replace("`", "") for name, step in rows} == {
         **{kind.value: next_step(kind) for kind in Kind},
         **{reason.value: next_step(Kind.HELD, reason) for reason in HoldReason},
@@ -67,7 +77,7 @@ def test_what_to_do_is_what_the_report_says() -> None:
     ],
 )
 def test_every_column_is_explained_and_no_other(name: str, columns: reports.Columns) -> None:
-    text = section("What a run leaves behind").split(f"**`{name}`**")[1].split("\n**`")[0]
+    text = section("files", "What a run leaves behind").split(f"**`{name}`**")[1].split("\n**`")[0]
     if "| column | meaning |" in text:
         assert set(first_cells(text, "| column | meaning |")) == set(columns.names)
     else:
@@ -79,33 +89,33 @@ def test_every_column_is_explained_and_no_other(name: str, columns: reports.Colu
     [("usage.csv", reports.USAGE_REPORT_COLUMNS), ("comparison.csv", reports.COMPARISON_COLUMNS)],
 )
 def test_every_column_of_a_usage_report_is_explained(name: str, columns: reports.Columns) -> None:
-    shown = first_cells(section("Report usage"), f"| column of `{name}` | meaning |")
+    shown = first_cells(section("usage", "Report usage"), f"| column of `{name}` | meaning |")
     assert set(shown) == set(columns.names)
 
 
 def test_metrics_are_those_of_the_product_in_order() -> None:
-    rows = re.findall(r"^\| `litellm_lago_([a-z_]+)` \| .* \| (.+) \|$", section("Metrics"), re.MULTILINE)
+    rows = re.findall(r"^\| `litellm_lago_([a-z_]+)` \| .* \| (.+) \|$", section("metrics", "Metrics"), re.MULTILINE)
     assert rows == list(GAUGES.items())
 
 
 def test_outcomes_are_named() -> None:
-    assert all(f"`{outcome}`" in README for outcome in Outcome)
+    assert all(f"`{outcome}`" in section("files", "What a run leaves behind") for outcome in Outcome)
 
 
 def test_exit_codes_are_those_of_the_product() -> None:
     table = README.split("| exit code | meaning |")[1].split("\n\n")[0]
     shown = {int(code) for code in re.findall(r"^\| (\d) \|", table, re.MULTILINE)}
     failed, setting, refused = LagoError.exit_code, SettingError.exit_code, RefusedError.exit_code
-    assert shown == {cli.AGREEMENT, cli.FAILED, cli.DISCREPANCIES_REMAIN, failed, setting, refused}
+    assert shown == {group.AGREEMENT, group.FAILED, group.DISCREPANCIES_REMAIN, failed, setting, refused}
 
 
 def test_exit_codes_in_the_help_are_those_of_the_readme() -> None:
     table = README.split("| exit code | meaning |")[1].split("\n\n")[0]
-    helped = click.Context(cli.cli).get_help().split("Exit codes:\n")[1]
+    helped = click.Context(cli).get_help().split("Exit codes:\n")[1]
     assert re.findall(r"^ +(\d)  ", helped, re.MULTILINE) == re.findall(r"^\| (\d) \|", table, re.MULTILINE)
 
 
-def commands(group: click.Group = cli.cli, before: str = "") -> Iterator[tuple[str, click.Command]]:
+def commands(group: click.Group = cli, before: str = "") -> Iterator[tuple[str, click.Command]]:
     """Yield every command with its whole name, those of groups included."""
     for name, command in group.commands.items():
         yield before + name, command
@@ -120,25 +130,26 @@ def options_of(command: click.Command) -> set[str]:
 
 def test_every_command_is_explained_with_options_it_has() -> None:
     known = dict(commands())
-    shown = set()
-    for words, rest in re.findall(r"litellm-lago ([a-z]+(?: [a-z]+)?)([^`\n]*)", README):
-        name = words if words in known else words.split()[0]
-        assert name in known
-        assert set(re.findall(r"--[a-z-]+", words + rest)) <= options_of(known[name]), name
-        shown.add(name)
     only_groups = {name for name, command in known.items() if getattr(command, "no_args_is_help", False)}
-    assert shown == set(known) - only_groups
+    for text in (README, EVERYTHING):
+        shown = set()
+        for words, rest in re.findall(r"litellm-lago ([a-z]+(?: [a-z]+)?)([^`\n]*)", text):
+            name = words if words in known else words.split()[0]
+            assert name in known
+            assert set(re.findall(r"--[a-z-]+", words + rest)) <= options_of(known[name]), name
+            shown.add(name)
+        assert shown == set(known) - only_groups
 
 
 def test_every_option_is_explained_and_no_other() -> None:
     not_ours = {"--require-hashes", "--no-deps", "--help", "--version"}
     not_ours |= {"--from-file", "--dry-run", "--local", "--type"}  # of kubectl
     options = {option for _, command in commands() for option in options_of(command)}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - not_ours == options
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", EVERYTHING)) - not_ours == options
 
 
 def test_every_variable_is_a_setting() -> None:
-    named = set(re.findall(r"\b(?:AWS|DATABASE|DIRECT|IAM|LAGO|RECONCILE|TEST)_[A-Z_]*[A-Z]\b", README))
+    named = set(re.findall(r"\b(?:AWS|DATABASE|DIRECT|IAM|LAGO|RECONCILE|TEST)_[A-Z_]*[A-Z]\b", EVERYTHING))
     assert named == {setting.variable for setting in SETTINGS} | {"LAGO_EVENT_CODE", "TEST_POSTGRES", "TEST_BROWSER"}
 
 
@@ -147,25 +158,33 @@ def test_make_targets_exist_and_help_lists_them_all() -> None:
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     assert targets == set(re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[0].split())
     assert set(re.findall(r'^\t@echo "make (\w+)', makefile, re.MULTILINE)) == targets - {"help"}
-    assert set(re.findall(r"(?:`|^\$ )make ([a-z]+)", README, re.MULTILINE)) <= targets
+    assert set(re.findall(r"(?:`|^\$ )make ([a-z]+)", EVERYTHING, re.MULTILINE)) <= targets
 
 
 def test_files_that_documents_point_to_exist() -> None:
-    for document in CHECKOUT.glob("*.md"):
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
-            assert (document.parent / target).exists(), f"{document.name} points to {target}"
+    for document in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("benchmarks/*.md")]:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", document.read_text(encoding="utf-8")):
+            file = document.parent / target if target else document
+            assert file.exists(), f"{document.name} points to {target}"
+            assert not anchor or anchor in anchors(file), f"{document.name} points to {target}#{anchor}"
+
+
+def anchors(document: Path) -> set[str]:
+    """Return what a link into this document can name: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_paths_of_the_checkout_exist() -> None:
     named = set(
-        re.findall(r"(?<![\w./-])((?:benchmarks|docs|jobs|k8s|locks|sql|tests)/[\w.-]*[\w/][\w./-]*[\w/])", README)
+        re.findall(r"(?<![\w./-])((?:benchmarks|docs|jobs|k8s|locks|sql|tests)/[\w.-]*[\w/][\w./-]*[\w/])", EVERYTHING)
     )
     assert {path for path in named if not (CHECKOUT / path).exists()} == set()
     assert "jobs/reconcile.py" in named
 
 
 def test_the_doctors_checks_are_those_of_the_product_in_order() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", section("Doctor"), re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", DOCS["doctor"], re.MULTILINE)
     assert rows == [(check.id, check.asks) for check in CHECKS]
 
 
@@ -176,5 +195,12 @@ def test_every_command_has_help() -> None:
 
 
 def files_of_a_run() -> set[str]:
-    """Return the names of the files that README says a run leaves behind."""
-    return set(re.findall(r"^\*\*`([a-z-]+\.[a-z]+)`\*\*", section("What a run leaves behind"), re.MULTILINE))
+    """Return the names of the files that docs/files.md says a run leaves behind."""
+    return set(re.findall(r"^\*\*`([a-z-]+\.[a-z]+)`\*\*", section("files", "What a run leaves behind"), re.MULTILINE))
+
+
+def test_why_lago_does_not_bill_is_the_closed_set() -> None:
+    rows = re.findall(
+        r"^\| recorded, `([a-z_]+)` \| .+ \| (.+) \|$", section("files", "What a run finds"), re.MULTILINE
+    )
+    assert dict(rows) == {reason.value: next_step(Kind.RECORDED_UNBILLED, reason) for reason in Unbilled}

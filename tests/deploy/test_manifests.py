@@ -19,7 +19,8 @@ import yaml
 from cronsim import CronSim
 from kubernetes_validate.utils import all_versions
 
-from jobs import __version__, cli
+from jobs import __version__
+from jobs.cli import cli, group
 from jobs.core.durations import parse_duration
 from jobs.errors import RefusedError, SettingError
 from jobs.settings import SETTINGS, load_settings, reconcile_settings
@@ -152,10 +153,10 @@ def test_kustomize_renders_what_the_files_say(tmp_path: Path) -> None:
         kubernetes_validate.validate(document, _NEWEST[-1], strict=True)
 
 
-def test_a_backfill_is_made_from_the_cron_job_by_the_readmes_command(tmp_path: Path) -> None:
+def test_a_backfill_is_made_from_the_cron_job_by_the_runbooks_command(tmp_path: Path) -> None:
     """Without a cluster: `create job --from` copies the Job template, and the patch is done by kubectl itself."""
-    readme = (_FOLDER.parent / "README.md").read_text(encoding="utf-8")
-    (patch,) = re.findall(r"kubectl patch --local -f - --type=json -o yaml -p '([^']+)'", readme)
+    runbook = (_FOLDER.parent / "docs" / "runbook.md").read_text(encoding="utf-8")
+    (patch,) = re.findall(r"kubectl patch --local -f - --type=json -o yaml -p '([^']+)'", runbook)
     made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": JOBS["cronjob.yaml"]}
     file = tmp_path / "job.yaml"
     file.write_text(yaml.safe_dump(made), encoding="utf-8")
@@ -207,11 +208,11 @@ def test_only_what_another_try_can_mend_is_tried_again(name: str) -> None:
     assert fails["action"] == "FailJob"
     assert fails["onExitCodes"]["operator"] == "In"
     assert fails["onExitCodes"]["containerName"] == container_of(job)["name"]
-    final = {cli.DISCREPANCIES_REMAIN, SettingError.exit_code, RefusedError.exit_code}
+    final = {group.DISCREPANCIES_REMAIN, SettingError.exit_code, RefusedError.exit_code}
     # A shard judges nothing, so it has no discrepancies to end with.
-    expected = final - {cli.DISCREPANCIES_REMAIN} if job.get("completionMode") == "Indexed" else final
+    expected = final - {group.DISCREPANCIES_REMAIN} if job.get("completionMode") == "Indexed" else final
     assert set(fails["onExitCodes"]["values"]) == expected
-    assert cli.FAILED not in expected
+    assert group.FAILED not in expected
     assert disrupted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
@@ -312,7 +313,7 @@ def test_the_command_takes_its_variables_and_arguments(name: str) -> None:
 
 def check_arguments(arguments: list[str]) -> None:
     """Let the command line itself parse them, as far as that goes without running anything."""
-    command = cli.cli.commands[arguments[0]]
+    command = cli.commands[arguments[0]]
     values = [argument.replace("$(JOB_COMPLETION_INDEX)", "0") for argument in arguments[1:]]
     context = command.make_context(arguments[0], values)
     assert isinstance(context, click.Context)

@@ -31,6 +31,7 @@ from jobs.playground.simulation import SPEND_LOG_COLUMNS
 from jobs.steps.backfill_values import Backfill
 from jobs.steps.plan_files import describe_plan
 from jobs.telling import console
+from jobs.telling.progress import console_progress
 from tests.support.backfilling import NOW, START, Call, Notes, new_organization, run_one, settings_for
 from tests.support.command_runner import run_command
 from tests.support.hostile import CONTROL, MARKUP, PAYLOADS
@@ -233,7 +234,7 @@ def test_nothing_steers_the_terminal(hostile: Hostile, stream: type[io.StringIO]
 
 def _logged(texts: tuple[str, ...]) -> Iterator[str]:
     stream = io.StringIO()
-    with console.console_progress(stream) as progress:
+    with console_progress(stream) as progress:
         for text in texts:
             progress.step("a step")
             progress.note(text)

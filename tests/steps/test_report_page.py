@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from jobs.core.figures import grouped, share, usd
+from jobs.core.money.told import Money
 from jobs.steps.backfill_values import Applied
 from jobs.steps.page import applied_backfill
 from jobs.steps.plan import PlanSummary
-from tests.support.judging import Event, SpendLog, tokens
+from tests.support.judging import CODE, Event, SpendLog, judged_window, tokens
 from tests.support.paging import PLAN, Reader, page_of
 
 _CHECKOUT = Path(__file__).parents[2]
@@ -97,12 +98,20 @@ def test_the_page_says_what_was_found(page: bytes) -> None:
     assert figures[2:] == [grouped(missing), grouped(140 + 9), grouped(144)]
 
 
+def test_an_event_under_another_subscription_is_missing_neither_in_a_code_nor_in_a_time() -> None:
+    with judged_window(LOGS[:50], [event for event in EVENTS[:50] if event.transaction_id != "event-3"]) as (found, _):
+        (code,) = found.rows("page_codes")
+        times = found.rows("page_times", code=CODE, start_us=0, step_us=10**18)
+    assert (code["missing_events"], code["elsewhere_events"]) == (1, 1)
+    assert [(row["missing_events"], row["missing_quantity"]) for row in times] == [(1, code["missing_quantity"])]
+
+
 def test_the_same_rows_in_another_order_give_the_same_page(page: bytes) -> None:
     assert page_of(LOGS[::-1], EVENTS[::-1]) == page
 
 
 def test_a_certified_window_has_a_quiet_page() -> None:
-    nothing = PlanSummary("hash", 0, (), ())
+    nothing = PlanSummary("hash", 0, (), Money(), ())
     text = page_of(LOGS[:40], EVENTS[10:40], plan=nothing).decode()
     assert "There is nothing that could be sent." in text
     empty = page_of([], [], plan=nothing).decode()
@@ -144,7 +153,9 @@ def test_an_installed_wheel_has_the_templates_and_the_queries(tmp_path: Path) ->
     names = set(zipfile.ZipFile(wheel).namelist())
     templates = {f"jobs/adapters/page/templates/report.{kind}" for kind in ("html", "css", "js")}
     assert templates <= names
-    assert {f"jobs/{path.relative_to(_CHECKOUT)}" for path in (_CHECKOUT / "sql").glob("*.sql")} <= names
+    queries = {f"jobs/{path.relative_to(_CHECKOUT)}" for path in (_CHECKOUT / "sql").rglob("*.sql")}
+    assert len(queries) > 200
+    assert queries <= names
 
 
 @pytest.mark.parametrize(

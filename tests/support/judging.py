@@ -21,8 +21,9 @@ from jobs.core.meters import bind, preset
 from jobs.core.rules import Rules
 from jobs.core.window import Window
 from jobs.core.window_facts import WindowFacts
-from jobs.steps.match import judge, load_references
+from jobs.steps.match import judge_left_over, load_references, match_within
 
+_PAIRS = (Path(__file__).parents[1] / "data" / "explained_pairs.sql").read_text(encoding="utf-8")
 CODE = "llm_tokens"
 DAY = datetime(2026, 11, 10, tzinfo=UTC)
 WINDOW = Window(DAY, DAY + timedelta(days=1))
@@ -78,6 +79,7 @@ class Event:
     code: str = CODE
     timestamp: str | None = None
     created_at: str = "2026-11-10T00:00:00Z"
+    amount: str = ""
 
 
 def tokens(model: str, prompt: int, completion: int) -> dict[str, str | None]:
@@ -165,9 +167,7 @@ def judged(
             summary=summary,
             usage=workspace.rows("usage_by_day"),
             kinds={f"{row['kind']}: {row['reason']}".removesuffix(": "): row["count"] for row in counts},
-            pairs={
-                (row["request_id"], row["transaction_id"], row["stage"]) for row in workspace.rows("explained_pairs")
-            },
+            pairs=set(workspace._database.execute(_PAIRS).fetchall()),
         )
 
 
@@ -200,7 +200,8 @@ def judged_window(
         workspace.load("load_listed_events", [_csv(listed)], shard=0, shards=1)
         load_references(workspace, rules, layout, knows)
         workspace.insert("spend_log_mark", marks)
-        yield workspace, judge(workspace, rules, layout, knows, window, now, may_pin_end_users=may_pin_end_users)
+        match_within(workspace, rules, layout, knows, window, may_pin_end_users=may_pin_end_users)
+        yield workspace, judge_left_over(workspace, rules, knows, window, now, may_pin_end_users=may_pin_end_users)
 
 
 @contextmanager
@@ -229,7 +230,16 @@ def _event_row(event: Event, names: Sequence[str]) -> list[object]:
     at = _at(event.at_ms)
     timestamp = event.timestamp or f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
     properties = json.dumps([event.properties.get(name) for name in names])
-    return [None, event.transaction_id, event.subscription, event.code, timestamp, event.created_at, properties]
+    return [
+        None,
+        event.transaction_id,
+        event.subscription,
+        event.code,
+        timestamp,
+        event.created_at,
+        event.amount,
+        properties,
+    ]
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:

@@ -32,8 +32,8 @@ from jobs.errors import LagoError
 
 LARGEST_BATCH = 100
 STEPS = ("send: request", "send: answer", "send: outcomes", "send: reported")
-"""Points at which `step` is called: before a request leaves, when it was answered or given up (both in the thread that
-sends), before the outcomes of a batch are reported, and after (both in the caller's thread)."""
+"""Points at which `step` is called, the first two in the thread that sends: before a request leaves, when it was
+answered or given up, before a batch's outcomes are reported, and after."""
 
 _FAILURES_BEFORE_HALVING = 2
 _HOPELESS_BATCHES = 3
@@ -397,5 +397,4 @@ def _is_about(reply: Reply, size: int) -> bool:
 
 
 def _halves(positions: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
-    middle = len(positions) // 2
-    return positions[:middle], positions[middle:]
+    return positions[: len(positions) // 2], positions[len(positions) // 2 :]

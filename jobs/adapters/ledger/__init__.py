@@ -3,6 +3,6 @@
 from jobs.adapters.ledger.connection import ledger_file
 from jobs.adapters.ledger.inspection import LedgerFacts, inspect_ledger
 from jobs.adapters.ledger.ledger import Ledger
-from jobs.adapters.ledger.lock import ALL, RunLock
+from jobs.adapters.ledger.lock import RunLock
 
-__all__ = ["ALL", "Ledger", "LedgerFacts", "RunLock", "inspect_ledger", "ledger_file"]
+__all__ = ["Ledger", "LedgerFacts", "RunLock", "inspect_ledger", "ledger_file"]

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.adapters.ledger import reading, tables
 from jobs.adapters.ledger.connection import LedgerAddress, connect, explained, read_address, writing
-from jobs.adapters.ledger.lock import ALL, RunLock, hold_file_lock, hold_postgresql_lock
+from jobs.adapters.ledger.lock import RunLock, hold_file_lock, hold_postgresql_lock
 from jobs.adapters.ledger.migrations import bring_up_to_date
 from jobs.core.ledger_values import AttemptMade, EventRecord, RunDetail, RunRecord, RunStarted, StoryEntry
 from jobs.core.plan import EventOutcome, PlannedEvent
@@ -77,11 +77,10 @@ class Ledger:
         self.close()
 
     @contextmanager
-    def run_lock(self, run_id: str, *, name: str = ALL) -> Iterator[RunLock]:
+    def run_lock(self, run_id: str) -> Iterator[RunLock]:
         """Hold the lock of this ledger's runs, or raise `RefusedError` saying who holds it.
 
-        One run holds `all`, and nothing beside it; or any number of sharded runs hold one lock each, by the shard's
-        name (letters, digits, `.`, `_` and `-`). A killed process holds nothing.
+        A killed process holds nothing.
 
         With PostgreSQL the lock is an advisory lock of a transaction that stays open on a connection of its own, so it
         holds through a pooler in transaction or session mode too. With SQLite it is a `flock` on a file beside the
@@ -89,10 +88,10 @@ class Ledger:
         the ledger on a local disk there, or use PostgreSQL.
         """
         if self._address.path is None:
-            with hold_postgresql_lock(self._address, run_id, name) as lock:
+            with hold_postgresql_lock(self._address, run_id) as lock:
                 yield lock
         else:
-            with hold_file_lock(self._address.path, run_id, name, self._now()) as lock:
+            with hold_file_lock(self._address.path, run_id, self._now()) as lock:
                 yield lock
 
     def begin_run(self, run: RunStarted) -> None:
@@ -217,11 +216,6 @@ class Ledger:
         """Return everything recorded about the events of one request id, of every run, in time order."""
         with self._reading() as connection:
             return reading.story(connection, tables.intents.c.request_id == request_id)
-
-    def event(self, transaction_id: str) -> tuple[StoryEntry, ...]:
-        """Return everything recorded about one event, of every run, in time order."""
-        with self._reading() as connection:
-            return reading.story(connection, tables.intents.c.transaction_id == transaction_id)
 
     def sent_times(self) -> Iterator[tuple[str, int]]:
         """Yield, as (transaction id, timestamp in milliseconds), the events that Lago has or may have."""

@@ -76,9 +76,9 @@ class SpendLogs:
         return copy_rows(self.snapshot, query("litellm", "read_spend_logs"), asked)
 
     def read_known_end_users(self, window: Window, *, clock: SourceClock, look_back: timedelta) -> Iterator[bytes]:
-        """Yield as CSV which API key and team named which end user in the time before the window, each once.
+        """Yield as CSV which API key, user and team named which end user in the time before the window, each once.
 
-        The columns are the key, the team and the end user; an absent key or team is NULL.
+        The columns are the key, its user, the team and the end user; an absent key, user or team is NULL.
         """
         asked = {"window_start": window.start, "zone": clock.zone, "look_back": look_back}
         return copy_rows(self.snapshot, query("litellm", "read_known_end_users"), asked)
@@ -97,6 +97,14 @@ class SpendLogs:
             ):
                 cursor.execute(text, {"request_ids": batch})
                 yield from cursor.fetchall()
+
+    def read_internal_calls(self, window: Window, *, longest_call: timedelta) -> Iterator[bytes]:
+        """Yield as CSV which spend logs LiteLLM marked as calls of its own, of the window at least, and of which part.
+
+        This reads the metadata of all of them. Raise `SourceError` if the read is cancelled or breaks off.
+        """
+        asked = {"window_start": window.start, "window_end": window.end, "longest_call": longest_call}
+        return copy_rows(self.snapshot, query("litellm", "read_internal_calls"), asked)
 
     def read_daily(self, table: DailyTable, first_day: date, last_day: date) -> Iterator[bytes]:
         """Yield one daily total's rows of these UTC days, both included, as CSV in chunks of whole rows.

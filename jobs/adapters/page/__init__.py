@@ -23,10 +23,9 @@ def render(page: Page) -> Iterator[bytes]:
     """Yield the page's bytes: the same for the same page, everywhere."""
     style, script = asset("report.css"), asset("report.js")
     template = environment().get_template("report.html")
-    chart = Markup(time_chart(page.times)) if page.times else None  # noqa: S704 - pygal escapes the labels, which are ours
     pieces = template.generate(
         page=page,
-        chart=chart,
+        drawing=time_chart(page.times) if page.times else None,
         style=Markup(style),  # noqa: S704 - a file of the package
         script=Markup(script),  # noqa: S704 - a file of the package
         policy=f"default-src 'none'; style-src '{content_hash(style)}'; script-src '{content_hash(script)}'; "

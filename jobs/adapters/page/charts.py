@@ -1,70 +1,96 @@
-"""Charts as SVG without a style of their own: the page's style sheet colours them, in light and in dark.
-
-pygal computes the drawing; what it adds for a page of its own (style, script, a date, random ids) is taken away.
-"""
+"""Where the bars of the page's chart stand: whole pixels, so that the same figures give the same bytes everywhere."""
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
-
-import pygal
-from pygal.etree import etree
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from jobs.core.telling.page import TimeChart
 
-_NAMESPACE = "{http://www.w3.org/2000/svg}"
+_LEFT, _TOP, _WIDTH, _HEIGHT = 84, 10, 986, 236
 _MOST_LABELS = 12
+_MOST_GUIDES = 5
 
 
-def time_chart(chart: TimeChart) -> str:
-    """Return what is missing and too much over time as SVG: bars side by side, never netted."""
-    etree.to_etree()  # whether or not lxml happens to be installed
-    drawing = pygal.Bar(
-        width=1080,
-        height=280,
-        margin=10,
-        spacing=4,
-        show_legend=False,
-        explicit_size=False,
-        show_minor_x_labels=False,
-        truncate_label=-1,
-        min_scale=3,
-        max_scale=5,
-        value_formatter=lambda value: f"{value:,.0f}",
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A figure at an axis."""
+
+    at: int
+    """Its place along the axis, in pixels from the drawing's left or upper end."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar; all lengths are pixels."""
+
+    side: str
+    """`missing` or `surplus`: which colour it has."""
+    x: int
+    y: int
+    width: int
+    height: int
+    title: str
+    """What it stands for, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A chart as its template draws it."""
+
+    title: str
+    left: int
+    """Where the plot begins, in pixels."""
+    right: int
+    """Where it ends."""
+    floor: int
+    """Where zero is, from the upper end."""
+    guides: tuple[Mark, ...]
+    labels: tuple[Mark, ...]
+    bars: tuple[Bar, ...]
+
+
+def time_chart(chart: TimeChart) -> Drawing:
+    """Return what is missing and too much over time as bars side by side, never netted."""
+    highest = max((max(step.missing, step.surplus) for step in chart.steps), default=0)
+    floor, count, every = _TOP + _HEIGHT, len(chart.steps), -(-len(chart.steps) // _MOST_LABELS)
+    return Drawing(
+        title=chart.title,
+        left=_LEFT,
+        right=_LEFT + _WIDTH,
+        floor=floor,
+        guides=tuple(
+            Mark(floor - _HEIGHT * value // max(highest, 1), f"{value:,}")
+            for value in range(0, highest + 1, _guide_step(highest))
+        ),
+        labels=tuple(
+            Mark(_LEFT + _WIDTH * (2 * number + 1) // (2 * count), chart.steps[number].label)
+            for number in range(0, count, every)
+        ),
+        bars=tuple(_bars(chart, highest, floor)),
     )
-    labels = [step.label for step in chart.steps]
-    every = -(-len(labels) // _MOST_LABELS)
-    drawing.x_labels = labels
-    drawing.x_labels_major = labels[::every]
-    drawing.add("missing", [{"value": step.missing, "label": "missing"} for step in chart.steps])
-    drawing.add("surplus", [{"value": step.surplus, "label": "too much"} for step in chart.steps])
-    root = drawing.render_tree()
-    _strip(root)
-    for name in ("id", "class"):
-        root.attrib.pop(name, None)
-    root.set("class", "chart")
-    root.set("role", "img")
-    root.set("aria-label", chart.title)
-    return ElementTree.tostring(root, encoding="unicode")
 
 
-def _strip(parent: ElementTree.Element) -> None:
-    """Remove comments, definitions, tooltips and empty parts, and turn each bar's figures into its title."""
-    for child in list(parent):
-        if not isinstance(child.tag, str) or child.tag in {"defs", "title", f"{_NAMESPACE}defs"}:
-            parent.remove(child)
-            continue
-        _strip(child)
-        if child.get("class") == "bar":
-            _title(child)
-        if (child.tag == "g" and not len(child) and not child.text) or child.get("class") == "tooltip":
-            parent.remove(child)
-    parent.attrib.pop("style", None)
+def _bars(chart: TimeChart, highest: int, floor: int) -> Iterator[Bar]:
+    count = len(chart.steps)
+    width = max(_WIDTH * 2 // (5 * count), 1)
+    for number, step in enumerate(chart.steps):
+        middle = _LEFT + _WIDTH * (2 * number + 1) // (2 * count)
+        for side, words, x, quantity in (
+            ("missing", "missing", middle - width, step.missing),
+            ("surplus", "too much", middle, step.surplus),
+        ):
+            if quantity > 0:
+                height = max(_HEIGHT * quantity // highest, 1)  # what is there is seen
+                yield Bar(side, x, floor - height, width, height, f"{step.label}: {quantity:,} {words}")
 
 
-def _title(bar: ElementTree.Element) -> None:
-    said = {desc.get("class", ""): desc.text or "" for desc in bar.findall("desc")}
-    for desc in bar.findall("desc"):
-        bar.remove(desc)
-    title = ElementTree.SubElement(bar, "title")
-    title.text = f"{said.get('x_label', '')}: {said.get('value', '')} {said.get('label', '')}".strip()
+def _guide_step(highest: int) -> int:
+    """Return the least of 1, 2, 5, 10, 20, 50 … that leaves few guides."""
+    step = 1
+    while True:
+        for factor in (1, 2, 5):
+            if highest // (step * factor) < _MOST_GUIDES:
+                return step * factor
+        step *= 10

@@ -37,7 +37,7 @@ class Check:
     group: str
     """What it belongs to."""
     asks: str
-    """What has to hold, as README says it."""
+    """What has to hold, as docs/doctor.md says it."""
     needs: tuple[str, ...] = ()
     """Ids of the checks without which it cannot be asked."""
 

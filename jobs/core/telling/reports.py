@@ -1,4 +1,4 @@
-"""The columns of every CSV a run leaves behind, in order; README documents each with its unit."""
+"""The columns of every CSV a run leaves behind, in order; docs/files.md documents each with its unit."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ class Columns:
     names: tuple[str, ...]
     """In order."""
     texts: frozenset[str]
-    """Those that can hold strangers' text; the others are numbers, times and words of our own."""
+    """Those that can hold strangers' text, which is neutralised; the others are numbers, times and words of our own."""
 
 
-_TEXTS = frozenset(
+# Columns of nothing but words, numbers and times of our own. One that is not named is taken for a stranger's.
+_OURS = frozenset(
     """
-    subscription model code part request_id transaction_id recorded_subscription call_type api_key source
-    reason verification
+    kind cause difference spend detail next_step timestamp quantity outcome verified day period requests
     """.split()
 )
+_OUR_ENDINGS = ("_events", "_quantity", "_tokens", "_requests", "_spend", "_change", "_percent", "_time")
 
 
 def _columns(names: str) -> Columns:
     listed = tuple(names.split())
-    return Columns(listed, _TEXTS.intersection(listed))
+    return Columns(listed, frozenset(name for name in listed if name not in _OURS and not name.endswith(_OUR_ENDINGS)))
 
 
 def csv_lines(columns: Columns, rows: Iterable[Mapping[str, str]]) -> Iterator[bytes]:
@@ -53,7 +54,8 @@ def csv_lines(columns: Columns, rows: Iterable[Mapping[str, str]]) -> Iterator[b
 DISCREPANCY_COLUMNS = _columns(
     """
     kind reason cause subscription model code part request_id transaction_id expected_time recorded_time
-    expected_quantity recorded_quantity difference recorded_subscription call_type
+    expected_quantity recorded_quantity difference
+    missing_amount missing_currency surplus_amount surplus_currency unpriced recorded_subscription unbilled call_type
     prompt_tokens completion_tokens total_tokens spend api_key detail next_step
     """
 )
@@ -67,6 +69,8 @@ SUMMARY_COLUMNS = _columns(
     misattributed_recorded_events misattributed_recorded_quantity
     ambiguous_events ambiguous_quantity missing_events missing_quantity held_events held_quantity
     duplicated_events duplicated_quantity orphaned_events orphaned_quantity
+    billed_events billed_quantity unbilled_events unbilled_quantity
+    currency missing_amount surplus_amount unpriced
     """
 )
 OUTCOME_COLUMNS = _columns(

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from jobs.core.figures import grouped, usd
-from jobs.core.kinds import NEXT_STEPS, Cause, HoldReason, Kind, next_step
+from jobs.core.kinds import DETAILS, Cause, Detail, Kind, next_step, reason_of
 from jobs.core.telling.cause_texts import CAUSE_TEXTS
 from jobs.core.telling.page import Cell, Column, Decision, Table
 from jobs.steps.page.cells import listed, number_cell, text_cell
@@ -27,12 +27,12 @@ _DECISION_COLUMNS = {
     "spend": Column("spend (USD)", is_number=True),
     "cause": Column("cause"),
 }
-_STEPS_BY_SORT = {(step.kind, step.reason, step.detail): step.text for step in NEXT_STEPS}
 # What sending cannot mend comes first, what only a caller can change last.
 _DECISION_ORDER = (
     Kind.AMBIGUOUS,
     Kind.MISMATCHED,
     Kind.MISATTRIBUTED,
+    Kind.RECORDED_UNBILLED,
     Kind.HELD,
     Kind.DUPLICATED,
     Kind.ORPHANED,
@@ -51,24 +51,26 @@ def decision_tables(rows: Sequence[Mapping[str, Any]], several: bool) -> list[De
 
 
 def _decision(
-    number: int, kind: str, reason: str, detail: str, rows: Sequence[Mapping[str, Any]], several: bool
+    number: int, kind: str, reason: str, code: str | None, rows: Sequence[Mapping[str, Any]], several: bool
 ) -> Decision:
-    sort = Kind(kind), HoldReason(reason) if reason else None
-    always = {"recorded_subscription"} if sort[0] is Kind.MISATTRIBUTED else set()
-    never = {*(() if several else ("code",)), *(() if sort[0] is Kind.UNATTRIBUTED else ("tokens",))}
+    detail = None if code is None else Detail(code)
+    always = {"recorded_subscription"} if kind == Kind.MISATTRIBUTED else set()
+    never = {*(() if several else ("code",)), *(() if kind == Kind.UNATTRIBUTED else ("tokens",))}
     names = [
         name
         for name in _DECISION_COLUMNS
         if name in always or (name not in never and any(row[name] not in {None, ""} for row in rows))
     ]
-    title = ": ".join(part for part in (kind, reason.replace("_", " ")) if part)
+    title = ": ".join(part for part in (kind.replace("_", ", "), reason.replace("_", " ")) if part)
     return Decision(
         kind,
         f"{title} ({grouped(listed(rows))})",
-        _STEPS_BY_SORT.get((*sort, detail)) or next_step(*sort),
+        next_step(Kind(kind), reason_of(Kind(kind), reason), detail),
         Table(
             f"decision-{number}",
-            f"{detail[:1].upper()}{detail[1:]}." if detail else "Those with the most quantity.",
+            "Those with the most quantity."
+            if detail is None
+            else f"{DETAILS[detail].text[:1].upper()}{DETAILS[detail].text[1:]}.",
             [_DECISION_COLUMNS[name] for name in names],
             [[_decision_cell(name, row[name]) for name in names] for row in rows],
             listed(rows),

@@ -5,5 +5,5 @@ FROM read_csv(
     $path,
     header = false, auto_detect = false, delim = ',', quote = '"', escape = '"', new_line = '\n',
     allow_quoted_nulls = false, parallel = false, max_line_size = 67108864,
-    columns = {'api_key': 'VARCHAR', 'team_id': 'VARCHAR', 'end_user': 'VARCHAR'}
+    columns = {'api_key': 'VARCHAR', 'user_id': 'VARCHAR', 'team_id': 'VARCHAR', 'end_user': 'VARCHAR'}
 )

@@ -26,6 +26,9 @@ WITH sourced AS (
                     OR (type.name IS NULL AND coalesce(spend_amount(spend), 0) = 0)) THEN 'not_inference'
             WHEN reading.is_excluded THEN 'not_inference'
             WHEN cache_hit = 'True' AND NOT $bill_cache_hits THEN 'cache_hit'
+            WHEN $excludes_internal_calls
+                AND spend_log.request_id IN (SELECT request_id FROM spend_log_mark WHERE is_internal(origin))
+                THEN 'internal_call'
         END AS reason
     FROM spend_log
     LEFT JOIN call_type AS type ON type.name = spend_log.call_type

@@ -1,5 +1,5 @@
 -- The gateway's own calls for which Lago has no event are nobody's usage. One that has an event, or a part of its events,
--- stays: the sender bills these calls, by team or by user. Runs on DuckDB.
+-- stays, also where that came late or counts otherwise: the sender bills these calls, by team or by user. Runs on DuckDB.
 UPDATE accounted_spend_log
 SET exclusion = 'internal_call', subscription = NULL
 WHERE exclusion IS NULL
@@ -13,6 +13,8 @@ WHERE exclusion IS NULL
         SELECT spend_log_id
         FROM expected_event
         WHERE topped_up IS NOT NULL OR id IN (SELECT expected_id FROM pair)
+        UNION ALL
+        SELECT spend_log_id FROM scratch.answered_call
     );
 DELETE FROM open_chain
 WHERE expected_id IN (

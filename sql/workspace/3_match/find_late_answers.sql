@@ -3,7 +3,7 @@
 -- call are found beside it, since the events of one call come together. `is_complete` says that each event of the call
 -- that bills something was found so. An event close to a matched one of its content is rather that
 -- one's duplicate, and next to the edge of what was read an event's own call may not have been read. Runs on DuckDB.
-CREATE TABLE late_answer AS
+CREATE OR REPLACE TABLE late_answer AS
 WITH wanting AS (
     SELECT id, spend_log_id, subscription, code, dimensions, quantities, epoch_us(time) AS time_us
     FROM unmatched_expected

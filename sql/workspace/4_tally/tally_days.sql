@@ -1,19 +1,21 @@
 -- The spend logs that name somebody added up as LiteLLM's daily totals are: by UTC day of the call's start, failed calls
--- included. The gateway's own calls and failed attempts that were billed are no requests there; those of its own calls that
--- have matched are not known and counted here. Runs on DuckDB.
-CREATE TABLE day_tally AS
+-- included. The gateway's own calls, its polls of responses and failed attempts that were billed are no requests there. Runs
+-- on DuckDB.
+CREATE OR REPLACE TABLE day_tally AS
 SELECT
     strftime(spend_log.start_time, '%Y-%m-%d') AS day,
     account.source,
     names.model_key,
     count(*) FILTER (
-        mark.origin IS NULL AND NOT ends_with(spend_log.request_id, '_background_cost')
+        mark.origin IS NULL
+        AND NOT (ends_with(spend_log.request_id, '_background_cost') AND coalesce(type.class = 'reading', false))
         AND NOT (spend_log.status = 'failure' AND regexp_matches(spend_log.request_id, '-attempt-[0-9]+$'))
     ) AS requests,
     sum(CAST(spend_log.prompt_tokens AS HUGEINT)) AS prompt_tokens,
     sum(CAST(spend_log.completion_tokens AS HUGEINT)) AS completion_tokens
 FROM spend_log
 JOIN accounted_spend_log AS account ON account.spend_log_id = spend_log.rowid
+LEFT JOIN call_type AS type ON type.name = spend_log.call_type
 LEFT JOIN spend_log_mark AS mark ON mark.request_id = spend_log.request_id
 JOIN spend_log_model AS names
     ON names.model = spend_log.model AND names.provider IS NOT DISTINCT FROM spend_log.provider

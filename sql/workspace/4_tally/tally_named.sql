@@ -1,7 +1,8 @@
--- Who was charged for whose calls in the window, by key and team. Runs on DuckDB.
+-- Who was charged for whose calls in the window, by key, its user and team. Runs on DuckDB.
 CREATE TABLE named_tally AS
 SELECT
     spend_log.api_key,
+    spend_log.user_id,
     spend_log.team_id,
     account.source,
     account.subscription,

@@ -29,8 +29,9 @@ WITH united AS (
     SELECT
         judged.kind,
         CASE
-            WHEN recorded.time IS NULL THEN 'its timestamp cannot be read'
-            WHEN recorded.subscription IS NULL THEN 'it names no subscription'
+            WHEN recorded.time IS NULL THEN 'unreadable_time'
+            WHEN recorded.subscription IS NULL THEN 'names_no_subscription'
+            WHEN recorded.subscription <> stripped(recorded.subscription) THEN 'names_blanks'
         END AS detail,
         recorded.id AS recorded_id,
         recorded.subscription,
@@ -44,9 +45,35 @@ WITH united AS (
     JOIN recorded_event AS recorded ON recorded.id = judged.id
     WHERE judged.kind IN ('duplicated', 'orphaned')
     UNION ALL BY NAME
+    -- An event that is a call's as it should be, and that Lago does not bill.
+    SELECT
+        'recorded_unbilled' AS kind,
+        unbilled.reason,
+        concat('unbilled_', unbilled.reason) AS detail,
+        expected.id AS expected_id,
+        recorded.id AS recorded_id,
+        expected.spend_log_id,
+        recorded.subscription,
+        recorded.model_key,
+        recorded.code,
+        expected.part,
+        expected.request_id,
+        recorded.transaction_id,
+        expected.time AS expected_time,
+        recorded.time AS recorded_time,
+        expected.quantity AS expected_quantity,
+        recorded.quantity AS recorded_quantity,
+        recorded.subscription AS recorded_subscription
+    FROM unbilled_event AS unbilled
+    JOIN recorded_event AS recorded ON recorded.id = unbilled.id
+    JOIN pair ON pair.recorded_id = recorded.id
+    JOIN expected_event AS expected ON expected.id = pair.expected_id
+    LEFT JOIN judged_recorded AS judged ON judged.id = recorded.id
+    WHERE coalesce(judged.kind, 'matched') = 'matched' AND recorded.quantity <> 0
+    UNION ALL BY NAME
     SELECT
         'unattributed' AS kind,
-        CASE WHEN account.source IS NULL THEN 'the spend log names nobody' ELSE 'the mapping file does not name its source' END
+        CASE WHEN account.source IS NULL THEN 'names_nobody' ELSE 'not_in_mapping_file' END
             AS detail,
         account.spend_log_id,
         names.model_key,
@@ -61,6 +88,7 @@ WITH united AS (
 SELECT
     row_number() OVER () AS id,
     united.*,
+    unbilled.reason AS unbilled,
     log.call_type,
     log.prompt_tokens,
     log.completion_tokens,
@@ -69,3 +97,4 @@ SELECT
     log.api_key
 FROM united
 LEFT JOIN spend_log AS log ON log.rowid = united.spend_log_id
+LEFT JOIN unbilled_event AS unbilled ON unbilled.id = united.recorded_id

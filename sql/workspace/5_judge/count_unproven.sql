@@ -6,5 +6,5 @@ SELECT
 FROM (
     SELECT DISTINCT spend_log_id, api_key, total_tokens
     FROM discrepancy
-    WHERE kind = 'held' AND detail = $detail
+    WHERE kind = 'held' AND detail = 'unproven_key'
 )

@@ -6,6 +6,11 @@ WITH undecided AS (
         expected.*,
         spend_log.time_is_ambiguous,
         spend_log.api_key,
+        CASE
+            WHEN spend_log.prompt_tokens = 0 AND spend_log.completion_tokens = 0 AND spend_log.total_tokens = 0
+                THEN spend_amount(spend_log.spend)
+        END AS spend_without_tokens,
+        type.class IN ('otherwise_priced', 'management') AS is_otherwise_priced,
         NOT $has_allowed_file OR EXISTS (
             SELECT 1
             FROM allowed
@@ -16,6 +21,7 @@ WITH undecided AS (
         expected.id IN (SELECT expected_id FROM pair) AS is_near
     FROM unmatched_expected AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
+    LEFT JOIN call_type AS type ON type.name = spend_log.call_type
     WHERE expected.in_window
         AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage IN ('elsewhere', 'id_differs', 'late'))
 ),
@@ -103,85 +109,70 @@ proven AS (
     UNION
     SELECT api_key FROM pinned_key WHERE calls >= $proven_from
 ),
-subscribed AS (
+-- What Lago would do with the event if it were sent now, by the rules that judge recorded events too.
+placed AS (
     SELECT
         undecided.id,
-        bool_or(row.external_id IS NOT NULL) AS is_known,
-        arg_max(
-            {'status': row.status, 'plan_code': row.plan_code, 'period': row.current_period_started_at},
-            {'open': row.terminated_at IS NULL, 'terminated_at': row.terminated_at, 'started_at': row.started_at}
-        ) FILTER (
-            row.status IN ('active', 'terminated')
-            AND date_trunc('millisecond', row.started_at) <= undecided.time
-            AND (row.terminated_at IS NULL OR date_trunc('millisecond', row.terminated_at) >= undecided.time)
-        ) AS active
+        span.external_id IS NOT NULL AS is_known,
+        span.unbilled,
+        span.period,
+        plan.code IS NOT NULL AS has_plan,
+        charge.code IS NOT NULL AS is_charged,
+        coalesce(charge.pay_in_advance, false) AS pay_in_advance,
+        coalesce(charge.needs_amount, false) AS needs_amount,
+        coalesce(metric.recurring, false) AS recurring,
+        coalesce(metric.bills_what_is_sent, false) AS bills_what_is_sent
     FROM undecided
-    LEFT JOIN subscription_row AS row ON row.external_id = undecided.subscription
-    GROUP BY undecided.id
-),
-charged AS (
-    SELECT plan_code, code, bool_or(pay_in_advance) AS pay_in_advance
-    FROM charge
-    GROUP BY plan_code, code
+    ASOF LEFT JOIN billing_span AS span
+        ON span.external_id = undecided.subscription AND span.starts_at <= undecided.time
+    LEFT JOIN plan ON plan.code = span.plan_code
+    LEFT JOIN charge ON charge.plan_code = span.plan_code AND charge.code = undecided.code
+    LEFT JOIN metric ON metric.code = undecided.code
 ),
 reasoned AS (
     SELECT
         undecided.id,
         CASE
-            WHEN same_quantities.id IS NOT NULL THEN
-                ['ambiguous', NULL, 'an unexplained event has the same quantities, at another time or under another name or price']
-            WHEN same_moment.spend_log_id IS NOT NULL AND undecided.quantity <> 0 AND NOT undecided.is_near THEN
-                ['ambiguous', NULL, 'an unexplained event with other quantities lies at the same time']
-            WHEN undecided.topped_up IS NOT NULL THEN
-                ['ambiguous', NULL, 'a top-up for it is in Lago, but the event it completed is not found']
-            WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN
-                ['held', 'source_incomplete', 'its quantity is negative or cannot be read']
-            WHEN undecided.quantity = 0 THEN ['held', 'zero_quantity', 'nothing to bill']
-            WHEN is_internal(mark.origin) THEN
-                ['held', 'source_incomplete', 'the gateway made this call for itself']
-            WHEN mark.counts_attempts THEN
-                ['held', 'source_incomplete', 'its spend log counts failed attempts too, its event only the last']
-            WHEN undecided.time_is_ambiguous THEN
-                ['held', 'source_incomplete', 'its end time can be read in two ways']
-            WHEN undecided.time >= $settled_until THEN
-                ['held', 'source_incomplete', 'it ended within the settlement lag']
-            WHEN undecided.time >= $overtaken_until THEN
-                ['held', 'source_incomplete', 'events come later than this call has had time for']
-            WHEN open_chain.expected_id IS NOT NULL THEN
-                ['held', 'source_incomplete', 'identical requests go on beyond what was read']
-            WHEN complementary.id IS NOT NULL THEN
-                ['held', 'source_incomplete', 'another subscription has an unexplained event that fits this call']
-            WHEN pinned.api_key IS NOT NULL THEN
-                ['held', 'source_incomplete', 'Lago has calls of this API key, logged under this user, under others']
-            WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL THEN
-                ['held', 'source_incomplete', 'nothing shows that this API key logs the right user']
-            WHEN sent_before.transaction_id IS NOT NULL THEN
-                ['held', 'source_incomplete', 'it was sent before with another time and may have been billed']
-            WHEN NOT undecided.is_allowed THEN
-                ['held', 'not_allowed', 'neither this API key nor its team may name this subscription']
-            WHEN NOT metered_code.known_to_lago THEN
-                ['held', 'unknown_metric', 'Lago has no billable metric with this code']
-            WHEN NOT subscribed.is_known AND is_session(undecided.subscription) THEN
-                ['held', 'session', 'its end user is a session of a coding agent']
-            WHEN NOT subscribed.is_known THEN
-                ['held', 'no_subscription', 'Lago has no subscription with this external id']
-            WHEN subscribed.active IS NULL THEN
-                ['held', 'inactive_subscription', 'the subscription was not active at this time']
-            WHEN unsendable.transaction_id IS NOT NULL THEN
-                ['held', 'soft_deleted', 'Lago keeps a deleted event of this id and takes no other']
-            WHEN NOT $send_closed_periods
-                AND (subscribed.active.status = 'terminated' OR undecided.time < subscribed.active.period) THEN
-                ['held', 'period_closed', 'the billing period is over']
-            WHEN NOT $send_closed_periods AND subscribed.active.period IS NULL THEN
-                ['held', 'source_incomplete', 'Lago does not tell when the billing period began']
-            WHEN charged.code IS NULL THEN
-                ['held', 'unknown_metric', 'the plan has no charge for this metric']
-            WHEN charged.pay_in_advance AND NOT $allow_pay_in_advance THEN
-                ['held', 'pay_in_advance', 'the charge bills each event at once']
-            ELSE ['missing', NULL, NULL]
-        END AS verdict
+            WHEN same_quantities.id IS NOT NULL THEN 'same_quantities'
+            WHEN same_moment.spend_log_id IS NOT NULL AND undecided.quantity <> 0 AND NOT undecided.is_near THEN 'same_moment'
+            WHEN undecided.topped_up IS NOT NULL THEN 'top_up_without_event'
+            WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN 'unreadable_quantity'
+            WHEN undecided.quantity = 0 AND undecided.spend_without_tokens > 0 AND undecided.is_otherwise_priced
+                THEN 'priced_otherwise'
+            WHEN undecided.quantity = 0 AND undecided.spend_without_tokens > 0 THEN 'spend_without_tokens'
+            WHEN undecided.quantity = 0 THEN 'nothing_to_bill'
+            WHEN is_internal(mark.origin) AND NOT undecided.is_near THEN 'internal_call'
+            WHEN mark.counts_attempts THEN 'counts_attempts'
+            WHEN undecided.time_is_ambiguous THEN 'time_reads_two_ways'
+            WHEN undecided.time >= $settled_until THEN 'within_settlement'
+            WHEN undecided.time >= $overtaken_until THEN 'event_may_come'
+            WHEN open_chain.expected_id IS NOT NULL THEN 'open_chain'
+            WHEN complementary.id IS NOT NULL THEN 'fits_elsewhere'
+            WHEN pinned.api_key IS NOT NULL THEN 'pinned_key'
+            WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL
+                THEN 'unproven_key'
+            WHEN sent_before.transaction_id IS NOT NULL THEN 'sent_with_other_time'
+            WHEN NOT undecided.is_allowed THEN 'not_allowed'
+            WHEN NOT metered_code.known_to_lago THEN 'no_metric'
+            WHEN NOT placed.is_known AND is_session(undecided.subscription) THEN 'session'
+            WHEN NOT placed.is_known THEN 'no_subscription'
+            WHEN placed.recurring THEN 'billed_again_later'
+            WHEN placed.unbilled = 'subscription_incomplete' THEN 'waits_for_payment'
+            WHEN placed.unbilled = 'subscription_canceled' THEN 'canceled'
+            WHEN placed.unbilled = 'subscription_not_started' THEN 'not_started'
+            WHEN placed.unbilled = 'subscription_terminated' THEN 'terminated'
+            WHEN unsendable.transaction_id IS NOT NULL THEN 'deleted_in_lago'
+            WHEN NOT placed.has_plan THEN 'no_plan'
+            WHEN NOT placed.is_charged THEN 'no_charge'
+            WHEN NOT placed.bills_what_is_sent THEN 'not_added_up'
+            WHEN placed.needs_amount THEN 'needs_amount'
+            WHEN placed.period = 'over' AND $send_closed_periods THEN 'on_record_only'
+            WHEN placed.period = 'over' THEN 'period_over'
+            WHEN placed.period = 'unknown' AND NOT $send_closed_periods THEN 'period_start_unknown'
+            WHEN placed.pay_in_advance AND NOT $allow_pay_in_advance THEN 'billed_at_once'
+        END AS detail
     FROM undecided
-    JOIN subscribed ON subscribed.id = undecided.id
+    JOIN placed ON placed.id = undecided.id
     JOIN metered_code ON metered_code.code = undecided.code
     LEFT JOIN same_quantities ON same_quantities.id = undecided.id
     LEFT JOIN same_moment ON same_moment.spend_log_id = undecided.spend_log_id
@@ -196,7 +187,11 @@ reasoned AS (
         AND sent_before.timestamp_ms <> epoch_ms(undecided.time)
     LEFT JOIN unsendable ON unsendable.transaction_id
         = transaction_id(undecided.subscription, undecided.code, undecided.part, undecided.request_id)
-    LEFT JOIN charged ON charged.plan_code = subscribed.active.plan_code AND charged.code = undecided.code
 )
-SELECT id, verdict[1] AS kind, verdict[2] AS reason, verdict[3] AS detail
+SELECT
+    reasoned.id,
+    CASE WHEN reasoned.detail IS NULL THEN 'missing' ELSE sort.kind END AS kind,
+    sort.reason,
+    reasoned.detail
 FROM reasoned
+LEFT JOIN detail_sort AS sort ON sort.detail = reasoned.detail

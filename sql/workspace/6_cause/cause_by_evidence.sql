@@ -59,6 +59,7 @@ reasoned AS (
     SELECT
         id,
         CASE
+            WHEN kind = 'recorded_unbilled' THEN ['not_billed', reason]
             WHEN kind = 'unattributed' AND source IS NULL THEN ['no_user', call_type]
             WHEN kind = 'unattributed' THEN ['not_in_mapping_file', source]
             WHEN kind = 'misattributed' AND recorded_subscription IS NULL THEN ['no_subscription_in_event', call_type]
@@ -69,9 +70,9 @@ reasoned AS (
             WHEN kind = 'misattributed' AND recorded_subscription = end_user AND end_user <> source
                 THEN ['wrong_charge_by', 'end_user_id']
             WHEN kind = 'misattributed' AND is_pinned THEN ['shared_key', api_key]
-            WHEN kind = 'held' AND detail = 'Lago has calls of this API key, logged under this user, under others' AND is_pinned
+            WHEN kind = 'held' AND detail = 'pinned_key' AND is_pinned
                 THEN ['shared_key', api_key]
-            WHEN kind = 'mismatched' AND detail = 'same transaction id, other content' THEN ['repeated_transaction_id', call_type]
+            WHEN kind = 'mismatched' AND detail = 'other_content' THEN ['repeated_transaction_id', call_type]
             WHEN kind = 'mismatched' AND lacks_quantity AND is_bare THEN ['property_never_sent', code]
             WHEN kind = 'mismatched' AND lacks_quantity THEN ['event_without_tokens', call_type]
             WHEN kind = 'mismatched' AND recorded_quantity = prompt_tokens THEN ['part_of_the_tokens', 'prompt tokens']

@@ -15,8 +15,8 @@ SELECT
     plain_number(expected.quantity) AS expected_quantity,
     found.kind,
     judged.reason,
-    judged.detail,
-    coalesce(by_detail.step, by_sort.step) AS next_step,
+    sort.text AS detail,
+    coalesce(sort.step, next_step.step) AS next_step,
     pair.stage,
     recorded.transaction_id,
     recorded.subscription AS recorded_subscription,
@@ -39,10 +39,7 @@ CROSS JOIN LATERAL (
             WHEN expected.in_window AND pair.stage IS NOT NULL THEN 'matched'
         END AS kind
 ) AS found
-LEFT JOIN next_step AS by_sort
-    ON by_sort.kind = found.kind AND by_sort.reason IS NOT DISTINCT FROM judged.reason AND by_sort.detail IS NULL
-LEFT JOIN next_step AS by_detail
-    ON by_detail.kind = found.kind AND by_detail.reason IS NOT DISTINCT FROM judged.reason
-    AND by_detail.detail = judged.detail
+LEFT JOIN next_step ON next_step.kind = found.kind AND next_step.reason IS NOT DISTINCT FROM judged.reason
+LEFT JOIN detail_sort AS sort ON sort.detail = judged.detail
 WHERE spend_log.request_id = $request_id
 ORDER BY spend_log.start_time, expected.code, expected.part

@@ -4,12 +4,12 @@ WITH gross AS (
     SELECT
         code,
         count(*) FILTER (kind IN ('missing', 'held', 'ambiguous')) AS missing_events,
-        count(*) FILTER (kind = 'mismatched' AND missing_quantity > 0) AS short_events,
-        coalesce(sum(missing_quantity) FILTER (kind <> 'misattributed'), 0) AS missing_quantity,
-        count(*) FILTER (kind IN ('duplicated', 'orphaned')) AS surplus_events,
-        coalesce(sum(surplus_quantity) FILTER (kind <> 'misattributed'), 0) AS surplus_quantity,
-        count(*) FILTER (kind = 'misattributed') AS elsewhere_events,
-        coalesce(sum(missing_quantity) FILTER (kind = 'misattributed'), 0) AS elsewhere_quantity
+        count(*) FILTER (is_missing AND kind = 'mismatched') AS short_events,
+        coalesce(sum(missing_quantity) FILTER (NOT is_elsewhere), 0) AS missing_quantity,
+        count(*) FILTER (is_surplus) AS surplus_events,
+        coalesce(sum(surplus_quantity) FILTER (NOT is_elsewhere), 0) AS surplus_quantity,
+        count(*) FILTER (is_elsewhere) AS elsewhere_events,
+        coalesce(sum(missing_quantity) FILTER (is_elsewhere), 0) AS elsewhere_quantity
     FROM finding
     WHERE code IS NOT NULL
     GROUP BY code
@@ -22,7 +22,9 @@ whole AS (
         sum(recorded_events) AS recorded_events,
         sum(recorded_quantity) AS recorded_quantity,
         sum(matched_expected_events) AS matched_events,
-        sum(matched_expected_quantity) AS matched_quantity
+        sum(matched_expected_quantity) AS matched_quantity,
+        CAST(sum(unbilled_events) AS BIGINT) AS unbilled_events,
+        sum(unbilled_quantity) AS unbilled_quantity
     FROM summary
     GROUP BY code
 )
@@ -40,7 +42,9 @@ SELECT
     coalesce(surplus_events, 0) AS surplus_events,
     plain_number(coalesce(surplus_quantity, 0)) AS surplus_quantity,
     coalesce(elsewhere_events, 0) AS elsewhere_events,
-    plain_number(coalesce(elsewhere_quantity, 0)) AS elsewhere_quantity
+    plain_number(coalesce(elsewhere_quantity, 0)) AS elsewhere_quantity,
+    unbilled_events,
+    plain_number(unbilled_quantity) AS unbilled_quantity
 FROM whole
 LEFT JOIN gross ON gross.code = whole.code
 ORDER BY whole.expected_events DESC, whole.code

@@ -4,7 +4,8 @@ WITH weighed AS (
     SELECT
         finding.kind,
         coalesce(finding.reason, '') AS reason,
-        coalesce(finding.detail, '') AS detail,
+        finding.detail,
+        coalesce(sort.text, '') AS text,
         cause.cause,
         finding.time,
         coalesce(finding.subscription, '') AS subscription,
@@ -24,12 +25,13 @@ WITH weighed AS (
         count(*) OVER (PARTITION BY finding.kind, finding.reason, finding.detail) AS listed
     FROM finding
     LEFT JOIN finding_cause AS cause ON cause.finding_id = finding.id
+    LEFT JOIN detail_sort AS sort ON sort.detail = finding.detail
     WHERE finding.kind <> 'missing'
 )
-SELECT * EXCLUDE (weight, size)
+SELECT * EXCLUDE (weight, size, text)
 FROM weighed
 QUALIFY row_number() OVER (
     PARTITION BY kind, reason, detail
     ORDER BY weight DESC, size DESC, time, subscription, model, code, request_id, transaction_id
 ) <= $most
-ORDER BY kind, reason, detail, time, subscription, model, code, request_id, transaction_id
+ORDER BY kind, reason, text, time, subscription, model, code, request_id, transaction_id

@@ -7,10 +7,10 @@ CREATE TABLE kept.unbilled_spend AS FROM unbilled_spend;
 CREATE TABLE kept.named_tally AS FROM named_tally;
 CREATE TABLE kept.key_tally AS FROM key_tally;
 CREATE TABLE kept.event_tally AS FROM event_tally;
+CREATE TABLE kept.unbilled_tally AS FROM unbilled_tally;
 CREATE TABLE kept.code_tally AS FROM code_tally;
 CREATE TABLE kept.minute_tally AS FROM minute_tally;
 CREATE TABLE kept.arrival AS FROM arrival;
 CREATE TABLE kept.open_chain AS FROM open_chain;
-CREATE TABLE kept.daily_total AS FROM daily_total;
 CREATE TABLE kept.spend_log_mark AS FROM spend_log_mark;
 CREATE TABLE kept.known_end_user AS FROM known_end_user

@@ -1,0 +1,1 @@
+"""Every setting by its name, in a file for each thing that they set up."""
