@@ -21,6 +21,7 @@ def codes_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "missing_quantity": "missing",
         "surplus_quantity": "too much",
         "elsewhere_quantity": "elsewhere",
+        "unbilled_quantity": "not billed",
     }
     return Table(
         "codes",
@@ -40,10 +41,12 @@ def subscriptions_table(rows: Sequence[Mapping[str, Any]], several: bool) -> Tab
         "missing_quantity": "missing",
         "elsewhere_quantity": "elsewhere",
         "surplus_quantity": "too much",
+        "unbilled_quantity": "not billed",
         "expected_events": "expected events",
         "recorded_events": "recorded events",
     }
-    shown = {name: title for name, title in names.items() if name != "elsewhere_quantity" or any_of(rows, name)}
+    rare = {"elsewhere_quantity", "unbilled_quantity"}
+    shown = {name: title for name, title in names.items() if name not in rare or any_of(rows, name)}
     return Table(
         "subscriptions",
         "Capture rate: how much of what each subscription used is recorded as it should be. Gross, never netted.",
@@ -83,7 +86,7 @@ def any_of(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
 
 def models_table(rows: Sequence[Mapping[str, Any]], several: bool) -> Table:
     """Return the rows of `page_models`; `several`: there is more than one code."""
-    kinds = ("missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned")
+    kinds = ("missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned", "unbilled")
     shown = [kind for kind in kinds if any(row[kind] for row in rows)]
     quantities = {"expected_quantity": "expected", "recorded_quantity": "recorded"}
     gross = {"missing_quantity": "missing", "surplus_quantity": "too much"}

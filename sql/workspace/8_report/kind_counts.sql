@@ -5,6 +5,8 @@ FROM (
     UNION ALL
     SELECT kind, NULL FROM judged_recorded WHERE kind IN ('duplicated', 'orphaned')
     UNION ALL
+    SELECT kind, reason FROM discrepancy WHERE kind = 'recorded_unbilled'
+    UNION ALL
     SELECT 'unattributed', NULL FROM accounted_spend_log
     WHERE in_window AND exclusion IS NULL AND subscription IS NULL
 )

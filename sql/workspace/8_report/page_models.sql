@@ -26,6 +26,7 @@ SELECT
     summary.misattributed_expected_events AS misattributed,
     summary.duplicated_events AS duplicated,
     summary.orphaned_events AS orphaned,
+    summary.unbilled_events AS unbilled,
     plain_number(summary.expected_quantity) AS expected_quantity,
     plain_number(summary.recorded_quantity) AS recorded_quantity,
     plain_number(coalesce(gross.missing_quantity, 0)) AS missing_quantity,

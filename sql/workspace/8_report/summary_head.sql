@@ -14,6 +14,8 @@ WITH shown AS (
         CAST(sum(held_events) AS BIGINT) AS held_events,
         CAST(sum(duplicated_events) AS BIGINT) AS duplicated_events,
         CAST(sum(orphaned_events) AS BIGINT) AS orphaned_events,
+        CAST(sum(unbilled_events) AS BIGINT) AS unbilled_events,
+        sum(unbilled_quantity) AS unbilled_quantity,
         sum(expected_quantity) AS expected_quantity,
         sum(recorded_quantity) AS recorded_quantity,
         sum(missing_quantity) AS missing_quantity,
@@ -30,12 +32,12 @@ SELECT
     subscription, model, code, expected_events, recorded_events, matched_expected_events AS matched,
     mismatched_expected_events AS mismatched, misattributed_expected_events AS misattributed,
     ambiguous_events AS ambiguous, missing_events AS missing, held_events AS held, duplicated_events AS duplicated,
-    orphaned_events AS orphaned,
+    orphaned_events AS orphaned, unbilled_events AS unbilled,
     plain_number(expected_quantity) AS expected_quantity, plain_number(recorded_quantity) AS recorded_quantity,
     plain_number(missing_quantity) AS missing_quantity
 FROM shown
 ORDER BY
     abs(missing_quantity) + abs(held_quantity) + abs(ambiguous_quantity) + abs(orphaned_quantity)
-        + abs(duplicated_quantity) + abs(mismatched_expected_quantity - mismatched_recorded_quantity) DESC,
+        + abs(duplicated_quantity) + abs(unbilled_quantity) + abs(mismatched_expected_quantity - mismatched_recorded_quantity) DESC,
     expected_quantity DESC, subscription, model, code
 LIMIT 15
