@@ -314,6 +314,15 @@ CREATE TABLE unpriced_group (number BIGINT NOT NULL, reason VARCHAR NOT NULL);
 CREATE TABLE bucket_share (
     finding_id BIGINT NOT NULL, is_missing BOOLEAN NOT NULL, currency VARCHAR NOT NULL, amount BIGINT NOT NULL
 );
+-- Made anew whenever something is priced (`8_report/share_amounts.sql`).
+CREATE TABLE finding_amount (
+    finding_id BIGINT, is_missing BOOLEAN, subscription VARCHAR, model_key VARCHAR, code VARCHAR, currency VARCHAR,
+    exponent INTEGER, amount HUGEINT, reason VARCHAR
+);
+CREATE TABLE summary_worth (
+    subscription VARCHAR, model VARCHAR, code VARCHAR, currency VARCHAR, exponent INTEGER, missing HUGEINT, surplus HUGEINT,
+    unpriced BIGINT
+);
 -- An amount in the currency's main unit, with all its decimals.
 CREATE MACRO main_unit(amount, exponent) AS
     CASE exponent
