@@ -22,6 +22,18 @@ class Kind(StrEnum):
     RECORDED_UNBILLED = "recorded_unbilled"
 
 
+WITHOUT_EVENT = (Kind.MISSING, Kind.HELD, Kind.AMBIGUOUS)
+"""Kinds of expected events that have no recorded one, in the order in which people are shown them."""
+PAIRED = (Kind.MISMATCHED, Kind.MISATTRIBUTED)
+"""Kinds of pairs: they count on both sides."""
+WITHOUT_SPEND_LOG = (Kind.DUPLICATED, Kind.ORPHANED)
+"""Kinds of recorded events that have no expected one."""
+EVENT_KINDS = (*WITHOUT_EVENT, *PAIRED, *WITHOUT_SPEND_LOG)
+"""The kinds that every event is of one of, or it is matched; the others are of spend logs, or of what Lago bills."""
+COUNTED = (*EVENT_KINDS, "unbilled")
+"""What the summary counts beside what matched; `unbilled` are recorded events, matched too, that Lago does not bill."""
+
+
 class HoldReason(StrEnum):
     """Why a missing event may not be sent."""
 
@@ -63,6 +75,7 @@ class Detail(StrEnum):
     UNREADABLE_QUANTITY = "unreadable_quantity"
     INTERNAL_CALL = "internal_call"
     COUNTS_ATTEMPTS = "counts_attempts"
+    READ_BY_ANOTHER = "read_by_another"
     TIME_READS_TWO_WAYS = "time_reads_two_ways"
     WITHIN_SETTLEMENT = "within_settlement"
     EVENT_MAY_COME = "event_may_come"
@@ -267,6 +280,11 @@ DETAILS = {
         *_INCOMPLETE,
         "its spend log counts failed attempts too, its event only the last",
         "Decide whether callers pay for failed attempts; charge what its event lacks by hand if they do.",
+    ),
+    Detail.READ_BY_ANOTHER: Sort(
+        *_INCOMPLETE,
+        "it reads a response that somebody else made, and is the only record of its usage",
+        "Find out who made the response, and charge them by hand.",
     ),
     Detail.TIME_READS_TWO_WAYS: Sort(
         *_INCOMPLETE,

@@ -80,7 +80,7 @@ def settle(
 
 
 def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: Applied, money: Money) -> Run:
-    counts = workspace.rows("left_counts")
+    counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
     unbilled = {Unbilled(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.RECORDED_UNBILLED}

@@ -143,6 +143,7 @@ reasoned AS (
             WHEN undecided.quantity = 0 THEN 'nothing_to_bill'
             WHEN is_internal(mark.origin) AND NOT undecided.is_near THEN 'internal_call'
             WHEN mark.counts_attempts THEN 'counts_attempts'
+            WHEN undecided.request_id IN (SELECT request_id FROM read_by_another) THEN 'read_by_another'
             WHEN undecided.time_is_ambiguous THEN 'time_reads_two_ways'
             WHEN undecided.time >= $settled_until THEN 'within_settlement'
             WHEN undecided.time >= $overtaken_until THEN 'event_may_come'
