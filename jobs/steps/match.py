@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.kinds import DETAILS, NEXT_STEPS, ChargeBy
+from jobs.core.kinds import ChargeBy
 from jobs.core.lago.billing_rules import BillingRules, Span, bills_what_is_sent, pricing_of
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
@@ -17,6 +17,7 @@ from jobs.core.litellm.call_types import CALL_TYPES, RESPONSE_MAKERS
 from jobs.core.mapping import Match
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
+from jobs.core.sorts import DETAILS, NEXT_STEPS
 from jobs.core.window import Window
 from jobs.core.window_facts import FOREIGN_ONE_IN, SENT_TWICE_WITHIN, WindowFacts, zone_offset
 
