@@ -21,8 +21,8 @@ _LOST = ("missing", "held")
 _MOST_PATTERNS, _MOST_SUBSCRIPTIONS = 5, 5
 
 
-# LiteLLM of some versions sends these calls twice or three times, each event with an id of its own (docs and facts: the
-# callback runs once per handler); never chat completions and embeddings.
+# LiteLLM 1.53 to 1.90 sends these calls twice or three times, each event with an id of its own, and never chat
+# completions and embeddings (docs/facts/litellm.md).
 _SENT_TWICE = """
     image_generation aimage_generation image_edit aimage_edit rerank arerank transcription atranscription
     moderation amoderation anthropic_messages text_completion atext_completion

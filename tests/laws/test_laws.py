@@ -1,4 +1,4 @@
-"""The laws of DESIGN.md section 5 that concern matching, as properties of random windows."""
+"""The laws of docs/matching.md that concern matching, as properties of random windows."""
 
 from __future__ import annotations
 

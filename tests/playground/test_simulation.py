@@ -218,7 +218,7 @@ def _rows(month: Simulation) -> tuple[list[_Row], list[_Row]]:
 
 
 class _Reference:
-    """Section 4 of the design, said again as simply as it can be, for rows with tokens."""
+    """The stages of docs/matching.md, said again as simply as they can be, for rows with tokens."""
 
     def __init__(self, expected: list[_Row], recorded: list[_Row], late: timedelta) -> None:
         self.left_expected, self.left_recorded = expected, recorded

@@ -100,7 +100,7 @@ class TruthRow(NamedTuple):
     side: Side
     """Spend log or event."""
     kind: str
-    """`matched`, `excluded`, or the kind of discrepancy that DESIGN.md section 4 assigns."""
+    """`matched`, `excluded`, or the kind of discrepancy that docs/matching.md assigns."""
     reason: str
     """Why it is held or excluded, or empty."""
     loss_class: LossClass

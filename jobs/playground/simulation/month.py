@@ -508,7 +508,7 @@ def _events(requests: Requests, fates: Fates, rng: np.random.Generator) -> _Even
 
 
 def _spend_log_kind(loss: LossClass, subscription: Subscription, total_tokens: int) -> tuple[str, str]:
-    """Return the kind and the reason that DESIGN.md section 4 assigns to a spend log."""
+    """Return the kind and the reason that docs/matching.md assigns to a spend log."""
     if loss in _EXCLUSIONS:
         return "excluded", _EXCLUSIONS[loss]
     if loss not in losses.WITHOUT_EVENT or loss in _SPEND_LOG_KINDS:
