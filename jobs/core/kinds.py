@@ -31,7 +31,7 @@ WITHOUT_SPEND_LOG = (Kind.DUPLICATED, Kind.ORPHANED)
 EVENT_KINDS = (*WITHOUT_EVENT, *PAIRED, *WITHOUT_SPEND_LOG)
 """The kinds that every event is of one of, or it is matched; the others are of spend logs, or of what Lago bills."""
 COUNTED = (*EVENT_KINDS, "unbilled")
-"""What the summary counts beside what matched; `unbilled` are recorded events, matched or not, that Lago does not bill."""
+"""What the summary counts beside what matched; `unbilled` are recorded events, matched too, that Lago does not bill."""
 
 
 class HoldReason(StrEnum):
