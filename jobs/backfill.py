@@ -103,7 +103,7 @@ def _apply(work: Work, run: Run, plan: Path | None, judgement: Path) -> Backfill
         )
     applied = apply_plan(work, run, plan)
     settled = (record.event.transaction_id for record in work.ledger.run_events(work.run_id) if record.verified)
-    done = settle(work.settings.reconcile, run, applied, judgement, settled)
+    done = settle(work.settings.reconcile, run, applied, judgement, settled, work.progress)
     ended(run.folder)
     return done
 

@@ -51,7 +51,9 @@ def judged_workspace(
         )
     with matched_workspace(settings, folder, progress, now=now, keeps_reading=keeps_reading) as (workspace, reading):
         pinning = reading.schema.may_pin_end_users
-        window_facts = judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
+        window_facts = judge_left_over(
+            workspace, settings.rules, reading.catalogue, settings.window, now, may_pin_end_users=pinning
+        )
         yield Judged(workspace, settings, reading, window_facts)
 
 

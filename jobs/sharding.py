@@ -93,7 +93,9 @@ def merge(settings: ReconcileSettings, folders: Sequence[Path], progress: Progre
             progress.step("matching what is left over")
             load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
             pinning = reading.schema.may_pin_end_users
-            facts = judge_left_over(workspace, settings.rules, settings.window, now, may_pin_end_users=pinning)
+            facts = judge_left_over(
+                workspace, settings.rules, catalogue, settings.window, now, may_pin_end_users=pinning
+            )
             judged = Judged(workspace, settings, reading, facts)
             run = report_run(judged, folder, progress, now=now, run_id=run_id)
         folder.discard_scratch()
@@ -109,7 +111,7 @@ def _keep(workspace: Workspace, path: Path, *, has_allowed_file: bool, keeps_dai
             has_allowed_file=has_allowed_file,
         )
         workspace.run("number_kept_spend_logs")
-        for name in ("spend_logs", "accounts", "expected_events", "recorded_events", "tallies"):
+        for name in ("spend_logs", "accounts", "expected_events", "recorded_events", "unbilled_events", "tallies"):
             workspace.run(f"keep_{name}")
         workspace.run("keep_daily_totals", keeps=keeps_daily_totals)
 
@@ -124,6 +126,7 @@ def _adopt(workspace: Workspace, path: Path) -> None:
         workspace.run("adopt_accounts", **spend_logs)
         workspace.run("adopt_expected_events", **spend_logs, **expected)
         workspace.run("adopt_recorded_events", **recorded)
+        workspace.run("adopt_unbilled_events", **recorded)
         workspace.run("adopt_pairs", **expected, **recorded)
         workspace.run("adopt_open_chains", **expected)
         workspace.run("adopt_tallies")

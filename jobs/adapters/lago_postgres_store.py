@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -73,6 +74,63 @@ def read_stored_events(  # noqa: PLR0913 - every limit is named
         ) as snapshot:
             _require_table(_row(connection, database, "probe_lago_events"), database)
             yield from copy_rows(snapshot, query("lago_store", "read_lago_events"), asked)
+
+
+@dataclass(frozen=True, slots=True)
+class SumAsked:
+    """One metric of one subscription in one billing period, to be added up."""
+
+    place: int
+    """Tells it apart."""
+    subscription: str
+    """External id."""
+    code: str
+    """The billable metric."""
+    field: str | None
+    """The property that holds the quantity; None counts events."""
+    period: Window
+    """Which events, by their timestamps."""
+    closes_at: datetime | None
+    """An event that Lago took later is not billed in it; None where none is too late."""
+
+
+def sum_stored_events(
+    database: DatabaseSettings,
+    *,
+    organization_id: str,
+    asked: Sequence[SumAsked],
+    property_names: Sequence[str],
+    recent_since: datetime,
+    statement_timeout: timedelta,
+    patience: Patience | None = None,
+) -> list[dict[str, Any]]:
+    """Return per `place`, `code` and `deciding` (the properties' values as a JSON list) what Lago should count.
+
+    `events` and `quantity` are all of it, `recent_events` and `recent_quantity` the part that Lago took since then; the
+    quantities are texts. Raise `SourceError` if the database cannot be reached or the query is cancelled.
+    """
+    parameters = {
+        "organization_id": organization_id,
+        "property_names": list(property_names),
+        "recent_since": recent_since.replace(tzinfo=None),
+        "places": [one.place for one in asked],
+        "subscriptions": [one.subscription for one in asked],
+        "codes": [one.code for one in asked],
+        "fields": [one.field for one in asked],
+        "starts": [one.period.start.replace(tzinfo=None) for one in asked],
+        "ends": [one.period.end.replace(tzinfo=None) for one in asked],
+        "closes": [None if one.closes_at is None else one.closes_at.replace(tzinfo=None) for one in asked],
+    }
+    with (
+        closing(connect(database, patience=patience)) as connection,
+        read_only_snapshot(
+            connection, database, statement_timeout=statement_timeout, lock_timeout=_LOCK_TIMEOUT
+        ) as snapshot,
+        explained(database, snapshot.statement_timeout),
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        cursor.execute(query("lago_store", "sum_lago_events").encode(), parameters)
+        return cursor.fetchall()
 
 
 def _require_table(found: dict[str, Any], database: DatabaseSettings) -> None:

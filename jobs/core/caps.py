@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Caps:
     """Share of a subscription's expected quantity of one code in the window, from 0 to 1."""
     share_from_events: int
     """The share is not looked at for a subscription with fewer expected events than this."""
+    amount: Decimal | None = None
+    """What Lago may bill more in any one currency, in its main unit; None asks for no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +69,24 @@ def caps_exceeded(totals: Iterable[PlanTotal], caps: Caps) -> tuple[str, ...]:
                 0,
                 f"{quantity} {code} would be sent, more than the cap of {caps.quantity} (RECONCILE_MOST_QUANTITY)",
             )
+    return tuple(found)
+
+
+def amount_exceeded(worth: Mapping[str, Any] | None, caps: Caps) -> tuple[str, ...]:
+    """Return one sentence per currency in which a plan would bill more than the cap, and one where that is not known.
+
+    `worth` is what the plan's header tells: texts in the main unit by currency, and buckets without a price by reason.
+    """
+    if caps.amount is None:
+        return ()
+    amounts, unpriced = ({}, {}) if worth is None else (worth["amounts"], worth["unpriced_buckets"])
+    found = [
+        f"{currency} {amount} would be billed, more than the cap of {caps.amount} (RECONCILE_MOST_AMOUNT)"
+        for currency, amount in sorted(amounts.items())
+        if Decimal(amount) > caps.amount
+    ]
+    if worth is None or unpriced:
+        found.append(
+            "what would be billed is not known for all of it, and there is a cap on it (RECONCILE_MOST_AMOUNT)"
+        )
     return tuple(found)

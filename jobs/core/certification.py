@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jobs.core.durations import in_words
 from jobs.core.kinds import HoldReason, Kind, next_step
+from jobs.core.lago.billing_rules import Unbilled, adds_up
+from jobs.core.lago.values import BillableMetric
 from jobs.core.window import Window
 from jobs.core.window_facts import WindowFacts
 
@@ -15,6 +17,7 @@ from jobs.core.window_facts import WindowFacts
 _QUIET = timedelta(hours=1)
 # Clocks of two machines may differ this much.
 _CLOCK_SKEW = timedelta(minutes=5)
+_NAMES = {Kind.RECORDED_UNBILLED: "recorded but not billed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +74,27 @@ def reasons_against(
     facts: SourceFacts,
     kinds: Mapping[Kind, int],
     held: Mapping[HoldReason, int],
+    unbilled: Mapping[Unbilled, int],
 ) -> tuple[Reason, ...]:
     """Return every reason why the window is not certified; none means that it is.
 
-    `kinds` counts discrepancies by kind; `held` counts the held ones by reason. An event of no quantity bills nothing,
-    so one that is held for that is no reason.
+    `kinds` counts discrepancies by kind; `held` counts the held ones by reason, `unbilled` the recorded ones that
+    Lago does not bill. An event of no quantity bills nothing, so one that is held for that is no reason.
     """
-    return (*source_reasons(window, facts), *kind_reasons(kinds, held))
+    return (*source_reasons(window, facts), *kind_reasons(kinds, held, unbilled))
 
 
-def kind_reasons(kinds: Mapping[Kind, int], held: Mapping[HoldReason, int]) -> tuple[Reason, ...]:
+def kind_reasons(
+    kinds: Mapping[Kind, int], held: Mapping[HoldReason, int], unbilled: Mapping[Unbilled, int]
+) -> tuple[Reason, ...]:
     """Return the reasons that are discrepancies, one per kind."""
     found = []
     for kind, count in kinds.items():
         billing = count - held.get(HoldReason.ZERO_QUANTITY, 0) if kind is Kind.HELD else count
         if billing:
             noun = "spend log" if kind is Kind.UNATTRIBUTED else "event"
-            text = f"{billing:,} {kind.value} {noun}{'' if billing == 1 else 's'}"
-            found.append(Reason(kind.value, text, _step(kind, held)))
+            text = f"{billing:,} {_NAMES.get(kind, kind.value)} {noun}{'' if billing == 1 else 's'}"
+            found.append(Reason(kind.value, text, _step(kind, held, unbilled)))
     return tuple(found)
 
 
@@ -111,6 +117,30 @@ def window_reasons(facts: WindowFacts, settlement_lag: timedelta) -> tuple[Reaso
         step = "Find out who used these keys; RECONCILE_SEND_UNPROVEN_KEYS=true sends such calls."
         found.append(Reason("unproven_keys", text, step))
     return tuple(found)
+
+
+def metric_reasons(metrics: Iterable[BillableMetric]) -> tuple[Reason, ...]:
+    """Return why no count of events proves what these metrics bill: those that do not add quantities up."""
+    return tuple(
+        Reason(
+            "unpriceable_aggregation",
+            f"{metric.code} is a {metric.aggregation_type}: what is sent is not what is billed, so that agreement on "
+            "events proves no invoice; what is missing there is held",
+            "Compare its invoices by hand, or bill usage by a metric that sums or counts.",
+        )
+        for metric in metrics
+        if not adds_up(metric)
+    )
+
+
+def metric_warnings(metrics: Iterable[BillableMetric]) -> tuple[str, ...]:
+    """Return what a person should know of metrics that add up and bill the same event more than once."""
+    return tuple(
+        f"{metric.code} is recurring: Lago bills all its events again in every period, also those that came late, so "
+        "that quantities of events are not what one invoice bills; what is missing there is held"
+        for metric in metrics
+        if adds_up(metric) and metric.recurring
+    )
 
 
 def source_reasons(window: Window, facts: SourceFacts) -> tuple[Reason, ...]:
@@ -183,7 +213,11 @@ def source_reasons(window: Window, facts: SourceFacts) -> tuple[Reason, ...]:
     return tuple(Reason(code, text, step) for applies, code, text, step in checks if applies)
 
 
-def _step(kind: Kind, held: Mapping[HoldReason, int]) -> str:
+def _step(kind: Kind, held: Mapping[HoldReason, int], unbilled: Mapping[Unbilled, int]) -> str:
+    if kind is Kind.RECORDED_UNBILLED:
+        return " ".join(
+            f"{count} {reason.value}: {next_step(kind, reason)}" for reason, count in unbilled.items() if count
+        )
     if kind is not Kind.HELD:
         return next_step(kind)
     reasons = [reason for reason in HoldReason if held.get(reason) and reason is not HoldReason.ZERO_QUANTITY]

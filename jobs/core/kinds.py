@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from jobs.core.lago.billing_rules import Unbilled
+
 
 class Kind(StrEnum):
     """What a discrepancy is; each one is of exactly one kind."""
@@ -17,6 +19,7 @@ class Kind(StrEnum):
     ORPHANED = "orphaned"
     UNATTRIBUTED = "unattributed"
     HELD = "held"
+    RECORDED_UNBILLED = "recorded_unbilled"
 
 
 WITHOUT_EVENT = (Kind.MISSING, Kind.HELD, Kind.AMBIGUOUS)
@@ -26,7 +29,7 @@ PAIRED = (Kind.MISMATCHED, Kind.MISATTRIBUTED)
 WITHOUT_SPEND_LOG = (Kind.DUPLICATED, Kind.ORPHANED)
 """Kinds of recorded events that have no expected one."""
 EVENT_KINDS = (*WITHOUT_EVENT, *PAIRED, *WITHOUT_SPEND_LOG)
-"""The kinds that the summary counts; the others are of spend logs."""
+"""The kinds that add up to what was expected and recorded; the others are of spend logs, and of events that agree."""
 
 
 class HoldReason(StrEnum):
@@ -42,6 +45,9 @@ class HoldReason(StrEnum):
     SOURCE_INCOMPLETE = "source_incomplete"
     NOT_ALLOWED = "not_allowed"
     SESSION = "session"
+    INCOMPLETE_SUBSCRIPTION = "incomplete_subscription"
+    UNPRICEABLE_AGGREGATION = "unpriceable_aggregation"
+    AMOUNT_MISSING = "amount_missing"
 
 
 class Detail(StrEnum):
@@ -84,10 +90,29 @@ class Detail(StrEnum):
     NO_CHARGE = "no_charge"
     SESSION = "session"
     NO_SUBSCRIPTION = "no_subscription"
-    NOT_ACTIVE = "not_active"
     DELETED_IN_LAGO = "deleted_in_lago"
     PERIOD_OVER = "period_over"
     BILLED_AT_ONCE = "billed_at_once"
+    NOT_STARTED = "not_started"
+    TERMINATED = "terminated"
+    CANCELED = "canceled"
+    WAITS_FOR_PAYMENT = "waits_for_payment"
+    NO_PLAN = "no_plan"
+    NOT_ADDED_UP = "not_added_up"
+    BILLED_AGAIN_LATER = "billed_again_later"
+    NEEDS_AMOUNT = "needs_amount"
+    ON_RECORD_ONLY = "on_record_only"
+    UNBILLED_UNKNOWN_METRIC = "unbilled_unknown_metric"
+    UNBILLED_NO_SUBSCRIPTION = "unbilled_no_subscription"
+    UNBILLED_SUBSCRIPTION_INCOMPLETE = "unbilled_subscription_incomplete"
+    UNBILLED_SUBSCRIPTION_CANCELED = "unbilled_subscription_canceled"
+    UNBILLED_SUBSCRIPTION_NOT_STARTED = "unbilled_subscription_not_started"
+    UNBILLED_SUBSCRIPTION_TERMINATED = "unbilled_subscription_terminated"
+    UNBILLED_UNKNOWN_PLAN = "unbilled_unknown_plan"
+    UNBILLED_NO_CHARGE = "unbilled_no_charge"
+    UNBILLED_PROPERTY_MISSING = "unbilled_property_missing"
+    UNBILLED_AMOUNT_MISSING = "unbilled_amount_missing"
+    UNBILLED_PERIOD_INVOICED = "unbilled_period_invoiced"
 
 
 class Sort(NamedTuple):
@@ -95,8 +120,8 @@ class Sort(NamedTuple):
 
     kind: Kind
     """Their kind."""
-    reason: HoldReason | None
-    """Why they are held; None for every other kind."""
+    reason: HoldReason | Unbilled | None
+    """Why they are held, or why Lago does not bill them; None for every other kind."""
     text: str
     """What is told of them: a part of a sentence."""
     step: str | None = None
@@ -114,6 +139,7 @@ _STEPS_BY_KIND = {
     Kind.ORPHANED: "Find out who sent it and why LiteLLM has no spend log of it; credit it in Lago if it is wrong.",
     Kind.UNATTRIBUTED: "Make callers send user, or charge by key, user or team (LAGO_API_CHARGE_BY).",
     Kind.HELD: "See its reason.",
+    Kind.RECORDED_UNBILLED: "See its reason; never send it again under another id.",
 }
 _STEPS_BY_REASON = {
     HoldReason.NO_SUBSCRIPTION: "Create the subscription in Lago, or map the id (RECONCILE_MAPPING_FILE); run again.",
@@ -128,6 +154,27 @@ _STEPS_BY_REASON = {
     HoldReason.ZERO_QUANTITY: "Do nothing: there is nothing to bill.",
     HoldReason.SOURCE_INCOMPLETE: "Do what its next_step in discrepancies.csv says; some can only be settled by hand.",
     HoldReason.NOT_ALLOWED: "Find out who used the key; allow it in the file (RECONCILE_ALLOWED_FILE) if it is right.",
+    HoldReason.INCOMPLETE_SUBSCRIPTION: "Have its first payment settled in Lago, which starts it; run again.",
+    HoldReason.UNPRICEABLE_AGGREGATION: "Settle it by hand: what is sent there is not what is billed, once.",
+    HoldReason.AMOUNT_MISSING: "Charge it by hand: sent without an amount it would bill 0, and its id be used up.",
+}
+_BY_HAND = "Charge it by hand, never by sending it again: Lago does not bill it any more."
+_STEPS_BY_UNBILLED = {
+    Unbilled.UNKNOWN_METRIC: "Create the metric and the plan's charge in Lago; charge closed periods by hand.",
+    Unbilled.NO_SUBSCRIPTION: (
+        "Create the subscription in Lago from before the event's time, or correct the sender and charge it by hand."
+    ),
+    Unbilled.SUBSCRIPTION_INCOMPLETE: "Have its first payment settled in Lago; see whether the event counts then.",
+    Unbilled.SUBSCRIPTION_CANCELED: _BY_HAND,
+    Unbilled.SUBSCRIPTION_NOT_STARTED: _BY_HAND,
+    Unbilled.SUBSCRIPTION_TERMINATED: (
+        "Charge it by hand, if its last invoice does not have it: Lago tells the end to the second only."
+    ),
+    Unbilled.UNKNOWN_PLAN: "See in the subscription's invoices whether its plan, which is gone, charged it.",
+    Unbilled.NO_CHARGE: "Add the charge to the plan, which bills the period that is open; charge others by hand.",
+    Unbilled.PROPERTY_MISSING: "Correct the sender: Lago bills plain numbers only; charge it by hand.",
+    Unbilled.AMOUNT_MISSING: "Correct the sender (precise_total_amount_cents); charge it by hand.",
+    Unbilled.PERIOD_INVOICED: "Charge it by hand: it came after its period's invoice, and is in no other.",
 }
 _INCOMPLETE = (Kind.HELD, HoldReason.SOURCE_INCOMPLETE)
 _WHOSE_CALL = (
@@ -290,8 +337,71 @@ DETAILS = {
     Detail.NO_SUBSCRIPTION: Sort(
         Kind.HELD, HoldReason.NO_SUBSCRIPTION, "Lago has no subscription with this external id"
     ),
-    Detail.NOT_ACTIVE: Sort(
-        Kind.HELD, HoldReason.INACTIVE_SUBSCRIPTION, "the subscription was not active at this time"
+    Detail.NOT_STARTED: Sort(Kind.HELD, HoldReason.INACTIVE_SUBSCRIPTION, "the subscription began later"),
+    Detail.TERMINATED: Sort(Kind.HELD, HoldReason.INACTIVE_SUBSCRIPTION, "the subscription had ended"),
+    Detail.CANCELED: Sort(Kind.HELD, HoldReason.INACTIVE_SUBSCRIPTION, "the subscription was canceled"),
+    Detail.WAITS_FOR_PAYMENT: Sort(
+        Kind.HELD, HoldReason.INCOMPLETE_SUBSCRIPTION, "the subscription waits for its first payment"
+    ),
+    Detail.NO_PLAN: Sort(
+        Kind.HELD,
+        HoldReason.UNKNOWN_METRIC,
+        "Lago no longer tells the subscription's plan",
+        "See in the subscription's invoices what its plan, which is gone, charged; charge it by hand.",
+    ),
+    Detail.NOT_ADDED_UP: Sort(
+        Kind.HELD,
+        HoldReason.UNPRICEABLE_AGGREGATION,
+        "the metric does not add quantities up, so what it would bill cannot be told",
+    ),
+    Detail.BILLED_AGAIN_LATER: Sort(
+        Kind.HELD,
+        HoldReason.UNPRICEABLE_AGGREGATION,
+        "the metric is recurring: Lago would bill it in the next period and in every later one",
+    ),
+    Detail.NEEDS_AMOUNT: Sort(
+        Kind.HELD, HoldReason.AMOUNT_MISSING, "the charge is dynamic and bills only the amount that an event carries"
+    ),
+    Detail.ON_RECORD_ONLY: Sort(
+        Kind.MISSING,
+        None,
+        "its billing period is over: sending it only puts it on record",
+        "Apply the plan to put it on record, and charge it by hand.",
+    ),
+    Detail.UNBILLED_UNKNOWN_METRIC: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.UNKNOWN_METRIC, "Lago has it, and no billable metric with this code"
+    ),
+    Detail.UNBILLED_NO_SUBSCRIPTION: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.NO_SUBSCRIPTION, "Lago has it, and no subscription with this external id"
+    ),
+    Detail.UNBILLED_SUBSCRIPTION_INCOMPLETE: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.SUBSCRIPTION_INCOMPLETE, "its subscription waits for its first payment"
+    ),
+    Detail.UNBILLED_SUBSCRIPTION_CANCELED: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.SUBSCRIPTION_CANCELED, "its subscription was canceled"
+    ),
+    Detail.UNBILLED_SUBSCRIPTION_NOT_STARTED: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.SUBSCRIPTION_NOT_STARTED, "its subscription began later"
+    ),
+    Detail.UNBILLED_SUBSCRIPTION_TERMINATED: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.SUBSCRIPTION_TERMINATED, "its subscription had ended before"
+    ),
+    Detail.UNBILLED_UNKNOWN_PLAN: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.UNKNOWN_PLAN, "Lago no longer tells its subscription's plan"
+    ),
+    Detail.UNBILLED_NO_CHARGE: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.NO_CHARGE, "its subscription's plan has no charge for this metric"
+    ),
+    Detail.UNBILLED_PROPERTY_MISSING: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.PROPERTY_MISSING, "Lago reads no number from the property that it bills"
+    ),
+    Detail.UNBILLED_AMOUNT_MISSING: Sort(
+        Kind.RECORDED_UNBILLED,
+        Unbilled.AMOUNT_MISSING,
+        "the charge is dynamic, and the event carries no precise_total_amount_cents",
+    ),
+    Detail.UNBILLED_PERIOD_INVOICED: Sort(
+        Kind.RECORDED_UNBILLED, Unbilled.PERIOD_INVOICED, "it came after its billing period was invoiced"
     ),
     Detail.DELETED_IN_LAGO: Sort(
         Kind.HELD, HoldReason.SOFT_DELETED, "Lago keeps a deleted event of this id and takes no other"
@@ -304,15 +414,25 @@ DETAILS = {
 NEXT_STEPS = (
     *((kind, None, step) for kind, step in _STEPS_BY_KIND.items()),
     *((Kind.HELD, reason, step) for reason, step in _STEPS_BY_REASON.items()),
+    *((Kind.RECORDED_UNBILLED, reason, step) for reason, step in _STEPS_BY_UNBILLED.items()),
 )
 """What to do about each kind and each reason, where a detail does not say it: the report, the console and the
 documentation say this and nothing else."""
 
 
-def next_step(kind: Kind, reason: HoldReason | None = None, detail: Detail | None = None) -> str:
+def next_step(kind: Kind, reason: HoldReason | Unbilled | None = None, detail: Detail | None = None) -> str:
     """Return what a person does about discrepancies of this kind, reason and detail."""
     own = None if detail is None else DETAILS[detail].step
+    if isinstance(reason, Unbilled):
+        return own or _STEPS_BY_UNBILLED[reason]
     return own or (_STEPS_BY_KIND[kind] if reason is None else _STEPS_BY_REASON[reason])
+
+
+def reason_of(kind: Kind, text: str) -> HoldReason | Unbilled | None:
+    """Return the reason that a query wrote beside a kind; None for an empty text."""
+    if not text:
+        return None
+    return Unbilled(text) if kind is Kind.RECORDED_UNBILLED else HoldReason(text)
 
 
 class Exclusion(StrEnum):
@@ -367,4 +487,5 @@ class Cause(StrEnum):
     EXCLUDED_SPEND_LOG = "excluded_spend_log"
     UNATTRIBUTED_SPEND_LOG = "unattributed_spend_log"
     UNREADABLE_TIME = "unreadable_time"
+    NOT_BILLED = "not_billed"
     UNEXPLAINED = "unexplained"

@@ -11,20 +11,35 @@ from jobs.errors import LawBrokenError
 
 _EXPECTED = ("matched_expected", *(f"{kind}_expected" for kind in PAIRED), *WITHOUT_EVENT)
 _RECORDED = ("matched_recorded", *(f"{kind}_recorded" for kind in PAIRED), *WITHOUT_SPEND_LOG)
+_BILLING = ("billed", "unbilled")
 
 
 def check_conservation(rows: Iterable[Mapping[str, Any]]) -> None:
     """Check law 1 on each row of the summary, in events and in quantity; raise `LawBrokenError` on the first breach."""
     for row in rows:
-        for side, kinds in (("expected", _EXPECTED), ("recorded", _RECORDED)):
+        for side, kinds in (("expected", _EXPECTED), ("recorded", _RECORDED), ("recorded", _BILLING)):
             for measure in ("events", "quantity"):
                 whole = Decimal(row[f"{side}_{measure}"])
                 parts = sum((Decimal(row[f"{kind}_{measure}"]) for kind in kinds), Decimal(0))
                 if whole != parts:
                     raise LawBrokenError(
                         f"conservation is broken for subscription {row['subscription']!r}, model {row['model']!r}, "
-                        f"code {row['code']!r}: {side} {measure} {whole}, but its kinds add up to {parts}"
+                        f"code {row['code']!r}: {side} {measure} {whole}, but {', '.join(kinds)} add up to {parts}"
                     )
+
+
+def check_unbilled(totals: Iterable[Mapping[str, Any]], reasons: Iterable[Mapping[str, Any]]) -> None:
+    """Check that what is recorded and not billed has its reasons, per code; raise `LawBrokenError` if not."""
+    found = list(reasons)
+    for row in totals:
+        for measure in ("events", "quantity"):
+            whole = Decimal(row[f"unbilled_{measure}"])
+            parts = sum((Decimal(one[measure]) for one in found if one["code"] == row["code"]), Decimal(0))
+            if whole != parts:
+                raise LawBrokenError(
+                    f"conservation is broken for code {row['code']!r}: unbilled {measure} {whole}, but their reasons "
+                    f"add up to {parts}"
+                )
 
 
 def check_accounting(read: int, dispositions: Mapping[str, int]) -> None:

@@ -227,6 +227,19 @@ def plan_window(header: Mapping[str, Any]) -> Window:
     return Window(*(datetime.fromisoformat(header["window"][edge]) for edge in ("start", "end")))
 
 
+def _require_worth(worth: object) -> None:
+    """Raise where what a plan would bill is told in another form; plans of before tell nothing."""
+    if worth is None:
+        return
+    names = ("amounts", "unpriced_buckets")
+    if not isinstance(worth, dict) or any(not isinstance(worth[name], dict) for name in names):
+        raise TypeError("worth is of another type")
+    if not all(isinstance(amount, str) and _DECIMAL.fullmatch(amount) for amount in worth["amounts"].values()):
+        raise ValueError("worth holds an amount that is none")
+    if not all(isinstance(count, int) for count in worth["unpriced_buckets"].values()):
+        raise TypeError("worth counts buckets by what is no number")
+
+
 def _require_header(header: Mapping[str, Any]) -> None:
     """Raise where a header with a right hash is none: anybody can compute a hash."""
     try:
@@ -237,3 +250,4 @@ def _require_header(header: Mapping[str, Any]) -> None:
     wrong = next((name for name, kind in kinds.items() if not isinstance(header[name], kind)), None)
     if wrong is not None:
         raise TypeError(f"{wrong} is of another type")
+    _require_worth(header.get("worth"))

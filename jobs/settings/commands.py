@@ -63,6 +63,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
             quantity=settings.required(run.MOST_QUANTITY),
             share=settings.required(run.MOST_SHARE),
             share_from_events=settings.required(run.MOST_SHARE_FROM),
+            amount=settings.optional(run.MOST_AMOUNT),
         ),
         memory_limit=settings.required(run.MEMORY_LIMIT),
         output=settings.required(run.OUTPUT),
@@ -76,6 +77,7 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         threads=settings.optional(run.THREADS),
         shard=settings.optional(run.SHARD) or WHOLE,
         scratch=settings.optional(run.SCRATCH),
+        usage_subscriptions=settings.required(run.USAGE_SUBSCRIPTIONS),
         metrics_subscriptions=settings.required(run.METRICS_SUBSCRIPTIONS),
     )
 

@@ -48,6 +48,13 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_bound(text: str) -> int:
+    """Read a whole number from 0 on."""
+    if not _WHOLE_NUMBER.fullmatch(text.strip()):
+        raise ValueError("write a whole number from 0 to 999999999")
+    return int(text)
+
+
 def parse_slice_length(text: str) -> timedelta:
     """Read a duration of an hour or more."""
     length = parse_duration(text)

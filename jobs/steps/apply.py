@@ -12,10 +12,11 @@ from pathlib import Path
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.read_back import Sighting, look_up
 from jobs.adapters.lago.sending import SentBatch, send_events
-from jobs.adapters.lago.usage import read_current_usage
+from jobs.adapters.lago.usage import read_usage
 from jobs.adapters.run_folder import replace_file
-from jobs.core.caps import caps_exceeded
-from jobs.core.lago.values import Catalogue, period_is_over
+from jobs.core.caps import amount_exceeded, caps_exceeded
+from jobs.core.lago.billing_rules import BillingRules, Usage
+from jobs.core.lago.values import Catalogue
 from jobs.core.ledger_values import AttemptMade
 from jobs.core.plan import Outcome, PlannedEvent, event_line
 from jobs.core.window import Window
@@ -33,7 +34,7 @@ from jobs.steps.plan_files import (
     read_planned_lines,
 )
 from jobs.steps.reconcile_values import Run
-from jobs.steps.verify import verify_counted, verify_seen
+from jobs.steps.verify import Counting, verify_counted, verify_seen
 
 _LOOKED_UP_AT_ONCE = 500
 
@@ -44,7 +45,7 @@ def apply_plan(work: Work, run: Run, plan: Path | None) -> Applied:
         metrics = run.catalogue.metrics
         computed = {metric.code: metric.field_name for metric in metrics if metric.expression and metric.field_name}
         path = run.folder / PLAN_FILE if plan is None else _still_missing(work, client, plan, run, computed)
-        _refuse_over_caps(work, run, path)
+        _refuse_over_caps(work, run, path, plan)
         header = read_header(plan or path)
         work.ledger.record_plan(header["sha256"], work.run_id, header, str(plan or path))
         return _send_in_slices(work, client, run, path, header["sha256"], computed)
@@ -83,8 +84,11 @@ def _in_lists(events: Iterator[PlannedEvent]) -> Iterator[list[PlannedEvent]]:
         yield some
 
 
-def _refuse_over_caps(work: Work, run: Run, path: Path) -> None:
-    """Refuse what is about to be sent, whoever planned it, where it is over a cap."""
+def _refuse_over_caps(work: Work, run: Run, path: Path, plan: Path | None) -> None:
+    """Refuse what is about to be sent, whoever planned it, where it is over a cap.
+
+    What a plan file would bill was found when it was made, and stands in its header.
+    """
     events, quantity = Counter[tuple[str, str]](), dict[tuple[str, str], Decimal]()
     for event in read_events(path):
         key = (event.subscription, event.code)
@@ -94,7 +98,8 @@ def _refuse_over_caps(work: Work, run: Run, path: Path) -> None:
     totals = [
         replace(expected[key], events=count, quantity=quantity[key]) for key, count in events.items() if key in expected
     ]
-    exceeded = caps_exceeded(totals, work.settings.reconcile.caps)
+    caps = work.settings.reconcile.caps
+    exceeded = (*caps_exceeded(totals, caps), *amount_exceeded(read_header(plan or path).get("worth"), caps))
     if exceeded:
         raise RefusedError(
             f"the plan is over a cap: {'; '.join(exceeded)}",
@@ -144,7 +149,7 @@ def _send(
     pairs = [(customers[name], name) for name in dict.fromkeys(name for name, _ in wanted) if name in customers]
     codes = frozenset(code for _, code in wanted)
     work.progress.step("reading Lago's current usage")
-    before = read_current_usage(client, pairs, codes)
+    before = read_usage(client, pairs, codes)
     work.progress.step("writing down what will be sent")
     work.hooks.step("intents: before")
     work.ledger.record_intents(plan_hash, work.run_id, read_events(path))
@@ -163,11 +168,20 @@ def _send(
     work.progress.step("verifying")
     work.hooks.step("verify: begin")
     verified, not_verified = verify_seen(work, client, path, computed)
-    not_counted = verify_counted(work, client, pairs, codes, before, sent.quantity, run.catalogue)
+    proof = verify_counted(work, client, pairs, codes, before, sent.counting, run.catalogue)
     work.hooks.step("verify: done")
     write_outcomes(work.ledger, work.run_id, run.folder)
     unsent = total - sum(sent.outcomes.values())
-    return Applied(sent.outcomes, unsent, verified, not_verified, not_counted, sent.on_record_only)
+    return Applied(
+        sent.outcomes,
+        unsent,
+        verified,
+        not_verified,
+        proof.not_counted,
+        sent.on_record_only,
+        proof.counted,
+        proof.only_shown,
+    )
 
 
 class _Sent:
@@ -176,9 +190,9 @@ class _Sent:
     def __init__(self, owner: Work, catalogue: Catalogue, total: int) -> None:
         self.total = total
         self.outcomes = Counter[Outcome]()
-        self.quantity: dict[tuple[str, str], Decimal] = {}
+        self.counting = Counting()
         self.on_record_only = 0
-        self._catalogue = catalogue
+        self._rules = BillingRules(catalogue)
         self._owner = owner
 
     def take(self, batch: SentBatch) -> None:
@@ -196,11 +210,13 @@ class _Sent:
             self.outcomes[outcome.outcome] += 1
             if outcome.outcome is Outcome.SENT:
                 event = outcome.event
-                if period_is_over(self._catalogue.subscriptions, event.subscription, event.time):
+                usage = Usage(event.subscription, event.code, event.time, at, dict(event.properties))
+                billing = self._rules.judge(usage)
+                if billing.unbilled:
                     self.on_record_only += 1
                     continue
-                key = (event.subscription, event.code)
-                self.quantity[key] = self.quantity.get(key, Decimal(0)) + Decimal(event.quantity)
+                buckets = [bucket.key(event.subscription) for bucket in billing.buckets]
+                self.counting.add((event.subscription, event.code), buckets, Decimal(event.quantity))
         owner.progress.count(sum(self.outcomes.values()), self.total)
 
 

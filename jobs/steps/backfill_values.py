@@ -84,6 +84,10 @@ class Applied:
     """Subscriptions whose current usage did not move by what was sent, one sentence each."""
     on_record_only: int = 0
     """Events sent for a billing period that is over, which Lago stores and does not bill."""
+    counted: int = 0
+    """Events that were sent and that Lago's current usage counts, each in the bucket that it is priced in."""
+    only_shown: int = 0
+    """Events that were sent and of which Lago tells no current usage: that it shows them is all the proof there is."""
 
     def then(self, following: Applied) -> Applied:
         """Return what became of this slice's events and of the following one's together."""
@@ -94,6 +98,8 @@ class Applied:
             self.not_verified + following.not_verified,
             self.not_counted + following.not_counted,
             self.on_record_only + following.on_record_only,
+            self.counted + following.counted,
+            self.only_shown + following.only_shown,
         )
 
     @property

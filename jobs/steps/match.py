@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
 from jobs.core.kinds import DETAILS, NEXT_STEPS, ChargeBy
+from jobs.core.lago.billing_rules import BillingRules, Span, bills_what_is_sent, pricing_of
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.litellm.call_types import CALL_TYPES
@@ -46,23 +47,38 @@ def load_references(
     workspace.insert("allowed", rules.allowed or ())
     workspace.insert("next_step", NEXT_STEPS)
     workspace.insert("detail_sort", ((detail, *sort) for detail, sort in DETAILS.items()))
+    load_prices(workspace, catalogue)
+
+
+def load_prices(workspace: Workspace, catalogue: Catalogue) -> None:
+    """Bring into the workspace which plan charges which metric, and how."""
     workspace.insert(
-        "subscription_row",
-        (
-            (
-                row.external_id,
-                row.plan_code,
-                row.status,
-                naive(row.started_at),
-                naive(row.terminated_at),
-                naive(row.current_period_started_at),
-            )
-            for row in catalogue.subscriptions
-        ),
+        "metric", ((metric.code, metric.recurring, bills_what_is_sent(metric)) for metric in catalogue.metrics)
     )
-    workspace.insert(
-        "charge",
-        ((plan.code, charge.metric_code, charge.pay_in_advance) for plan in catalogue.plans for charge in plan.charges),
+    workspace.insert("plan", ((plan.code,) for plan in catalogue.plans))
+    charged = ((plan, code) for plan in catalogue.plans for code in {charge.metric_code for charge in plan.charges})
+    priced = ((plan.code, code, pricing_of(plan, code)) for plan, code in charged)
+    workspace.insert("charge", ((plan, code, how.pay_in_advance, how.needs_amount) for plan, code, how in priced))
+
+
+def load_billing(workspace: Workspace, rules: Rules, catalogue: Catalogue, window: Window) -> None:
+    """Bring in when Lago bills the subscriptions that something was read of, as far as the workspace lacks it."""
+    billing, read = BillingRules(catalogue), rules.read_window(window)
+    known = [name for name in workspace.texts("payers") if billing.has(name)]
+    latest = ((name, billing.latest(name)) for name in known)
+    workspace.insert("latest_row", ((name, row.plan_code, naive(row.terminated_at)) for name, row in latest if row))
+    workspace.insert("billing_span", (_span_row(span) for name in known for span in billing.spans(name, read)))
+
+
+def _span_row(span: Span) -> tuple[object, ...]:
+    return (
+        span.external_id,
+        naive(span.start),
+        naive(span.end),
+        None if span.unbilled is None else span.unbilled.value,
+        None if span.row is None else span.row.plan_code,
+        span.state.value,
+        naive(span.closes_at),
     )
 
 
@@ -150,6 +166,8 @@ def match_within(
         **edges,
     )
     workspace.run("drop_listed_events")
+    load_billing(workspace, rules, catalogue, window)
+    workspace.run("judge_billing")
     (own,) = workspace.rows("has_own_events")
     if own["has_own_events"]:
         workspace.run("add_top_ups")
@@ -203,13 +221,20 @@ def _find_answered_internal_calls(workspace: Workspace, rules: Rules, window: Wi
 
 
 def judge_left_over(
-    workspace: Workspace, rules: Rules, window: Window, now: datetime, *, may_pin_end_users: bool
+    workspace: Workspace,
+    rules: Rules,
+    catalogue: Catalogue,
+    window: Window,
+    now: datetime,
+    *,
+    may_pin_end_users: bool,
 ) -> WindowFacts:
     """Match what is left over across subscriptions, give each event of the window its kind, and collect discrepancies.
 
     `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
     """
     workspace.run("find_unmatched")
+    load_billing(workspace, rules, catalogue, window)
     zone = _match_beyond(workspace, rules, window)
     (late,) = workspace.rows("late_facts")
     longest_delay = late["longest_us"] * _MICROSECOND
@@ -309,7 +334,17 @@ def _tally(workspace: Workspace, window: Window, *, may_pin_end_users: bool) -> 
     """Add up all that was read: what follows asks these tables, and looks only at single rows that have not matched."""
     workspace.run("tally_sources", start=naive(window.start), end=naive(window.end))
     workspace.run("tally_keys", may_pin_end_users=may_pin_end_users)
-    for name in ("spend_logs", "call_types", "unbilled_spend", "named", "events", "codes", "minutes", "arrivals"):
+    for name in (
+        "spend_logs",
+        "call_types",
+        "unbilled_spend",
+        "named",
+        "events",
+        "unbilled",
+        "codes",
+        "minutes",
+        "arrivals",
+    ):
         workspace.run(f"tally_{name}")
 
 

@@ -13,11 +13,12 @@ import orjson
 from jobs import __version__
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
-from jobs.core.caps import Caps, PlanFilter, PlanTotal, caps_exceeded
+from jobs.core.caps import Caps, PlanFilter, PlanTotal, amount_exceeded, caps_exceeded
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.meters import LITERAL, METADATA, TOP_UP, BoundPart, Properties
 from jobs.core.model_names import ModelNames
+from jobs.core.money.told import Money
 from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line
 from jobs.core.rules import Rules
 from jobs.core.window import Window
@@ -35,6 +36,8 @@ class PlanSummary:
     """Events it would send."""
     totals: tuple[PlanTotal, ...]
     """Per subscription and code."""
+    worth: Money
+    """What Lago would bill more."""
     exceeded: tuple[str, ...]
     """The caps it exceeds, one sentence each; it may be applied only if there is none."""
 
@@ -51,6 +54,27 @@ class PlanRequest:
     """Which part of what is missing goes into it."""
 
 
+def choose_events(workspace: Workspace, rules: Rules, asked: PlanRequest) -> None:
+    """Make the table `planned_event`; raise `LawBrokenError` where one of them has an answer that nothing explains."""
+    workspace.run("plan_events", top_up=rules.top_up, **_chosen(asked))
+    for row in workspace.rows("second_answers"):
+        raise LawBrokenError(
+            f"the event planned for request {row['request_id']!r} has an answer that no other call explains, "
+            f"{row['recorded_id']!r}"
+        )
+
+
+def _chosen(asked: PlanRequest) -> dict[str, list[str]]:
+    chosen = {"subscriptions": asked.only.subscriptions, "models": asked.only.models, "codes": asked.only.codes}
+    return {name: list(values) for name, values in chosen.items()}
+
+
+def plan_worth(worth: Money) -> dict[str, object]:
+    """Return what a plan would bill as its header tells it: amounts in the main unit by currency."""
+    told = worth.document()
+    return {"amounts": told["missing"], "unpriced_buckets": told["unpriced_buckets"]}
+
+
 def write_plan(
     workspace: Workspace,
     folder: RunFolder,
@@ -59,18 +83,15 @@ def write_plan(
     bound: tuple[BoundPart, ...],
     catalogue: Catalogue,
     asked: PlanRequest,
+    worth: Money,
 ) -> PlanSummary:
-    """Write `plan.jsonl` into the run's folder; raise `LawBrokenError` where two events would share an id."""
-    chosen = {"subscriptions": asked.only.subscriptions, "models": asked.only.models, "codes": asked.only.codes}
-    workspace.run("plan_events", top_up=rules.top_up, **{name: list(values) for name, values in chosen.items()})
-    for row in workspace.rows("second_answers"):
-        raise LawBrokenError(
-            f"the event planned for request {row['request_id']!r} has an answer that no other call explains, "
-            f"{row['recorded_id']!r}"
-        )
+    """Write the chosen events as `plan.jsonl` into the run's folder; raise `LawBrokenError` where two share an id.
+
+    `worth` is what Lago would bill more.
+    """
     totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
     parts = {(item.part.code, item.part.part): item for item in bound}
-    spellings = _model_spellings(bound, catalogue, ModelNames(dict(rules.aliases)))
+    spellings = model_spellings(bound, catalogue, ModelNames(dict(rules.aliases)))
     events = (
         planned_event(row, parts[row["code"], row["part"]], layout, spellings)
         for row in workspace.records("planned_events")
@@ -85,14 +106,16 @@ def write_plan(
         "window": {"start": asked.window.start.isoformat(), "end": asked.window.end.isoformat()},
         "rules": rules.fingerprint(),
         "caps": {"events": asked.caps.events, "quantity": str(asked.caps.quantity), "share": str(asked.caps.share)},
-        "only": chosen,
+        "only": _chosen(asked),
+        "worth": plan_worth(worth),
         "events": sum(total.events for total in totals),
     }
     with body.open("rb") as lines:
         header["sha256"] = content_hash(header, (line.removesuffix(b"\n") for line in lines))
     with body.open("rb") as lines:
         folder.write_lines(PLAN_FILE, chain([orjson.dumps(header) + b"\n"], lines))
-    return PlanSummary(header["sha256"], header["events"], totals, caps_exceeded(totals, asked.caps))
+    exceeded = (*caps_exceeded(totals, asked.caps), *amount_exceeded(header["worth"], asked.caps))
+    return PlanSummary(header["sha256"], header["events"], totals, worth, exceeded)
 
 
 def _total(row: Mapping[str, Any]) -> PlanTotal:
@@ -108,7 +131,7 @@ def _total(row: Mapping[str, Any]) -> PlanTotal:
     )
 
 
-def _model_spellings(
+def model_spellings(
     bound: Iterable[BoundPart], catalogue: Catalogue, names: ModelNames
 ) -> Mapping[tuple[str, str], str]:
     """Return by (code, model key) the spelling that the metric's filter declares: Lago prices by that text only."""

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from jobs.core.figures import counted, grouped
 from jobs.core.plan import PlannedEvent, PlannedLine, checked_header, plan_window, planned_line, read_event
 from jobs.core.rules import Rules
 from jobs.core.window import Window
@@ -48,6 +49,14 @@ class PlanDescription:
 
     header: Mapping[str, Any]
     groups: tuple[PlanGroup, ...]
+
+    @property
+    def worth(self) -> str:
+        """Return what Lago would bill more, as it was when the plan was made; empty where the plan does not tell."""
+        told = self.header.get("worth") or {"amounts": {}, "unpriced_buckets": {}}
+        parts = [f"{currency} {grouped(amount)}" for currency, amount in sorted(told["amounts"].items())]
+        buckets = sum(told["unpriced_buckets"].values())
+        return " · ".join([*parts, *([f"{counted(buckets, 'bucket')} could not be priced"] if buckets else [])])
 
 
 def describe_plan(path: Path) -> PlanDescription:

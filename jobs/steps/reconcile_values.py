@@ -16,11 +16,13 @@ from jobs.core.certification import Reason
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.doubts import SettingDoubt
 from jobs.core.kinds import HoldReason, Kind
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.lago.store import Store
 from jobs.core.lago.values import Catalogue, LagoConnection
 from jobs.core.layout import Layout
 from jobs.core.litellm.spend_logs import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import BoundPart
+from jobs.core.money.told import Money
 from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE, Shard
 from jobs.core.telling.metrics import Measured
@@ -70,6 +72,8 @@ class ReconcileSettings:
     """Which subscriptions this process works on."""
     scratch: Path | None = None
     """The folder for working files, where they shall not lie in the output folder."""
+    usage_subscriptions: int = 200
+    """Subscriptions whose usage Lago is asked for, those with the most at stake first; 0 asks for none."""
     metrics_subscriptions: int = 20
     """Subscriptions that metrics tell one by one, of each code."""
 
@@ -97,12 +101,14 @@ def told_settings(settings: ReconcileSettings) -> dict[str, Any]:
         "most_events": settings.caps.events,
         "most_quantity": f"{settings.caps.quantity:f}",
         "most_share": f"{settings.caps.share:f}",
+        "most_amount": None if settings.caps.amount is None else f"{settings.caps.amount:f}",
         "only": asdict(settings.only),
         "source_time_zone": str(settings.clock.zone),
         "source_utc_since": settings.clock.utc_since,
         "database": {"host": database.host, "port": database.port, "name": database.name, "schema": database.schema},
         "lago": lago.api_base,
         "events_from": "api" if settings.store is None else type(settings.store).__name__,
+        "usage_subscriptions": settings.usage_subscriptions,
         "memory_limit": settings.memory_limit,
     }
 
@@ -146,6 +152,8 @@ class Run:
     """Discrepancies by kind: events, or spend logs for `unattributed`."""
     held: Mapping[HoldReason, int]
     """Held events by reason."""
+    unbilled: Mapping[Unbilled, int]
+    """Events that are as they should be and that Lago does not bill, by reason."""
     reasons: tuple[Reason, ...]
     """Why the window is not certified; empty if it is."""
     warnings: tuple[str, ...]
@@ -166,6 +174,10 @@ class Run:
     """What holds for the window as a whole."""
     doubts: tuple[Doubt, ...]
     """Settings that are probably wrong."""
+    money: Money
+    """What the discrepancies are worth."""
+    counts: Mapping[str, Any]
+    """What Lago says it has counted beside what is recorded, as `run.json` tells it."""
     page: Page
     """What `report.html` says."""
     measured: Measured

@@ -15,19 +15,31 @@ from jobs.adapters.page import render
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.core.causes import Explanation
-from jobs.core.certification import Reason, SourceFacts, reasons_against, window_reasons
+from jobs.core.certification import (
+    Reason,
+    SourceFacts,
+    metric_reasons,
+    metric_warnings,
+    reasons_against,
+    window_reasons,
+)
 from jobs.core.doubts import setting_doubts
 from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
-from jobs.core.laws import check_accounting, check_conservation
+from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.laws import check_accounting, check_conservation, check_unbilled
 from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
+from jobs.core.money.told import Money
 from jobs.core.rules import Rules
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.window_facts import WindowFacts
+from jobs.steps.ask_usage import ask_usage
 from jobs.steps.causes import find_causes
+from jobs.steps.counts import Counts, judge_counts
+from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
-from jobs.steps.plan import PlanRequest, PlanSummary, write_plan
+from jobs.steps.plan import PlanRequest, PlanSummary, choose_events, plan_worth, write_plan
 from jobs.steps.reconcile_values import Doubt, Judged, Progress, Reading, ReconcileSettings, Run, told_settings
 
 METRICS_FILE, SUMMARY_FILE, RUN_FILE = "metrics.txt", "summary.csv", "run.json"
@@ -40,6 +52,8 @@ class _Found:
     window_facts: WindowFacts
     causes: tuple[Explanation, ...]
     doubts: tuple[Doubt, ...]
+    money: Money
+    counts: Counts
 
 
 def report_run(
@@ -58,6 +72,12 @@ def report_run(
     workspace, settings, reading, window_facts = judged.workspace, judged.settings, judged.reading, judged.window_facts
     progress.step("checking and reporting")
     facts = _facts(workspace, settings, reading, now)
+    request = PlanRequest(settings.window, settings.caps, settings.only)
+    choose_events(workspace, settings.rules, request)
+    workspace.run("collect_sides")
+    told = ask_usage(workspace, settings, reading.catalogue, progress)
+    money = price_findings(workspace, settings.rules, reading.catalogue, told)
+    counts = judge_counts(workspace, settings, reading.catalogue, told, progress, now=now)
     plan = write_plan(
         workspace,
         folder,
@@ -65,10 +85,11 @@ def report_run(
         reading.layout,
         reading.bound,
         reading.catalogue,
-        PlanRequest(settings.window, settings.caps, settings.only),
+        request,
+        money.planned,
     )
     causes = find_causes(workspace, settings.rules, settings.window, window_facts)
-    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts))
+    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts), money.found, counts)
     run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
     _report(folder, workspace, settings, reading, facts, run, now)
     if keep is not None:
@@ -115,15 +136,21 @@ def _conclude(
         dispositions[row["disposition"]] = dispositions.get(row["disposition"], 0) + row["spend_logs"]
     check_accounting(facts["spend_logs_read"], dispositions)
     check_conservation(workspace.records("summary_rows"))
+    check_unbilled(workspace.rows("summary_totals"), workspace.rows("unbilled_counts"))
     counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
+    unbilled = {Unbilled(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.RECORDED_UNBILLED}
     shared_keys, possible_top_ups = facts.pop("shared_keys"), facts.pop("possible_top_ups")
     first_seen = tuple(workspace.rows("first_seen_end_users"))
     (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
     evidence = UsageEvidence(workspace.rows("unbilled_spend", most=MOST_NAMED), workspace.rows("unknown_call_types"))
+    codes = {item.part.code for item in reading.bound}
+    metered = [metric for metric in reading.catalogue.metrics if metric.code in codes]
     warnings = (
         *evidence.warnings(),
+        *beyond.counts.warnings(),
+        *metric_warnings(metered),
         *_warnings(settings.rules, reading, beyond.window_facts, shared_keys, possible_top_ups),
         *_abuses(first_seen, not_allowed["spend_logs"]),
     )
@@ -131,22 +158,27 @@ def _conclude(
         window=settings.window,
         reasons=(
             *(_doubt_reason(doubt) for doubt in beyond.doubts),
+            *beyond.counts.reasons(),
             *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
-            *reasons_against(settings.window, SourceFacts(**facts), kinds, held),
+            *reasons_against(settings.window, SourceFacts(**facts), kinds, held, unbilled),
             *evidence.reasons(),
+            *metric_reasons(metered),
         ),
         warnings=warnings,
         spend_logs=tuple(spend_logs),
         causes=beyond.causes,
         plan=plan,
+        money=beyond.money,
     )
     measured = Measured(
         window=settings.window,
         certified=not found.reasons,
         kinds=kinds,
         held=held,
+        unbilled=unbilled,
         totals=subscription_totals(workspace, settings.metrics_subscriptions),
         planned=plan.events,
+        money=beyond.money,
     )
     return Run(
         run_id=run_id,
@@ -154,6 +186,7 @@ def _conclude(
         folder=path,
         kinds=kinds,
         held=held,
+        unbilled=unbilled,
         reasons=found.reasons,
         warnings=found.warnings,
         summary=tuple(workspace.rows("summary_head")),
@@ -164,6 +197,8 @@ def _conclude(
         first_seen=first_seen,
         plan=plan,
         doubts=beyond.doubts,
+        money=beyond.money,
+        counts=beyond.counts.document(),
         page=make_page(workspace, found),
         measured=measured,
         ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
@@ -272,7 +307,11 @@ def _report(
             "spend_logs": run.spend_logs,
             "kinds": run.kinds,
             "held": run.held,
+            "unbilled": run.unbilled,
+            "not_billed_by_lago": workspace.rows("unbilled_counts"),
             "totals": run.totals,
+            "money": run.money.document(),
+            "lago_counts": run.counts,
             "first_seen": run.first_seen,
             "unbilled_spend": workspace.rows("unbilled_spend", most=MOST_NAMED),
             "unknown_call_types": workspace.rows("unknown_call_types"),
@@ -285,7 +324,12 @@ def _report(
                 for doubt in run.doubts
             ],
             "causes": [_cause(explanation) for explanation in run.causes],
-            "plan": {"sha256": run.plan.sha256, "events": run.plan.events, "caps_exceeded": run.plan.exceeded},
+            "plan": {
+                "sha256": run.plan.sha256,
+                "events": run.plan.events,
+                "worth": plan_worth(run.plan.worth),
+                "caps_exceeded": run.plan.exceeded,
+            },
             "sources": {
                 **facts,
                 "postgres_version": reading.schema.server_version,

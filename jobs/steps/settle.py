@@ -21,13 +21,17 @@ from jobs.adapters.run_folder import replace_file, write_csv
 from jobs.adapters.workspace import Workspace
 from jobs.core.certification import Reason, kind_reasons
 from jobs.core.kinds import HoldReason, Kind
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.laws import check_conservation
+from jobs.core.money.told import Money
 from jobs.core.telling.metrics import findings_gauges
 from jobs.core.telling.reports import SUMMARY_COLUMNS
+from jobs.steps.ask_usage import ask_usage
 from jobs.steps.backfill_values import Applied, Backfill
 from jobs.steps.match import naive
+from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, applied_backfill, make_page
-from jobs.steps.reconcile_values import ReconcileSettings, Run
+from jobs.steps.reconcile_values import Progress, ReconcileSettings, Run
 from jobs.steps.report import METRICS_FILE, RUN_FILE, SUMMARY_FILE, subscription_totals, summary_frames
 
 BEFORE_FILE = "summary-before.csv"
@@ -41,7 +45,12 @@ def judgement_file(scratch: Path | None) -> Iterator[Path]:
 
 
 def settle(
-    settings: ReconcileSettings, run: Run, applied: Applied, judgement: Path, settled: Iterable[str]
+    settings: ReconcileSettings,
+    run: Run,
+    applied: Applied,
+    judgement: Path,
+    settled: Iterable[str],
+    progress: Progress,
 ) -> Backfill:
     """Return what the run found, what was applied and what is left, and write the run's files accordingly.
 
@@ -57,8 +66,11 @@ def settle(
         workspace.run("settle_findings", start=naive(run.window.start), end=naive(run.window.end))
         workspace.run("settle_summary")
         workspace.run("settle_discrepancies")
+        # What was sent has moved what Lago counts, and with it what the rest is worth.
+        told = ask_usage(workspace, settings, run.catalogue, progress)
+        money = price_findings(workspace, settings.rules, run.catalogue, told).found
         check_conservation(workspace.records("summary_rows"))
-        left = _left(workspace, settings, run, applied)
+        left = _left(workspace, settings, run, applied, money)
         _write_summary(workspace, run.folder)
     done = Backfill(run, applied, left)
     replace_file(run.folder / PAGE_FILE, render(left.page))
@@ -67,15 +79,16 @@ def settle(
     return done
 
 
-def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: Applied) -> Run:
+def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: Applied, money: Money) -> Run:
     counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
+    unbilled = {Unbilled(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.RECORDED_UNBILLED}
     of_kinds = {kind.value for kind in Kind}
     reasons = (
         *(reason for reason in run.reasons if reason.code not in of_kinds),
         *_not_billed(applied),
-        *kind_reasons(kinds, held),
+        *kind_reasons(kinds, held, unbilled),
     )
     found = Findings(
         window=run.window,
@@ -84,6 +97,7 @@ def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: 
         spend_logs=run.spend_logs,
         causes=run.causes,
         plan=run.plan,
+        money=money,
     )
     outcomes = {outcome.value: count for outcome, count in applied.outcomes.items()}
     told = applied_backfill(run.plan, [reason.text for reason in run.reasons], outcomes, applied)
@@ -92,11 +106,21 @@ def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: 
         run,
         kinds=kinds,
         held=held,
+        unbilled=unbilled,
         reasons=reasons,
+        money=money,
         summary=tuple(workspace.rows("summary_head")),
         totals=tuple(workspace.rows("summary_totals")),
         page=replace(make_page(workspace, found), backfill=told),
-        measured=replace(run.measured, certified=not reasons, kinds=kinds, held=held, totals=totals),
+        measured=replace(
+            run.measured,
+            certified=not reasons,
+            kinds=kinds,
+            held=held,
+            unbilled=unbilled,
+            totals=totals,
+            money=money,
+        ),
     )
 
 
@@ -130,7 +154,9 @@ def _amend(path: Path, done: Backfill) -> None:
         "reasons": [asdict(reason) for reason in done.left.reasons],
         "kinds": done.left.kinds,
         "held": done.left.held,
+        "unbilled": done.left.unbilled,
         "totals": done.left.totals,
+        "money": done.left.money.document(),
     }
     applied_told = {
         "outcomes": applied.outcomes,
@@ -138,6 +164,8 @@ def _amend(path: Path, done: Backfill) -> None:
         "verified": applied.verified,
         "not_verified": applied.not_verified,
         "on_record_only": applied.on_record_only,
+        "counted": applied.counted,
+        "only_shown": applied.only_shown,
         "not_counted": applied.not_counted,
     }
     document = {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jobs.core.telling.usage_values import UsageSum
     from jobs.demo import Demo
     from jobs.explain import Story
-    from jobs.steps.backfill_values import Backfill
+    from jobs.steps.backfill_values import Applied, Backfill
     from jobs.steps.plan_files import PlanDescription
     from jobs.usage import Usage
 
@@ -55,6 +55,8 @@ def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = 
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
     for line in applied:
         console.print(Text(visible(line)))
+    if run.money.headline:
+        console.print(Text(visible(run.money.headline), "bold"))
     for reason in run.reasons:
         console.print(Text(f"  - {visible(reason.text)}"))
         console.print(Text(f"    {visible(reason.next_step)}", "dim"))
@@ -158,6 +160,14 @@ def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
     console.print(Text(f"           {demo.month.folder}/summary.csv        the same per subscription and model"))
 
 
+def _proof(applied: Applied) -> str:
+    """Return what shows that what was sent is billed; empty where nothing was."""
+    told = [f"{applied.counted:,} counted in Lago's current usage, in their buckets"] if applied.counted else []
+    if applied.only_shown:
+        told.append(f"{applied.only_shown:,} shown by Lago, which tells no current usage of them")
+    return "; ".join(told)
+
+
 def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
     """Print the run; after an apply what is left, what was before it, and what became of the plan."""
     applied = result.applied
@@ -171,6 +181,7 @@ def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
     lines = [
         f"Before      {f'NOT CERTIFIED: {before}' if before else 'CERTIFIED'}",
         f"Sent        {outcomes}; {applied.verified:,} verified ({result.run.folder}/outcomes.csv)",
+        *([f"Proof       {proof}"] if (proof := _proof(applied)) else []),
         *(f"  ! {text}" for text in applied.troubles),
     ]
     show_run(result.left, stream, applied=lines)
@@ -182,6 +193,8 @@ def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:
     header = plan.header
     console.print(Text(f"Plan    {header['sha256']}"))
     console.print(Text(f"Window  {header['window']['start']} to {header['window']['end']}"))
+    if plan.worth:
+        console.print(Text(f"Bills   {plan.worth}"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("subscription", "model", "code", "day"):
         table.add_column(heading, no_wrap=True)
@@ -291,7 +304,7 @@ def show_configuration(configuration: Configuration, stream: TextIO = sys.stdout
         console.print(Text(f"warning: {visible(warning)}", "yellow"))
 
 
-_COUNTS = ("matched", *EVENT_KINDS)
+_COUNTS = ("matched", *EVENT_KINDS, "unbilled")
 _SYLLABLES = {
     "ambiguous": "ambi-\nguous",
     "mismatched": "mis-\nmatched",

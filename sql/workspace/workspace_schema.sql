@@ -34,6 +34,7 @@ CREATE TABLE scratch.listed_event (
     code VARCHAR NOT NULL,
     timestamp VARCHAR,
     created_at VARCHAR,
+    precise_total_amount_cents VARCHAR,
     properties VARCHAR[] NOT NULL
 );
 
@@ -109,21 +110,32 @@ CREATE TABLE metered_code (
     known_to_lago BOOLEAN NOT NULL
 );
 
-CREATE TABLE subscription_row (
+-- The rules by which Lago bills (jobs/core/lago/billing_rules.py) as rows, of the subscriptions that something was read of:
+-- stretches of time, without gaps, in which every event of a code is treated alike. `unbilled` says why none is billed,
+-- `period` whether one that is sent now would be in time; one that Lago took after `closes_at` is in no invoice.
+CREATE TABLE billing_span (
     external_id VARCHAR NOT NULL,
+    starts_at TIMESTAMP NOT NULL,
+    ends_at TIMESTAMP NOT NULL,
+    unbilled VARCHAR,
     plan_code VARCHAR,
-    status VARCHAR NOT NULL,
-    started_at TIMESTAMP,
-    terminated_at TIMESTAMP,
-    current_period_started_at TIMESTAMP
+    period VARCHAR NOT NULL,
+    closes_at TIMESTAMP
 );
+-- The row of a subscription that bills recurring metrics, which look back on all events, and when it ended.
+CREATE TABLE latest_row (external_id VARCHAR NOT NULL, plan_code VARCHAR, ended_at TIMESTAMP);
+CREATE TABLE plan (code VARCHAR NOT NULL);
+CREATE TABLE metric (code VARCHAR NOT NULL, recurring BOOLEAN NOT NULL, bills_what_is_sent BOOLEAN NOT NULL);
 
 -- Ids that Lago has refused before because it keeps a deleted event of that id.
 CREATE TABLE unsendable (transaction_id VARCHAR NOT NULL);
 -- Ids that were sent before, with the times they were sent with.
 CREATE TABLE sent_before (transaction_id VARCHAR NOT NULL, timestamp_ms BIGINT NOT NULL);
 
-CREATE TABLE charge (plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL);
+-- How a plan charges a metric, one row each: whether at once, and by nothing but the amount that an event carries.
+CREATE TABLE charge (
+    plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL, needs_amount BOOLEAN NOT NULL
+);
 
 -- What a person does about a kind or a reason of discrepancies, and what a detail makes of one and says of it: its own step
 -- counts before that of its kind and reason.
@@ -250,6 +262,7 @@ CREATE TABLE discrepancy (
     expected_quantity DECIMAL(38, 20),
     recorded_quantity DECIMAL(38, 20),
     recorded_subscription VARCHAR,
+    unbilled VARCHAR,
     call_type VARCHAR,
     prompt_tokens BIGINT,
     completion_tokens BIGINT,
@@ -264,6 +277,7 @@ SELECT
     coalesce(expected_time, recorded_time) AS time,
     CASE kind
         WHEN 'mismatched' THEN greatest(expected_quantity - recorded_quantity, 0)
+            WHEN 'recorded_unbilled' THEN 0
         ELSE coalesce(expected_quantity, 0)
     END AS missing_quantity,
     CASE
@@ -271,12 +285,47 @@ SELECT
         WHEN kind IN ('misattributed', 'duplicated', 'orphaned') THEN recorded_quantity
         ELSE 0
     END AS surplus_quantity,
+    CASE WHEN kind = 'recorded_unbilled' THEN recorded_quantity ELSE 0 END AS unbilled_quantity,
     -- An event under another subscription is neither: what is missing there is recorded elsewhere.
     kind = 'misattributed' AS is_elsewhere,
     kind NOT IN ('misattributed', 'duplicated', 'orphaned') AND missing_quantity > 0 AS is_missing,
     kind IN ('duplicated', 'orphaned') AS is_surplus
 FROM discrepancy
 WHERE coalesce(reason, '') <> 'zero_quantity';
+-- What a discrepancy takes from a bill or adds to it, and what of Lago prices it (`8_report/collect_sides.sql` and on).
+CREATE TABLE finding_side (
+    finding_id BIGINT NOT NULL,
+    is_missing BOOLEAN NOT NULL,
+    subscription VARCHAR NOT NULL,
+    model_key VARCHAR NOT NULL,
+    code VARCHAR NOT NULL,
+    time TIMESTAMP,
+    model VARCHAR,
+    is_to_be_sent BOOLEAN NOT NULL,
+    is_planned BOOLEAN NOT NULL,
+    dimensions VARCHAR,
+    quantity DECIMAL(38, 20) NOT NULL,
+    events BIGINT,
+    request_id VARCHAR,
+    part VARCHAR,
+    transaction_id VARCHAR
+);
+CREATE TABLE usage_period (
+    place BIGINT NOT NULL, subscription VARCHAR NOT NULL, start_time TIMESTAMP NOT NULL, end_time TIMESTAMP NOT NULL
+);
+CREATE TABLE currency (code VARCHAR NOT NULL, exponent INTEGER NOT NULL);
+CREATE TABLE bucket_group (place BIGINT NOT NULL, currency VARCHAR NOT NULL, amount BIGINT NOT NULL, number BIGINT NOT NULL);
+CREATE TABLE unpriced_group (number BIGINT NOT NULL, reason VARCHAR NOT NULL);
+CREATE TABLE bucket_share (
+    finding_id BIGINT NOT NULL, is_missing BOOLEAN NOT NULL, currency VARCHAR NOT NULL, amount BIGINT NOT NULL
+);
+-- An amount in the currency's main unit, with all its decimals.
+CREATE MACRO main_unit(amount, exponent) AS
+    CASE exponent
+        WHEN 0 THEN CAST(CAST(amount AS BIGINT) AS VARCHAR)
+        WHEN 2 THEN CAST(CAST(amount AS DECIMAL(30, 0)) * CAST('0.01' AS DECIMAL(3, 2)) AS VARCHAR)
+        WHEN 3 THEN CAST(CAST(amount AS DECIMAL(30, 0)) * CAST('0.001' AS DECIMAL(4, 3)) AS VARCHAR)
+    END;
 CREATE TABLE finding_cause (finding_id BIGINT NOT NULL, cause VARCHAR NOT NULL, pattern VARCHAR NOT NULL);
 -- Stretches of time whose cause was established, of one subscription where it is named, and subscriptions that lose
 -- events of their own.

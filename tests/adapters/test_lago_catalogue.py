@@ -75,9 +75,12 @@ def test_metrics_and_plans(organization: Organization, ca_file: str | None) -> N
         BillableMetric("tokens", "sum_agg", "total_tokens", None, (("model", ("a", "b")),)),
     )
     flat, pro = catalogue.plans
-    assert flat == Plan("flat", ())
-    assert pro.code == "pro"
-    assert set(pro.charges) == {Charge("tokens", pay_in_advance=True), Charge("calls", pay_in_advance=False)}
+    assert flat == Plan("flat", (), currency="EUR")
+    assert (pro.code, pro.interval, pro.bill_charges_monthly) == ("pro", "monthly", False)
+    assert [
+        (charge.metric_code, charge.charge_model, charge.pay_in_advance)
+        for charge in sorted(pro.charges, key=lambda charge: charge.metric_code)
+    ] == [("calls", "standard", False), ("tokens", "graduated", True)]
 
 
 def test_every_row_of_every_subscription_in_every_status(organization: Organization) -> None:
@@ -117,6 +120,36 @@ def test_the_current_period(organization: Organization) -> None:
     with talking_to(organization) as client:
         (found,) = read_catalogue(client).subscriptions
     assert found.current_period_started_at == JUNE.replace(microsecond=0)
+
+
+def test_what_the_rules_of_billing_need(organization: Organization) -> None:
+    filters = [{"key": "model", "values": ["a", "b"]}]
+    organization.add_metric("kept", recurring=True, rounding=("ceil", 0), filters=filters)
+    organization.add_metric("plain")
+    prices = {"amount": "1", "pricing_group_keys": ["team"]}
+    narrow = {"values": {"model": ["a"]}, "properties": {"amount": "2"}}
+    priced = {"properties": prices, "filters": [narrow], "prorated": True}
+    organization.add_plan("pro", charges=[("kept", priced)])
+    organization.add_plan("weeks", charges=[("kept", {"charge_model": "dynamic"})], interval="weekly")
+    organization.add_customer("acme", timezone="Asia/Seoul")
+    organization.add_customer("utc")
+    organization.add_subscription("s", customer="acme", plan="pro", started_at=JANUARY, billing_time="anniversary")
+    organization.add_subscription("u", customer="utc", plan="weeks", started_at=JANUARY)
+    with talking_to(organization) as client:
+        catalogue = read_catalogue(client)
+    metric, plain = catalogue.metrics
+    pro, weeks = catalogue.plans
+    (charge,) = pro.charges
+    assert metric.recurring
+    assert (metric.rounds, plain.rounds) == (True, False)
+    assert (charge.prorated, charge.min_amount, weeks.charges[0].prorated) == (True, 0, False)
+    assert (weeks.interval, weeks.charges[0].charge_model) == ("weekly", "dynamic")
+    assert charge.properties["pricing_group_keys"] == ["team"]
+    assert [(one.values, one.properties["amount"]) for one in charge.filters] == [({"model": ("a",)}, "2")]
+    assert [(row.time_zone, row.billing_time, row.subscription_at) for row in catalogue.subscriptions] == [
+        ("Asia/Seoul", "anniversary", JANUARY),
+        ("UTC", "calendar", JANUARY),
+    ]
 
 
 @pytest.mark.parametrize("fault", [None, "per_page_refused", "per_page_capped"])

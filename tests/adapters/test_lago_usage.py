@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -9,8 +10,10 @@ from itertools import count
 import httpx
 import pytest
 
+from jobs.adapters.lago.catalogue import read_catalogue
 from jobs.adapters.lago.http import LagoClient
-from jobs.adapters.lago.usage import read_current_usage
+from jobs.adapters.lago.usage import read_current_usage, read_usage
+from jobs.core.lago.billing_rules import BillingRules, Usage
 from jobs.core.lago.values import LagoConnection
 from jobs.errors import LagoError
 from jobs.playground.lago_standin import Fault, LagoStandIn, Organization
@@ -154,3 +157,29 @@ def test_of_two_charges_on_one_metric_the_greater_counts(organization: Organizat
             lambda request: httpx.Response(200, json={"customer_usage": {"charges_usage": charges}})
         )
         assert read_current_usage(client, [("c1", "s1")], ["tokens"]) == {("s1", "tokens"): Decimal(9)}
+
+
+def test_usage_is_told_by_bucket_as_the_rules_name_it(organization: Organization) -> None:
+    organization.add_metric("priced", field_name="total_tokens", filters=[{"key": "model", "values": ["a", "b"]}])
+    grouped = {"amount": "1", "pricing_group_keys": ["team"]}
+    narrow = [{"values": {"model": ["b", "a"]}, "properties": grouped}]
+    organization.add_plan("buckets", charges=[("priced", {"properties": grouped, "filters": narrow})])
+    organization.add_customer("c4")
+    organization.add_subscription("s4", customer="c4", plan="buckets", started_at=NOW - timedelta(days=60))
+    sent = [{"model": "a", "team": "x"}, {"model": "b", "team": "x"}, {"model": "c"}, {"model": "a", "team": "y"}]
+    rows = [event(number, "s4", "5", code="priced") for number in range(len(sent))]
+    organization.insert_events(
+        row | {"properties": {"total_tokens": "5", **properties}} for row, properties in zip(rows, sent, strict=True)
+    )
+    with client_of(organization) as client:
+        rules = BillingRules(read_catalogue(client))
+        found = read_usage(client, [("c4", "s4")], ["priced"]).buckets
+    at = NOW - timedelta(days=2)
+    judged = (rules.judge(Usage("s4", "priced", at, at, {"total_tokens": "5", **one})) for one in sent)
+    expected = Counter(bucket.key("s4") for billing in judged for bucket in billing.buckets)
+    assert {key: units for key, units in found.items() if units} == {key: 5 * times for key, times in expected.items()}
+    assert {(key[2], key[3]): times for key, times in expected.items()} == {
+        ("model: a, b", (("team", "x"),)): 2,
+        ("model: a, b", (("team", "y"),)): 1,
+        ("", (("team", None),)): 1,
+    }

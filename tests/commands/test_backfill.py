@@ -21,6 +21,7 @@ import orjson
 import psycopg
 import pytest
 
+from jobs.adapters.lago.usage import CurrentUsage
 from jobs.adapters.ledger import Ledger
 from jobs.backfill import backfill
 from jobs.core.caps import PlanFilter
@@ -33,6 +34,7 @@ from jobs.playground.recording import load_recording
 from jobs.playground.simulated_gateway import load_spend_logs
 from jobs.steps.backfill_values import BackfillSettings, Hooks
 from jobs.steps.plan_files import describe_plan
+from jobs.steps.verify import Counting, behind
 from tests.deploy.test_docs import files_of_a_run
 from tests.support.backfilling import (
     CAPS,
@@ -237,6 +239,27 @@ def test_a_usage_that_does_not_move_in_time_is_said(world: World) -> None:
     assert [text.split(",")[0] for text in result.applied.not_counted] == [
         f"current usage of {name!r}" for name in SUBSCRIPTIONS
     ]
+
+
+def test_what_was_sent_is_proven_by_the_usage_of_its_bucket(world: World) -> None:
+    result = run_one(world.settings())
+    assert result.applied is not None
+    assert (result.applied.counted, result.applied.only_shown, result.applied.complete) == (len(LOST), 0, True)
+
+
+def test_a_bucket_that_does_not_move_is_said_although_the_whole_does() -> None:
+    right, wrong = (("s", "charge", name, ()) for name in ("model: a", "model: b"))
+    sent = Counting()
+    sent.add(("s", "c"), [right], Decimal(5))
+    before = CurrentUsage({("s", "c"): Decimal(1)}, {right: Decimal(0), wrong: Decimal(1)})
+    moved = CurrentUsage({("s", "c"): Decimal(6)}, {right: Decimal(5), wrong: Decimal(1)})
+    elsewhere = CurrentUsage({("s", "c"): Decimal(6)}, {right: Decimal(0), wrong: Decimal(6)})
+    assert list(behind(("s", "c"), before, moved, sent)) == []
+    assert list(behind(("s", "c"), before, elsewhere, sent)) == [
+        "current usage of 's', c, model: a, is 0, not 5 or more"
+    ]
+    untold = CurrentUsage({("s", "c"): Decimal(6)})
+    assert list(behind(("s", "c"), before, untold, sent)) == []
 
 
 # Refusals.

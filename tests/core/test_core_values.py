@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.core.assignment import Tolerance
-from jobs.core.certification import Reason, SourceFacts, reasons_against
+from jobs.core.certification import Reason, SourceFacts, metric_reasons, metric_warnings, reasons_against
 from jobs.core.durations import parse_duration
 from jobs.core.kinds import ChargeBy, HoldReason, Kind, next_step
-from jobs.core.laws import check_accounting, check_conservation
+from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.lago.values import BillableMetric
+from jobs.core.laws import check_accounting, check_conservation, check_unbilled
 from jobs.core.meters import preset
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
@@ -297,7 +299,7 @@ NEXT_STEPS = {
     ],
 )
 def test_each_source_finding_is_a_reason(changed: dict[str, Any], code: str, text: str) -> None:
-    (reason,) = reasons_against(WINDOW, replace(FACTS, **changed), {}, {})
+    (reason,) = reasons_against(WINDOW, replace(FACTS, **changed), {}, {}, {})
     assert reason == Reason(code, text, NEXT_STEPS[code])
 
 
@@ -315,12 +317,14 @@ def test_each_source_finding_is_a_reason(changed: dict[str, Any], code: str, tex
     ],
 )
 def test_a_complete_source_is_no_reason(changed: dict[str, Any]) -> None:
-    assert reasons_against(WINDOW, replace(FACTS, **changed), {}, {}) == ()
+    assert reasons_against(WINDOW, replace(FACTS, **changed), {}, {}, {}) == ()
 
 
 def test_each_kind_is_a_reason_with_its_next_step() -> None:
     kinds = dict.fromkeys(Kind, 2) | {Kind.UNATTRIBUTED: 1, Kind.MISSING: 0}
-    found = {reason.code: reason for reason in reasons_against(WINDOW, FACTS, kinds, {HoldReason.SOFT_DELETED: 2})}
+    unbilled = {Unbilled.NO_CHARGE: 2, Unbilled.PERIOD_INVOICED: 0}
+    reasons = reasons_against(WINDOW, FACTS, kinds, {HoldReason.SOFT_DELETED: 2}, unbilled)
+    found = {reason.code: reason for reason in reasons}
     assert set(found) == set(kinds) - {Kind.MISSING}
     assert found["unattributed"].text == "1 unattributed spend log"
     assert found["orphaned"].text == "2 orphaned events"
@@ -330,20 +334,34 @@ def test_each_kind_is_a_reason_with_its_next_step() -> None:
         == "Find out who sent it and why LiteLLM has no spend log of it; credit it in Lago if it is wrong."
     )
     assert found["held"].next_step == "2 soft_deleted: Charge it by hand: Lago takes no event of this id again."
+    assert found["recorded_unbilled"].text == "2 recorded but not billed events"
+    assert found["recorded_unbilled"].next_step == (
+        f"2 no_charge: {next_step(Kind.RECORDED_UNBILLED, Unbilled.NO_CHARGE)}"
+    )
+
+
+def test_a_metric_that_does_not_add_up_is_a_reason_and_a_recurring_one_a_warning() -> None:
+    adding = BillableMetric("sums", "sum_agg", "q", None, ())
+    again = replace(adding, code="again", recurring=True)
+    most = replace(adding, code="most", aggregation_type="max_agg", recurring=True)
+    (reason,) = metric_reasons([adding, again, most])
+    assert (reason.code, reason.text.split(":")[0]) == ("unpriceable_aggregation", "most is a max_agg")
+    (warning,) = metric_warnings([adding, again, most])
+    assert warning.startswith("again is recurring: Lago bills all its events again in every period")
 
 
 def test_a_held_event_without_quantity_is_no_reason() -> None:
     zero = {HoldReason.ZERO_QUANTITY: 2}
-    assert reasons_against(WINDOW, FACTS, {Kind.HELD: 2}, zero) == ()
-    assert reasons_against(WINDOW, FACTS, {Kind.ORPHANED: 2}, zero) != ()
+    assert reasons_against(WINDOW, FACTS, {Kind.HELD: 2}, zero, {}) == ()
+    assert reasons_against(WINDOW, FACTS, {Kind.ORPHANED: 2}, zero, {}) != ()
     reasons = {HoldReason.PERIOD_CLOSED: 1, **zero, HoldReason.NO_SUBSCRIPTION: 3}
-    (reason,) = reasons_against(WINDOW, FACTS, {Kind.HELD: 6}, reasons)
+    (reason,) = reasons_against(WINDOW, FACTS, {Kind.HELD: 6}, reasons, {})
     assert reason.text == "4 held events"
     assert reason.next_step == (
         f"3 no_subscription: {next_step(Kind.HELD, HoldReason.NO_SUBSCRIPTION)} "
         f"1 period_closed: {next_step(Kind.HELD, HoldReason.PERIOD_CLOSED)}"
     )
-    (one,) = reasons_against(WINDOW, FACTS, {Kind.HELD: 3}, {**zero, HoldReason.PERIOD_CLOSED: 1})
+    (one,) = reasons_against(WINDOW, FACTS, {Kind.HELD: 3}, {**zero, HoldReason.PERIOD_CLOSED: 1}, {})
     assert one.text == "1 held event"
 
 
@@ -402,7 +420,7 @@ def test_columns_know_which_of_them_hold_strangers_text() -> None:
 def _summary_row(**numbers: int | Decimal) -> dict[str, object]:
     kinds = (
         "expected recorded matched_expected mismatched_expected misattributed_expected ambiguous missing held "
-        "matched_recorded mismatched_recorded misattributed_recorded duplicated orphaned"
+        "matched_recorded mismatched_recorded misattributed_recorded duplicated orphaned billed unbilled"
     )
     zero = {f"{kind}_{measure}": 0 for kind in kinds.split() for measure in ("events", "quantity")}
     return {"subscription": "s", "model": "m", "code": "c", **zero, **numbers}
@@ -414,20 +432,38 @@ def _summary_row(**numbers: int | Decimal) -> dict[str, object]:
     [
         ("expected", "matched_expected mismatched_expected misattributed_expected ambiguous missing held"),
         ("recorded", "matched_recorded mismatched_recorded misattributed_recorded duplicated orphaned"),
+        ("recorded", "billed unbilled"),
     ],
 )
 def test_conservation_is_checked_in_events_and_in_quantity(side: str, kinds: str, measure: str) -> None:
     whole = Decimal("0.3") if measure == "quantity" else 3
     for kind in kinds.split():
-        balanced = _summary_row(**{f"{side}_{measure}": whole, f"{kind}_{measure}": whole})
+        # The recorded are told apart in two ways; of the other, all are of one sort.
+        rest = {f"{'matched_recorded' if kind.endswith('billed') else 'billed'}_{measure}": whole}
+        balanced = _summary_row(
+            **{f"{side}_{measure}": whole, f"{kind}_{measure}": whole, **(rest if side == "recorded" else {})}
+        )
         check_conservation([balanced])
         lost = {**balanced, f"{kind}_{measure}": whole - 1}
         with pytest.raises(LawBrokenError) as raised:
             check_conservation([balanced, lost])
         assert raised.value.what == (
             f"conservation is broken for subscription 's', model 'm', code 'c': {side} {measure} {whole}, "
-            f"but its kinds add up to {whole - 1}"
+            f"but {', '.join(kinds.split())} add up to {whole - 1}"
         )
+
+
+@pytest.mark.parametrize("measure", ["events", "quantity"])
+def test_what_is_not_billed_has_its_reasons(measure: str) -> None:
+    whole = {"code": "c", "unbilled_events": 3, "unbilled_quantity": "10", "subscription": "TOTAL"}
+    reasons = [
+        {"code": "c", "reason": "no_charge", "events": 1, "quantity": "4"},
+        {"code": "c", "reason": "period_invoiced", "events": 2, "quantity": "6"},
+        {"code": "d", "reason": "period_invoiced", "events": 2, "quantity": "6"},
+    ]
+    check_unbilled([whole], reasons)
+    with pytest.raises(LawBrokenError, match=f"code 'c': unbilled {measure}"):
+        check_unbilled([whole], [{**reasons[0], measure: 0}, *reasons[1:]])
 
 
 def test_every_spend_log_is_accounted_for() -> None:

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from jobs.adapters.metrics import metrics_text, push
 from jobs.core.kinds import HoldReason, Kind
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.plan import Outcome
 from jobs.core.telling.metrics import (
     GAUGES,
@@ -65,6 +66,7 @@ def measured(day: int = 0, **changed: object) -> Measured:
         "certified": True,
         "kinds": {Kind.MISSING: 1},
         "held": {HoldReason.ZERO_QUANTITY: 2},
+        "unbilled": {Unbilled.NO_CHARGE: 3},
         "totals": (total("alice"),),
         "planned": 1,
     }
@@ -123,6 +125,7 @@ def test_slices_are_merged() -> None:
     assert found.certified is False
     assert set(found.held.values()) == {0, 6}
     assert (found.kinds[Kind.MISSING], found.kinds[Kind.ORPHANED], found.held[HoldReason.ZERO_QUANTITY]) == (3, 0, 6)
+    assert found.unbilled[Unbilled.NO_CHARGE] == 9
     assert (found.planned, found.verified) == (3, 1)
     assert found.outcomes == {**dict.fromkeys(Outcome, 0), Outcome.SENT: 2, Outcome.REJECTED: 3}
     assert [(one.subscription, int(one.expected)) for one in found.totals] == [("bob", 1), (None, 3)]
@@ -172,6 +175,7 @@ def test_the_gauges_tell_what_was_found_and_how_a_command_ended() -> None:
     }
     assert told["discrepancies"] == {("merge", kind): int(kind is Kind.MISSING) for kind in Kind}
     assert told["held"] == {("merge", reason): 2 * (reason is HoldReason.ZERO_QUANTITY) for reason in HoldReason}
+    assert told["unbilled"] == {("merge", reason): 3 * (reason is Unbilled.NO_CHARGE) for reason in Unbilled}
     assert told["outcome_events"] == {("merge", outcome): 3 * (outcome is Outcome.SENT) for outcome in Outcome}
     assert told["missing_quantity"] == {("merge", "alice", CODE): Decimal(1)}
     assert {name: values[("merge",)] for name, values in told.items() if ("merge",) in values} == {

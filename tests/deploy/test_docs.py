@@ -12,6 +12,8 @@ import pytest
 from jobs.cli import cli, group
 from jobs.core.doctor.checks import CHECKS
 from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
+from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.money.worth import REASONS
 from jobs.core.plan import Outcome
 from jobs.core.telling import reports
 from jobs.core.telling.metrics import GAUGES
@@ -52,6 +54,12 @@ def test_kinds_and_reasons_are_the_closed_sets() -> None:
     assert sorted(first_cells(text, "| reason of `held` | meaning | what to do |")) == sorted(HoldReason)
     assert all(f"`{reason}`" in text for reason in Exclusion)
     assert first_cells(text, "| cause | meaning |") == [cause.value for cause in Cause]
+
+
+def test_why_there_is_no_amount_is_told_as_it_is() -> None:
+    text = section("files", "What a run leaves behind").split("| `unpriced` | meaning |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `([a-z_]+)` \| (.+) \|$", text, re.MULTILINE)
+    assert dict(rows) == {reason.value: f"{text[0].upper()}{text[1:]}." for reason, text in REASONS.items()}
 
 
 def test_what_to_do_is_what_the_report_says() -> None:
@@ -235,3 +243,10 @@ def test_documents_that_the_code_refers_to_exist() -> None:
 def files_of_a_run() -> set[str]:
     """Return the names of the files that docs/files.md says a run leaves behind."""
     return set(re.findall(r"^\*\*`([a-z-]+\.[a-z]+)`\*\*", section("files", "What a run leaves behind"), re.MULTILINE))
+
+
+def test_why_lago_does_not_bill_is_the_closed_set() -> None:
+    rows = re.findall(
+        r"^\| recorded, `([a-z_]+)` \| .+ \| (.+) \|$", section("files", "What a run finds"), re.MULTILINE
+    )
+    assert dict(rows) == {reason.value: next_step(Kind.RECORDED_UNBILLED, reason) for reason in Unbilled}

@@ -23,7 +23,7 @@ from jobs.core.window import Window
 
 _FOLDER = Path(__file__).parents[2] / "k8s"
 _NOW = datetime(2026, 3, 1, tzinfo=UTC)
-_MEASURED = Measured(Window(_NOW, _NOW + timedelta(days=1)), True, {}, {}, (), 0, outcomes={}, verified=0)
+_MEASURED = Measured(Window(_NOW, _NOW + timedelta(days=1)), True, {}, {}, {}, (), 0, outcomes={}, verified=0)
 _GAUGES = (*findings_gauges(_MEASURED), success_gauge(_NOW), *last_run_gauges(_NOW, 0, timedelta(0)))
 METRICS = {gauge.name: frozenset(gauge.labels) for gauge in of_command(_GAUGES, "reconcile")}
 DOCUMENT = yaml.safe_load((_FOLDER / "alerts.yaml").read_text(encoding="utf-8"))

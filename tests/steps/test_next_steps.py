@@ -11,6 +11,7 @@ import pytest
 
 from jobs import errors
 from jobs.core.kinds import DETAILS, NEXT_STEPS, Cause, Detail, HoldReason, Kind, next_step
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.plan import read_event
 from jobs.core.telling.cause_texts import CAUSE_TEXTS
 from jobs.drivers.queries import query
@@ -90,7 +91,9 @@ def test_every_kind_and_reason_has_a_scenario() -> None:
         found |= {tuple(line.split(",")[:2]) for line in path.read_text(encoding="utf-8").splitlines()[1:]}
     # Only an attempt to send can find a soft-deleted id: tests/commands/test_backfill.py has that story.
     reasons = {("held", reason.value) for reason in HoldReason if reason is not HoldReason.SOFT_DELETED}
-    assert reasons | {(kind.value, "") for kind in Kind if kind is not Kind.HELD} <= found
+    plain = {(kind.value, "") for kind in Kind if kind not in (Kind.HELD, Kind.RECORDED_UNBILLED)}
+    assert reasons | plain <= found
+    assert any(kind == "recorded_unbilled" for kind, _ in found)
 
 
 def test_every_kind_reason_and_detail_has_a_step() -> None:
@@ -98,6 +101,9 @@ def test_every_kind_reason_and_detail_has_a_step() -> None:
     assert all(next_step(Kind.HELD, reason) for reason in HoldReason)
     assert set(DETAILS) == set(Detail)
     assert {sort.reason for sort in DETAILS.values() if sort.kind is Kind.HELD} == set(HoldReason)
+    assert {sort.reason for sort in DETAILS.values() if sort.kind is Kind.RECORDED_UNBILLED} == set(Unbilled)
+    assert all(next_step(Kind.RECORDED_UNBILLED, reason) for reason in Unbilled)
+    assert {f"unbilled_{reason}" for reason in Unbilled} <= set(Detail)
     # "Do what its next_step says" is no step.
     incomplete = [sort for sort in DETAILS.values() if sort.reason is HoldReason.SOURCE_INCOMPLETE]
     assert all(sort.step for sort in incomplete)
@@ -117,7 +123,10 @@ def test_the_queries_write_the_codes_of_kinds_reasons_and_details_and_no_others(
     assert written["guard_expected_events"] - {"missing"} <= set(Detail)
     rest = set().union(*(written[name] for name in _JUDGING if name != "guard_expected_events"))
     assert rest <= set(Detail) | set(Kind) | {"matched"}
-    assert set(Detail) <= set().union(*written.values()) | set(re.findall(r"ELSE '(\w+)'", _SQL))
+    # Why Lago does not bill an event is a word of the rules, which the queries put behind `unbilled_`.
+    unbilled = {f"unbilled_{reason}" for reason in Unbilled}
+    assert set(re.findall(r"THEN '(\w+)'", _query("judge_billing"))) <= set(Unbilled)
+    assert set(Detail) - unbilled <= set().union(*written.values()) | set(re.findall(r"ELSE '(\w+)'", _SQL))
     assert not [sort.text for sort in DETAILS.values() if f"'{sort.text}'" in _SQL], "prose is no key"
 
 

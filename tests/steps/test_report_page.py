@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from jobs.core.figures import grouped, share, usd
+from jobs.core.money.told import Money
 from jobs.steps.backfill_values import Applied
 from jobs.steps.page import applied_backfill
 from jobs.steps.plan import PlanSummary
@@ -110,7 +111,7 @@ def test_the_same_rows_in_another_order_give_the_same_page(page: bytes) -> None:
 
 
 def test_a_certified_window_has_a_quiet_page() -> None:
-    nothing = PlanSummary("hash", 0, (), ())
+    nothing = PlanSummary("hash", 0, (), Money(), ())
     text = page_of(LOGS[:40], EVENTS[10:40], plan=nothing).decode()
     assert "There is nothing that could be sent." in text
     empty = page_of([], [], plan=nothing).decode()

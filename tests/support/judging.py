@@ -79,6 +79,7 @@ class Event:
     code: str = CODE
     timestamp: str | None = None
     created_at: str = "2026-11-10T00:00:00Z"
+    amount: str = ""
 
 
 def tokens(model: str, prompt: int, completion: int) -> dict[str, str | None]:
@@ -200,7 +201,7 @@ def judged_window(
         load_references(workspace, rules, layout, knows)
         workspace.insert("spend_log_mark", marks)
         match_within(workspace, rules, layout, knows, window, may_pin_end_users=may_pin_end_users)
-        yield workspace, judge_left_over(workspace, rules, window, now, may_pin_end_users=may_pin_end_users)
+        yield workspace, judge_left_over(workspace, rules, knows, window, now, may_pin_end_users=may_pin_end_users)
 
 
 @contextmanager
@@ -229,7 +230,16 @@ def _event_row(event: Event, names: Sequence[str]) -> list[object]:
     at = _at(event.at_ms)
     timestamp = event.timestamp or f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
     properties = json.dumps([event.properties.get(name) for name in names])
-    return [None, event.transaction_id, event.subscription, event.code, timestamp, event.created_at, properties]
+    return [
+        None,
+        event.transaction_id,
+        event.subscription,
+        event.code,
+        timestamp,
+        event.created_at,
+        event.amount,
+        properties,
+    ]
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:

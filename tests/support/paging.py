@@ -10,14 +10,22 @@ from typing import Any
 from jobs.adapters.page import render
 from jobs.core.caps import PlanTotal
 from jobs.core.certification import Reason
+from jobs.core.money.told import Money
+from jobs.core.money.worth import Unpriced
 from jobs.steps.causes import find_causes
 from jobs.steps.page import Findings, make_page
 from jobs.steps.plan import PlanSummary
 from tests.support.judging import CODE, RULES, WINDOW, Event, SpendLog, judged_window
 
 PLAN = PlanSummary(
-    "hash", 3, (PlanTotal("alice", CODE, 3, Decimal(420), 100, Decimal(14_000)),), ("3 events would be sent, more …",)
+    "hash",
+    3,
+    (PlanTotal("alice", CODE, 3, Decimal(420), 100, Decimal(14_000)),),
+    Money({"EUR": 420}),
+    ("3 events would be sent, more …",),
 )
+
+MONEY = Money({"EUR": 123456}, {"EUR": 5678}, {Unpriced.PRORATED: 3})
 
 
 def page_of(logs: Iterable[SpendLog], events: Iterable[Event], *, plan: PlanSummary = PLAN, **changes: Any) -> bytes:
@@ -34,6 +42,7 @@ def page_of(logs: Iterable[SpendLog], events: Iterable[Event], *, plan: PlanSumm
             spend_logs=tuple(workspace.rows("count_spend_logs")),
             causes=causes,
             plan=plan,
+            money=MONEY,
         )
         return b"".join(render(make_page(workspace, found)))
 

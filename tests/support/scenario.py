@@ -6,9 +6,9 @@ A scenario is a folder under `tests/scenarios/`:
 - `spend_logs.csv`, `legacy_spend_logs.csv`, `daily_end_user_spend.csv`, `daily_team_spend.csv`: rows of LiteLLM's
   tables, with the columns that matter; `_spend_log` has the rest. An empty cell takes the default too, `''` is an empty
   text, `NULL` is NULL. `endTime` and `startTime` may be a time of 2026-11-10; a call lasts a second unless told.
-- `events.jsonl`: what is posted to Lago, one event a line, in order. The subscription is alice, the code `llm_tokens`
-  and the transaction id `event-<line>` unless told; a `timestamp` written as a time is one of 2026-11-10 or an instant
-  in UTC, a number is sent as it is.
+- `events.jsonl`: what is posted to Lago, one event a line, in order; one with `created_at` has arrived then. The
+  subscription is alice, the code `llm_tokens` and the transaction id `event-<line>` unless told; a `timestamp` written
+  as a time is one of 2026-11-10 or an instant in UTC, a number is sent as it is.
 - `lago.toml`: the event store, server version, metrics, plans and subscriptions; what it leaves out is as in
   `tests/scenarios/lago.toml`.
 - `settings.toml`: the `era` of LiteLLM's schema, `recording = true` to take the recorded rows and events, `from`, `to`
@@ -221,6 +221,10 @@ class Scenario:
         headers = {"Authorization": f"Bearer {organization.api_key}"}
         with httpx.Client(base_url=organization.api_base, headers=headers) as client:
             for event in self._events():
+                if "created_at" in event:
+                    arrived = datetime.fromisoformat(event["created_at"])
+                    organization.insert_events([event | {"created_at": arrived}])
+                    continue
                 answer = client.post("/api/v1/events", content=orjson.dumps({"event": event}))
                 assert answer.status_code == 200, f"{self.folder.name}: {event} was refused: {answer.text}"
 

@@ -23,7 +23,7 @@ from jobs.playground.lago_standin import Fault
 from jobs.settings import backfill_settings, load_settings, reconcile_settings
 from jobs.steps.backfill_values import Hooks
 from tests.support.scenario import SilentProgress
-from tests.truth.month_world import CODE, HOUR, MINUTE, World, spend_log, usage_event
+from tests.truth.month_world import CODE, FLAT, HOUR, MINUTE, World, spend_log, usage_event
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
@@ -82,7 +82,7 @@ class Drive:
         made.configure(now=self.world.start)
         made.add_metric(CODE)
         for plan in dict.fromkeys(term.plan for term in self.world.terms):
-            made.add_plan(plan, charges=[(CODE, {"pay_in_advance": False})])
+            made.add_plan(plan, charges=[] if plan == FLAT else [(CODE, {"pay_in_advance": False})])
         made.add_customer("customer")
         for term in self.world.terms:
             # A row that begins later is there from the beginning: the job looks at its dates, not at when it came.
@@ -92,7 +92,7 @@ class Drive:
                 plan=term.plan,
                 started_at=term.started_at,
                 terminated_at=term.terminated_at,
-                status="active" if term.terminated_at is None else "terminated",
+                status=term.status,
             )
         return made
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.core.transaction_ids import transaction_id
 from tests.truth.month_drive import LAG, Drive, Fired, reported
-from tests.truth.month_world import CODE, DAY, LOST, SECOND, Arrival, Call, Fate, World
+from tests.truth.month_world import CODE, DAY, FLAT, LOST, SECOND, Arrival, Call, Fate, World
 
 Content = tuple[str, str, tuple[int, int]]
 # Farther than the tolerance reaches, on either side.
@@ -46,6 +46,7 @@ class _Judge:
         self.drive = drive
         self.world: World = drive.world
         self.calls = [call for call in self.world.calls if call.row_at is not None]
+        self.rows = rows
         self.told = {row["request_id"] for row in rows if row["kind"] not in {"duplicated", "orphaned"}}
         self.problems: list[str] = []
         self.full: dict[str, Call] = {}
@@ -66,6 +67,7 @@ class _Judge:
         for calls in groups.values():
             self._judge_group(calls, sent, completed, counts)
         self._judge_bill(sent, completed)
+        self._judge_unbilled()
         return Verdict(**counts, topped_up=len(completed), problems=tuple(self.problems))
 
     def _ours(self) -> tuple[set[str], set[str]]:
@@ -152,6 +154,26 @@ class _Judge:
         if billed != used:
             self.problems.append(f"Lago bills {name} {billed}, and its events sum up to {used}")
 
+    def _judge_unbilled(self) -> None:
+        """Hold what is told of recorded events to what Lago bills of them."""
+        told: dict[str, set[str]] = defaultdict(set)
+        for row in self.rows:
+            if row["transaction_id"]:
+                told[row["transaction_id"]].add(row["unbilled"])
+        for call in self.world.calls:
+            for arrival in call.arrivals:
+                why = self.world.unbilled(arrival)
+                if why and arrival.tokens and self._was_seen(arrival) and not told[arrival.identity]:
+                    self.problems.append(f"{arrival.identity} is not billed ({why}), and no report says so")
+                for said in told[arrival.identity] - {why}:
+                    self.problems.append(f"{arrival.identity} is said to be not billed for {said!r}, and it is {why!r}")
+
+    def _was_seen(self, arrival: Arrival) -> bool:
+        return any(
+            fired.ended and fired.window.start <= arrival.at < fired.window.end and arrival.at <= fired.now
+            for fired in self.drive.fired
+        )
+
     def _surplus(self) -> list[tuple[Call, Arrival]]:
         """Return the events that a perfect matching would leave over or pair with another content."""
         odd = (
@@ -214,7 +236,8 @@ class _Judge:
         return call.end < now - LAG and any(
             term.external_id == call.logged
             and term.started_at <= call.end
-            and term.terminated_at is None
+            and term.status == "active"
+            and term.plan != FLAT
             and call.end >= month
             for term in self.world.terms
         )

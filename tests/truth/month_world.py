@@ -16,6 +16,8 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 CODE = "llm_tokens"
+FLAT = "flat"
+"""The plan that has no charge."""
 DAY, HOUR, MINUTE, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 # Plain days; the end of daylight saving in New York, at a month's border; its begin; a leap day; a year's end.
 FIRST_DAYS = ((2026, 11, 10), (2026, 10, 30), (2026, 3, 6), (2028, 2, 27), (2026, 12, 30))
@@ -85,6 +87,15 @@ class Term:
     plan: str
     started_at: datetime
     terminated_at: datetime | None = None
+    is_incomplete: bool = False
+    """It waits for its first payment."""
+
+    @property
+    def status(self) -> str:
+        """Return Lago's word for it."""
+        if self.is_incomplete:
+            return "incomplete"
+        return "active" if self.terminated_at is None else "terminated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +159,22 @@ class World:
         """Tell whether this LiteLLM logs wrong end users for shared keys."""
         return self.era in PINNING_ERAS
 
+    def unbilled(self, arrival: Arrival) -> str:
+        """Return why Lago does not bill an event, in its words; empty where it does."""
+        terms = [term for term in self.terms if term.external_id == arrival.subscription]
+        if not terms:
+            return "no_subscription"
+        if any(term.is_incomplete for term in terms):
+            return "subscription_incomplete"
+        at = arrival.at.replace(microsecond=arrival.at.microsecond // 1000 * 1000)
+        active = [term for term in terms if term.started_at <= at <= (term.terminated_at or at)]
+        if not active:
+            has_ended = any(term.terminated_at is not None and term.terminated_at < at for term in terms)
+            return "subscription_terminated" if has_ended else "subscription_not_started"
+        if active[-1].plan == FLAT:
+            return "no_charge"
+        return "" if arrival.tokens else "property_missing"
+
     def stored(self, instant: datetime) -> datetime:
         """Return the time that LiteLLM writes for this instant."""
         local = self.zone != "UTC" and (self.utc_since is None or instant < self.utc_since)
@@ -204,6 +231,8 @@ def _terms(rng: random.Random, start: datetime, days: int) -> Iterator[Term]:
     else:
         yield Term("bob", "standard", middle if kind == "starts" else long_ago, middle if kind == "ends" else None)
     yield Term('=carol\u202e,"x"', "standard", long_ago)
+    yield Term("dora", FLAT, long_ago)
+    yield Term("erin", "standard", long_ago, is_incomplete=True)
 
 
 class _Traffic:
@@ -227,7 +256,7 @@ class _Traffic:
 
     def _session(self, begin: datetime) -> Iterator[Call]:
         rng = self.rng
-        name = rng.choices(self.names, (4, 4, 2, 1))[0]
+        name = rng.choices(self.names, (4, 4, 2, 1, 1, 1))[0]
         model = rng.choice(MODELS)
         same = (rng.choice((100, 200)), 40)
         at = begin
@@ -332,5 +361,6 @@ def usage_event(call: Call, arrival: Arrival) -> dict[str, Any]:
         "external_subscription_id": arrival.subscription,
         "code": CODE,
         "timestamp": arrival.at,
+        "created_at": arrival.at,
         "properties": properties,
     }

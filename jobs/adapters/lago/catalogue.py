@@ -25,6 +25,7 @@ from jobs.core.lago.values import (
     BillableMetric,
     Catalogue,
     Charge,
+    ChargeFilter,
     EventStore,
     Organization,
     Plan,
@@ -63,10 +64,27 @@ def read_prices(client: LagoClient) -> tuple[tuple[BillableMetric, ...], tuple[P
 
 def read_subscriptions(client: LagoClient) -> tuple[Subscription, ...]:
     """Return all rows of all subscriptions, in order of (external id, Lago id)."""
-    rows = _Pages(client).all("subscriptions", {"status[]": _ALL_STATUSES})
-    return tuple(
-        sorted(_each(_subscription, rows), key=lambda subscription: (subscription.external_id, subscription.lago_id))
-    )
+    pages = _Pages(client)
+    rows = pages.all("subscriptions", {"status[]": _ALL_STATUSES})
+    zones = pages.time_zones() if rows else {}
+    found = _each(lambda row: _subscription(row, zones), rows)
+    return tuple(sorted(found, key=lambda subscription: (subscription.external_id, subscription.lago_id)))
+
+
+def read_own_charges(client: LagoClient, external_id: str) -> tuple[Charge, ...]:
+    """Return the charges of an active subscription's own plan, which may override what the plan's code names.
+
+    Empty where there is none or the key may not read it.
+    """
+    path = f"subscriptions/{quote(external_id, safe='')}"
+    reply = client.request("GET", path, accept=frozenset({403, 404}))
+    if reply.status != 200:
+        return ()
+    try:
+        charges = _Row(_Row(reply.payload["subscription"]).plan).charges
+        return tuple(_each(lambda charge: _charge(charge, {}), _rows(charges)))
+    except (KeyError, TypeError) as error:
+        raise LagoError(f"Lago's answer to {path} is no subscription", CHECK_BASE) from error
 
 
 class _Pages:
@@ -97,6 +115,14 @@ class _Pages:
                 self._client.wait(0.5 * reading)
         raise LagoError(f"Lago's list of {resource} changed during each of {_READINGS} readings", "Run again")
 
+    def time_zones(self) -> Mapping[str, str]:
+        """Return the time zone of every customer that has another than UTC, by external id, if the key may read it."""
+        reply = self._client.request("GET", "customers", params={"per_page": 1}, accept=frozenset({403, 404, 422}))
+        if reply.status in (403, 404):
+            return {}
+        named = ((one.external_id, one.applicable_timezone or one.timezone) for one in self.all("customers"))
+        return {customer: zone for customer, zone in named if isinstance(zone, str) and zone != "UTC"}
+
     def plan(self, plan: Any, metric_codes: Mapping[str, str]) -> Plan:
         """Return a plan with its charges, asked for by its code if the list came without them."""
         if plan.charges is None and _text(plan.code):
@@ -108,7 +134,13 @@ class _Pages:
                 {},
             )
         charges = _each(lambda charge: _charge(charge, metric_codes), _rows(plan.charges))
-        return Plan(_text(plan.code), tuple(charges))
+        return Plan(
+            _text(plan.code),
+            tuple(charges),
+            interval=_text(plan.interval) or "monthly",
+            bill_charges_monthly=bool(plan.bill_charges_monthly),
+            currency=_text(plan.amount_currency),
+        )
 
     def _page(self, resource: str, options: dict[str, Any]) -> Mapping[str, Any] | None:
         """Return one page, or None if this page size is refused: then `page_size` is lower now."""
@@ -227,15 +259,29 @@ def _metric(metric: Any) -> BillableMetric:
         field_name=_text(metric.field_name) or None,
         expression=_text(metric.expression) or None,
         filters=tuple((_text(each.key), _texts(each.values or ())) for each in _rows(metric.filters)),
+        recurring=bool(metric.recurring),
+        rounds=bool(_text(metric.rounding_function)),
     )
 
 
 def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
     code = charge.billable_metric_code or metric_codes.get(charge.lago_billable_metric_id)
-    return Charge(metric_code=_text(code), pay_in_advance=bool(charge.pay_in_advance))
+    return Charge(
+        metric_code=_text(code),
+        pay_in_advance=bool(charge.pay_in_advance),
+        lago_id=_text(charge.lago_id),
+        charge_model=_text(charge.charge_model) or "standard",
+        properties=charge.properties or {},
+        filters=tuple(
+            ChargeFilter({key: _texts(given) for key, given in (each.values or {}).items()}, each.properties or {})
+            for each in _rows(charge.filters)
+        ),
+        prorated=bool(charge.prorated),
+        min_amount=int(charge.min_amount_cents or 0),
+    )
 
 
-def _subscription(subscription: Any) -> Subscription:
+def _subscription(subscription: Any, zones: Mapping[str, str]) -> Subscription:
     return Subscription(
         external_id=_text(subscription.external_id),
         lago_id=_text(subscription.lago_id),
@@ -245,6 +291,9 @@ def _subscription(subscription: Any) -> Subscription:
         started_at=parsed_instant(subscription.started_at),
         terminated_at=parsed_instant(subscription.terminated_at),
         current_period_started_at=parsed_instant(subscription.current_billing_period_started_at),
+        billing_time=_text(subscription.billing_time) or "calendar",
+        subscription_at=parsed_instant(subscription.subscription_at),
+        time_zone=zones.get(_text_or_none(subscription.external_customer_id) or "", "UTC"),
     )
 
 

@@ -28,9 +28,10 @@ EVENT_COLUMNS = (
     "code",
     "timestamp",
     "created_at",
+    "precise_total_amount_cents",
     "properties",
 )
-"""Columns of the CSV that `read_events` yields, in order; all text, NULL where Lago has null."""
+"""Columns of the CSV that `read_events` yields, in order; all text, NULL where Lago has null (an amount: empty)."""
 
 _TEXT_COLUMNS = EVENT_COLUMNS[:-1]
 _QUOTE, _QUOTES = '"', '""'
@@ -119,6 +120,9 @@ class PageReader:
         for event in events:
             if event.properties is None:
                 event.properties = self._nothing
+            # Nearly no event has one, and a value of another type than text would make every row a special one.
+            if event.precise_total_amount_cents is None:
+                event.precise_total_amount_cents = ""
         timestamps = [event.timestamp for event in events]
         _refuse_strangers(events, timestamps, part)
         return Page(

@@ -23,7 +23,7 @@ from jobs.adapters.lago.event_pages import Slice
 from jobs.drivers.folder_locks import lock_folder, remove_if_abandoned
 
 _FOLDERS = ".events-read-"
-_FORMAT = 1
+_FORMAT = 2
 _KEPT_FOR = timedelta(days=1)
 _SHARE_OF_FREE_ROOM = 10
 

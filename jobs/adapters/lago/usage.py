@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import quote
 
 from jobs.adapters.lago.failures import CHECK_BASE
 from jobs.adapters.lago.http import LagoClient
+from jobs.core.lago.billing_rules import BucketKey, bucket_key
 from jobs.errors import LagoError
 
 _ABSENT = frozenset({404, 405})
 
 
+@dataclass(frozen=True, slots=True)
+class CurrentUsage:
+    """What Lago has counted of the billing periods that are open."""
+
+    units: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    """Units by (subscription, code)."""
+    buckets: dict[BucketKey, Decimal] = field(default_factory=dict)
+    """Units of what is priced on its own; none of a charge whose parts cannot be read."""
+
+
 def read_current_usage(
     client: LagoClient, subscriptions: Sequence[tuple[str, str]], codes: Collection[str]
 ) -> Mapping[tuple[str, str], Decimal]:
-    """Return the units Lago has counted so far, by (subscription, code).
+    """Return the units Lago has counted so far, by (subscription, code), as `read_usage` does."""
+    return read_usage(client, subscriptions, codes).units
+
+
+def read_usage(client: LagoClient, subscriptions: Sequence[tuple[str, str]], codes: Collection[str]) -> CurrentUsage:
+    """Return the units Lago has counted so far, in all and by bucket.
 
     `subscriptions` are pairs of external customer id and external subscription id. A pair of subscription and code is
     absent where Lago knows no such customer, where no active subscription runs, where the plan does not charge for
@@ -27,21 +45,21 @@ def read_current_usage(
     """
     wanted = frozenset(codes)
 
-    def read(pair: tuple[str, str]) -> dict[tuple[str, str], Decimal]:
-        customer, subscription = pair
-        return {(subscription, code): units for code, units in _units(client, customer, subscription, wanted).items()}
+    def read(pair: tuple[str, str]) -> CurrentUsage:
+        return _usage(client, *pair, wanted)
 
     executor = ThreadPoolExecutor(client.connection.concurrency, thread_name_prefix="lago-usage")
     try:
-        usage: dict[tuple[str, str], Decimal] = {}
-        for read_usage in executor.map(read, dict.fromkeys(subscriptions)):
-            usage |= read_usage
-        return usage
+        found = CurrentUsage()
+        for one in executor.map(read, dict.fromkeys(subscriptions)):
+            found.units.update(one.units)
+            found.buckets.update(one.buckets)
+        return found
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _units(client: LagoClient, customer: str, subscription: str, codes: frozenset[str]) -> dict[str, Decimal]:
+def _usage(client: LagoClient, customer: str, subscription: str, codes: frozenset[str]) -> CurrentUsage:
     # Taxes are left out because computing them may call a tax provider, whose limits are none of our business.
     reply = client.request(
         "GET",
@@ -50,19 +68,32 @@ def _units(client: LagoClient, customer: str, subscription: str, codes: frozense
         accept=_ABSENT,
     )
     if reply.status in _ABSENT and "code" in reply.payload:
-        return {}
+        return CurrentUsage()
     usage = reply.payload.get("customer_usage")
     charges = usage.get("charges_usage") if isinstance(usage, dict) else None
     if not isinstance(charges, list):
         raise LagoError(f"what answers at {client.host} is not Lago's current usage", CHECK_BASE)
-    units: dict[str, Decimal] = {}
+    found = CurrentUsage()
     for charge in charges:
         code, counted = _counted(charge)
-        if code in codes and counted is not None:
+        if code in codes and code is not None and counted is not None:
             # Two charges on one metric count the same events, so they are not added; the greatest is the one that
             # was neither prorated nor rounded down.
-            units[code] = max(counted, units.get(code, counted))
-    return units
+            key = (subscription, code)
+            found.units[key] = max(counted, found.units.get(key, counted))
+            # Where its parts cannot be read, the whole is what there is.
+            with suppress(AttributeError, KeyError, TypeError, InvalidOperation):
+                found.buckets.update(dict(_buckets(subscription, charge)))
+    return found
+
+
+def _buckets(subscription: str, charge: Any) -> Iterator[tuple[BucketKey, Decimal]]:
+    """Yield what is priced on its own: each filter of each group, where the charge has any."""
+    for level in charge.get("grouped_usage") or [charge]:
+        groups = (level.get("grouped_by") or {}).items()
+        for part in level.get("filters") or [level]:
+            values = part.get("values") if part is not level else None
+            yield bucket_key(subscription, charge["charge"]["lago_id"], values, groups), Decimal(part["units"])
 
 
 def _counted(charge: Any) -> tuple[str | None, Decimal | None]:

@@ -5,10 +5,10 @@ Nothing here knows HTTP or lago-python-client: the adapter in `jobs/adapters/lag
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from jobs.errors import SettingError
@@ -98,6 +98,10 @@ class BillableMetric:
     """The formula from which Lago computes `field_name` itself, or None."""
     filters: tuple[tuple[str, tuple[str, ...]], ...]
     """(property, its declared values) pairs that can choose a price, in Lago's order."""
+    recurring: bool = False
+    """Every period bills all events since the beginning, so that none comes too late."""
+    rounds: bool = False
+    """Its sum is rounded before it is priced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,23 @@ class Subscription:
     terminated_at: datetime | None
     """Last instant whose events are billed, UTC, to the second; None while it runs."""
     current_period_started_at: datetime | None
-    """Start of the billing period now open, UTC; None where Lago gives none."""
+    """Start of the billing period now open, or of the last one of an ended row, UTC; None where Lago gives none."""
+    billing_time: str = "calendar"
+    """`calendar`, or `anniversary` of `subscription_at`."""
+    subscription_at: datetime | None = None
+    """The day that anniversaries are counted from, UTC."""
+    time_zone: str = "UTC"
+    """The customer's time zone, an IANA name: a billing period begins at midnight there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeFilter:
+    """The price of those of a charge's events whose properties have certain values."""
+
+    values: Mapping[str, tuple[str, ...]]
+    """The values that each property may have."""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Its prices and `pricing_group_keys`, by Lago's own names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +150,18 @@ class Charge:
     """Code of the billable metric it prices."""
     pay_in_advance: bool
     """Whether each event is billed at once: a backfilled event would make a fee by itself."""
+    lago_id: str = field(default="", compare=False)
+    """Lago's own id."""
+    charge_model: str = "standard"
+    """How its quantity becomes money: `standard`, `graduated`, `dynamic` …"""
+    properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Its prices and `pricing_group_keys`, by Lago's own names."""
+    filters: tuple[ChargeFilter, ...] = field(default=(), hash=False)
+    """Prices of its own for events with certain properties, in Lago's order."""
+    prorated: bool = False
+    """Whether a part of a period pays a part."""
+    min_amount: int = 0
+    """The least that a period bills for it, in the currency's smallest unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +172,12 @@ class Plan:
     """The plan's code."""
     charges: tuple[Charge, ...]
     """What it charges for; empty for a flat plan."""
+    interval: str = "monthly"
+    """How long a billing period is: `weekly`, `monthly`, `quarterly`, `semiannual` or `yearly`."""
+    bill_charges_monthly: bool = False
+    """Whether usage is billed every month, however long the interval is."""
+    currency: str = ""
+    """ISO 4217; empty where Lago gives none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +204,3 @@ class Catalogue:
     """All plans, in order of `code`."""
     subscriptions: tuple[Subscription, ...]
     """All rows of all subscriptions in every status, in order of (external id, Lago id)."""
-
-
-def period_is_over(subscriptions: Iterable[Subscription], external_id: str, at: datetime) -> bool:
-    """Tell whether the billing period that this time lies in is over, so that Lago stores an event and never bills it.
-
-    A subscription that is not among these, or whose period Lago does not tell, is not known to be over.
-    """
-    rows = [row for row in subscriptions if row.external_id == external_id]
-    current = [row for row in rows if row.status == "active"]
-    if not current:
-        return any(row.status == "terminated" for row in rows)
-    return all(row.current_period_started_at is not None and at < row.current_period_started_at for row in current)

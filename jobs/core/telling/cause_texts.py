@@ -162,6 +162,11 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
         "Lago lists the event without a readable timestamp",
         "Look at the sender: milliseconds taken for seconds look like this.",
     ),
+    Cause.NOT_BILLED: CauseText(
+        "Lago does not bill it",
+        "Lago took these events and bills none of them",
+        "Do what next_step in discrepancies.csv says; do not send them again.",
+    ),
     Cause.UNEXPLAINED: CauseText(
         "Unexplained",
         "No pattern fits",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from jobs.core.kinds import HoldReason, Kind
+from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.money.amounts import main_unit
+from jobs.core.money.told import Money, added
+from jobs.core.money.worth import Unpriced
 from jobs.core.plan import Outcome
 from jobs.core.text import visible
 from jobs.core.window import Window
@@ -23,10 +27,14 @@ GAUGES = {
     "discrepancies": "Discrepancies by kind: events, or spend logs for unattributed; after an apply what is left.",
     "found_discrepancies": "The same as the run found them, before anything was sent.",
     "held": "Held events by reason.",
+    "unbilled": "Recorded events that are as they should be and that Lago does not bill, by reason.",
     "expected_quantity": "Quantity that the spend logs should have produced.",
     "recorded_quantity": "Quantity that Lago has.",
     "missing_quantity": "Quantity of missing events.",
     "surplus_quantity": "Quantity of duplicated and orphaned events.",
+    "missing_amount": "What Lago would bill more with what is missing, in the currency's main unit; before taxes.",
+    "surplus_amount": "What Lago bills for what is too much, in the currency's main unit; before taxes.",
+    "unpriced_buckets": "Buckets of a charge that could not be priced, by reason.",
     "planned_events": "Events that the plan holds.",
     "outcome_events": "Planned events by what became of them; only after an apply.",
     "verified_events": "Planned events that Lago shows as planned; only after an apply.",
@@ -70,10 +78,14 @@ class Measured:
     """Discrepancies by kind."""
     held: Mapping[HoldReason, int]
     """Held events by reason."""
+    unbilled: Mapping[Unbilled, int]
+    """Events that are as they should be and that Lago does not bill, by reason."""
     totals: tuple[SubscriptionTotal, ...]
     """Quantities by subscription and code."""
     planned: int
     """Events of the plan."""
+    money: Money = field(default_factory=Money)
+    """What the discrepancies are worth."""
     outcomes: Mapping[Outcome, int] | None = None
     """Planned events by outcome; None where nothing was applied."""
     verified: int | None = None
@@ -118,8 +130,10 @@ def merged(slices: Sequence[Measured], most: int) -> Measured:
         certified=all(one.certified for one in slices),
         kinds={kind: sum(one.kinds.get(kind, 0) for one in slices) for kind in Kind},
         held={reason: sum(one.held.get(reason, 0) for one in slices) for reason in HoldReason},
+        unbilled={reason: sum(one.unbilled.get(reason, 0) for one in slices) for reason in Unbilled},
         totals=bounded((total for one in slices for total in one.totals), most),
         planned=sum(one.planned for one in slices),
+        money=added(one.money for one in slices),
         outcomes={outcome: sum((one.outcomes or {}).get(outcome, 0) for one in applied) for outcome in Outcome}
         if applied
         else None,
@@ -162,6 +176,9 @@ def findings_gauges(found: Measured) -> tuple[Gauge, ...]:
         named = ((OTHER if total.subscription is None else total.subscription, total) for total in found.totals)
         return _gauge(gauge, ("subscription", "code"), (((name, one.code), part(one)) for name, one in named))
 
+    def amount(gauge: str, sums: Mapping[str, int]) -> Gauge:
+        return _gauge(gauge, ("currency",), (((one,), Decimal(main_unit(sums[one], one))) for one in sorted(sums)))
+
     before = found.kinds if found.found is None else found.found
     return (
         _single("window_start_seconds", found.window.start.timestamp()),
@@ -170,10 +187,14 @@ def findings_gauges(found: Measured) -> tuple[Gauge, ...]:
         _gauge("discrepancies", ("kind",), (((kind.value,), found.kinds.get(kind, 0)) for kind in Kind)),
         _gauge("found_discrepancies", ("kind",), (((kind.value,), before.get(kind, 0)) for kind in Kind)),
         _gauge("held", ("reason",), (((reason.value,), found.held.get(reason, 0)) for reason in HoldReason)),
+        _gauge("unbilled", ("reason",), (((reason.value,), found.unbilled.get(reason, 0)) for reason in Unbilled)),
         quantity("expected_quantity", lambda total: total.expected),
         quantity("recorded_quantity", lambda total: total.recorded),
         quantity("missing_quantity", lambda total: total.missing),
         quantity("surplus_quantity", lambda total: total.surplus),
+        amount("missing_amount", found.money.missing),
+        amount("surplus_amount", found.money.surplus),
+        _gauge("unpriced_buckets", ("reason",), (((one.value,), found.money.unpriced.get(one, 0)) for one in Unpriced)),
         _single("planned_events", found.planned),
         *_apply_gauges(found),
     )

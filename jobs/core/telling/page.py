@@ -143,6 +143,10 @@ class Page:
     certified: bool
     summary: str
     """The verdict in one sentence."""
+    money: str
+    """What the discrepancies are worth, in one line; empty where there are none."""
+    money_notes: Sequence[str]
+    """What the amounts leave out, and why some are not known."""
     reasons: Sequence[ReasonLine]
     warnings: Sequence[str]
     tiles: Sequence[Tile]

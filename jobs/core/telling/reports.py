@@ -54,7 +54,8 @@ def csv_lines(columns: Columns, rows: Iterable[Mapping[str, str]]) -> Iterator[b
 DISCREPANCY_COLUMNS = _columns(
     """
     kind reason cause subscription model code part request_id transaction_id expected_time recorded_time
-    expected_quantity recorded_quantity difference recorded_subscription call_type
+    expected_quantity recorded_quantity difference
+    missing_amount missing_currency surplus_amount surplus_currency unpriced recorded_subscription unbilled call_type
     prompt_tokens completion_tokens total_tokens spend api_key detail next_step
     """
 )
@@ -68,6 +69,8 @@ SUMMARY_COLUMNS = _columns(
     misattributed_recorded_events misattributed_recorded_quantity
     ambiguous_events ambiguous_quantity missing_events missing_quantity held_events held_quantity
     duplicated_events duplicated_quantity orphaned_events orphaned_quantity
+    billed_events billed_quantity unbilled_events unbilled_quantity
+    currency missing_amount surplus_amount unpriced
     """
 )
 OUTCOME_COLUMNS = _columns(

@@ -75,6 +75,7 @@ ENDPOINTS = (
     Endpoint("create_plan", "POST", "/api/v1/plans", "plan", writing.create_plan),
     Endpoint("delete_plan", "DELETE", "/api/v1/plans/{code}", "plan", writing.delete_plan),
     Endpoint("create_customer", "POST", "/api/v1/customers", "customer", writing.create_customer),
+    Endpoint("customers", "GET", "/api/v1/customers", "customer", writing.customers),
     Endpoint("customer", "GET", "/api/v1/customers/{external_customer_id}", "customer", writing.customer),
     Endpoint(
         "delete_customer", "DELETE", "/api/v1/customers/{external_customer_id}", "customer", writing.delete_customer

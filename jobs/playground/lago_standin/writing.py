@@ -160,6 +160,16 @@ async def insert_customer(call: Call, sent: Mapping[str, Any]) -> Document:
     )
 
 
+async def customers(call: Call) -> Answer:
+    """List customers, newest first."""
+    page = answers.requested_page(call.parameter("page"), call.parameter("per_page"))
+    parameters = {"organization_id": call.tenant.id, "external_id": None, "limit": page.size, "offset": page.offset}
+    counted = await (await call.connection.execute(query("standin_count_customers"), parameters)).fetchone()
+    rows = await (await call.connection.execute(query("standin_list_customers"), parameters)).fetchall()
+    meta = page.meta(counted["total"] if counted else 0)
+    return ok({"customers": [_customer(row) for row in rows], "meta": meta})
+
+
 async def customer(call: Call) -> Answer:
     """Show a customer."""
     row = await _found_customer(call)

@@ -7,6 +7,7 @@ from jobs.core.shard import parse_shard
 from jobs.settings.setting import Setting
 from jobs.settings.texts import (
     parse_amount,
+    parse_bound,
     parse_causes,
     parse_count,
     parse_flag,
@@ -191,6 +192,13 @@ MOST_SHARE_FROM = Setting(
     "1000",
     "Expected events of a subscription from which its share is looked at.",
 )
+MOST_AMOUNT = Setting(
+    "most_amount",
+    "RECONCILE_MOST_AMOUNT",
+    parse_amount,
+    None,
+    "Most that a plan may bill in any one currency; a plan with anything unpriced is then refused.",
+)
 MEMORY_LIMIT = Setting(
     "memory_limit",
     "RECONCILE_MEMORY_LIMIT",
@@ -237,6 +245,13 @@ PUSHGATEWAY_URL = Setting(
     None,
     "Pushgateway that metrics are pushed to, with its user and password where it asks for them.",
     secret=True,
+)
+USAGE_SUBSCRIPTIONS = Setting(
+    "usage_subscriptions",
+    "RECONCILE_USAGE_SUBSCRIPTIONS",
+    parse_bound,
+    "200",
+    "Subscriptions whose usage Lago is asked for, to price and to compare; the most at stake first, `0` none.",
 )
 METRICS_SUBSCRIPTIONS = Setting(
     "metrics_subscriptions",

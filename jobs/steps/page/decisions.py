@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from jobs.core.figures import grouped, usd
-from jobs.core.kinds import DETAILS, Cause, Detail, HoldReason, Kind, next_step
+from jobs.core.kinds import DETAILS, Cause, Detail, Kind, next_step, reason_of
 from jobs.core.telling.cause_texts import CAUSE_TEXTS
 from jobs.core.telling.page import Cell, Column, Decision, Table
 from jobs.steps.page.cells import listed, number_cell, text_cell
@@ -32,6 +32,7 @@ _DECISION_ORDER = (
     Kind.AMBIGUOUS,
     Kind.MISMATCHED,
     Kind.MISATTRIBUTED,
+    Kind.RECORDED_UNBILLED,
     Kind.HELD,
     Kind.DUPLICATED,
     Kind.ORPHANED,
@@ -60,11 +61,11 @@ def _decision(
         for name in _DECISION_COLUMNS
         if name in always or (name not in never and any(row[name] not in {None, ""} for row in rows))
     ]
-    title = ": ".join(part for part in (kind, reason.replace("_", " ")) if part)
+    title = ": ".join(part for part in (kind.replace("_", ", "), reason.replace("_", " ")) if part)
     return Decision(
         kind,
         f"{title} ({grouped(listed(rows))})",
-        next_step(Kind(kind), HoldReason(reason) if reason else None, detail),
+        next_step(Kind(kind), reason_of(Kind(kind), reason), detail),
         Table(
             f"decision-{number}",
             "Those with the most quantity."

@@ -12,7 +12,8 @@ from jobs.adapters.workspace import Workspace
 from jobs.core.causes import Explanation
 from jobs.core.certification import Reason
 from jobs.core.figures import counted, grouped, share, usd
-from jobs.core.kinds import Kind
+from jobs.core.kinds import Cause, Kind
+from jobs.core.money.told import BEFORE, Money
 from jobs.core.telling.page import CauseCard, Page, ReasonLine, Tile
 from jobs.core.window import Window
 from jobs.steps.page.decisions import decision_tables
@@ -42,6 +43,8 @@ class Findings:
     """Spend logs, tokens and spend by disposition and reason."""
     causes: tuple[Explanation, ...]
     plan: PlanSummary
+    money: Money
+    """What the discrepancies are worth."""
 
 
 def make_page(workspace: Workspace, found: Findings) -> Page:
@@ -54,6 +57,8 @@ def make_page(workspace: Workspace, found: Findings) -> Page:
         window=_span(found.window),
         certified=not found.reasons,
         summary=_summary(codes, found),
+        money=found.money.headline,
+        money_notes=[*([BEFORE] if found.money.missing or found.money.surplus else []), *found.money.reasons],
         reasons=[_reason(reason) for reason in found.reasons],
         warnings=found.warnings,
         tiles=_tiles(codes, money, found.spend_logs),
@@ -93,7 +98,7 @@ def _summary(codes: Sequence[Mapping[str, Any]], found: Findings) -> str:
     if not expected and not any(row["recorded_events"] for row in codes):
         return "There are no expected and no recorded events in this window."
     if not found.reasons:
-        return f"Every one of {counted(expected, 'expected event')} is recorded as it should be, and nothing else is."
+        return f"Every one of {counted(expected, 'expected event')} is billed as it should be, and nothing else is."
     agreed = f"{grouped(matched)} of {counted(expected, 'expected event')} ({share(matched, expected)}) are recorded"
     return f"{agreed} as they should be."
 
@@ -160,6 +165,16 @@ def _tiles(
                 "missing",
             )
         )
+    if first["unbilled_events"]:
+        tiles.append(
+            Tile(
+                "Recorded, not billed",
+                grouped(first["unbilled_quantity"]),
+                code,
+                [f"{counted(first['unbilled_events'], 'event')} that Lago has and does not bill"],
+                "missing",
+            )
+        )
     return tiles
 
 
@@ -170,7 +185,10 @@ def _cause_cards(causes: tuple[Explanation, ...]) -> list[CauseCard]:
             title=item.title,
             events=", ".join(f"{count:,} {kind}" for kind, count in item.kinds.items()),
             amounts=[
-                *(f"{grouped(amount)} {code} missing" for code, amount in item.missing.items()),
+                *(
+                    f"{grouped(amount)} {code} {'not billed' if item.cause is Cause.NOT_BILLED else 'missing'}"
+                    for code, amount in item.missing.items()
+                ),
                 *(f"{grouped(amount)} {code} too much" for code, amount in item.surplus.items()),
                 *([f"{usd(item.spend)} spent on these requests"] if item.spend else []),
                 *([counted(item.subscription_count, "subscription")] if item.subscription_count else []),

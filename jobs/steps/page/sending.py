@@ -28,6 +28,7 @@ def planned_backfill(plan: PlanSummary) -> Backfilled:
         "",
         [
             f"{PLAN_FILE} holds {counted(plan.events, 'event')} that may be sent: {amounts}.",
+            *([f"With it Lago would bill more: {plan.worth.forecast}."] if plan.worth.forecast else []),
             "Nothing of it was sent to Lago yet.",
         ],
         list(plan.exceeded),

@@ -22,6 +22,7 @@ def codes_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         "missing_quantity": "missing",
         "surplus_quantity": "too much",
         "elsewhere_quantity": "elsewhere",
+        "unbilled_quantity": "not billed",
     }
     return Table(
         "codes",
@@ -41,10 +42,12 @@ def subscriptions_table(rows: Sequence[Mapping[str, Any]], several: bool) -> Tab
         "missing_quantity": "missing",
         "elsewhere_quantity": "elsewhere",
         "surplus_quantity": "too much",
+        "unbilled_quantity": "not billed",
         "expected_events": "expected events",
         "recorded_events": "recorded events",
     }
-    shown = {name: title for name, title in names.items() if name != "elsewhere_quantity" or any_of(rows, name)}
+    rare = {"elsewhere_quantity", "unbilled_quantity"}
+    shown = {name: title for name, title in names.items() if name not in rare or any_of(rows, name)}
     return Table(
         "subscriptions",
         "Capture rate: how much of what each subscription used is recorded as it should be. Gross, never netted.",
@@ -84,7 +87,8 @@ def any_of(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
 
 def models_table(rows: Sequence[Mapping[str, Any]], several: bool) -> Table:
     """Return the rows of `page_models`; `several`: there is more than one code."""
-    counts = {kind: f"{kind}_expected_events" if kind in PAIRED else f"{kind}_events" for kind in EVENT_KINDS}
+    counts = {kind.value: f"{kind}_expected_events" if kind in PAIRED else f"{kind}_events" for kind in EVENT_KINDS}
+    counts["unbilled"] = "unbilled_events"
     shown = {kind: name for kind, name in counts.items() if any(row[name] for row in rows)}
     events = ("expected_events", "recorded_events", "matched_expected_events", *shown.values())
     quantities = {"expected_quantity": "expected", "recorded_quantity": "recorded"}

@@ -2,7 +2,7 @@
 -- Values are bound by ClickHouse itself. Runs on ClickHouse.
 --
 -- Why events_enriched and not events_raw: what names no known metric is accepted and never enriched, so never billed. Of
--- the map of properties, all texts there, each that is asked for. The last condition is the subscriptions of one shard
+-- the map of properties, all texts there, each that is asked for. An event is enriched when it has arrived, to the second. The last condition is the subscriptions of one shard
 -- (jobs/core/shard.py): SHA-256 gives bytes, and reversed they are a number of the machine.
 SELECT
     CAST(NULL AS Nullable(String)) AS lago_id,
@@ -10,7 +10,8 @@ SELECT
     external_subscription_id,
     code,
     concat(toString(toTimeZone(timestamp, 'UTC')), 'Z') AS time,
-    CAST(NULL AS Nullable(String)) AS created_at,
+    concat(toString(toTimeZone(toDateTime(enriched_at, 'UTC'), 'UTC')), 'Z') AS created_at,
+    toString(precise_total_amount_cents) AS precise_total_amount_cents,
     toJSONString(
         arrayMap(name -> if(mapContains(properties, name), properties[name], NULL), {property_names:Array(String)})
     ) AS texts

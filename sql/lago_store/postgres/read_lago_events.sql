@@ -2,8 +2,9 @@
 -- left out, times cut to the millisecond, and of the properties the text of each that is asked for.
 --
 -- Why `deleted_at IS NULL` and bare bounds on "timestamp": Lago's indexes on both are partial and by organization. A
--- number of a jsonb has no exponent, so its text is what Lago's own sums read. The ids of rows and their times of arrival
--- tell copies apart in ClickHouse only; here every row is billed. The last condition is the subscriptions of one shard
+-- number of a jsonb has no exponent, so its text is what Lago's own sums read. The ids of rows tell copies apart in
+-- ClickHouse only; here every row is one. Times of arrival are told to the second, as the API does: they say which events
+-- came after their period's invoice. The last condition is the subscriptions of one shard
 -- (jobs/core/shard.py), and nothing where one process reads all.
 SELECT
     CAST(NULL AS text) AS lago_id,
@@ -11,7 +12,8 @@ SELECT
     events.external_subscription_id,
     events.code,
     CAST(date_trunc('milliseconds', events."timestamp") AS text) || 'Z' AS "timestamp",
-    CAST(NULL AS text) AS created_at,
+    CAST(date_trunc('seconds', events.created_at) AS text) || 'Z' AS created_at,
+    CAST(events.precise_total_amount_cents AS text) AS precise_total_amount_cents,
     (
         SELECT COALESCE(json_agg(events.properties ->> asked.name ORDER BY asked.place), '[]')
         FROM unnest(CAST(%(property_names)s AS text [])) WITH ORDINALITY AS asked (name, place)

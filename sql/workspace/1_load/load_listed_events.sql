@@ -8,7 +8,7 @@ FROM read_csv(
     allow_quoted_nulls = false, parallel = false, max_line_size = 67108864,
     columns = {
         'lago_id': 'VARCHAR', 'transaction_id': 'VARCHAR', 'subscription': 'VARCHAR', 'code': 'VARCHAR',
-        'timestamp': 'VARCHAR', 'created_at': 'VARCHAR', 'properties': 'JSON'
+        'timestamp': 'VARCHAR', 'created_at': 'VARCHAR', 'precise_total_amount_cents': 'VARCHAR', 'properties': 'JSON'
     }
 )
 WHERE $shards = 1 OR shard_of(subscription, $shards) = $shard

@@ -20,6 +20,8 @@ SELECT
     nullif(timed.subscription, '') AS subscription,
     timed.code,
     timed.time,
+    TRY_CAST(timed.created_at AS TIMESTAMP) AS received_at,
+    coalesce(TRY_CAST(timed.precise_total_amount_cents AS DECIMAL(38, 15)) <> 0, false) AS has_amount,
     timed.time IS NULL OR (timed.time >= $start AND timed.time < $end) AS in_window,
     names.model_key,
     timed.properties[code.model_place] AS model,

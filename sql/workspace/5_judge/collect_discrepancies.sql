@@ -45,6 +45,32 @@ WITH united AS (
     JOIN recorded_event AS recorded ON recorded.id = judged.id
     WHERE judged.kind NOT IN ('matched', 'mismatched', 'misattributed')
     UNION ALL BY NAME
+    -- An event that is a call's as it should be, and that Lago does not bill.
+    SELECT
+        'recorded_unbilled' AS kind,
+        unbilled.reason,
+        concat('unbilled_', unbilled.reason) AS detail,
+        expected.id AS expected_id,
+        recorded.id AS recorded_id,
+        expected.spend_log_id,
+        recorded.subscription,
+        recorded.model_key,
+        recorded.code,
+        expected.part,
+        expected.request_id,
+        recorded.transaction_id,
+        expected.time AS expected_time,
+        recorded.time AS recorded_time,
+        expected.quantity AS expected_quantity,
+        recorded.quantity AS recorded_quantity,
+        recorded.subscription AS recorded_subscription
+    FROM unbilled_event AS unbilled
+    JOIN recorded_event AS recorded ON recorded.id = unbilled.id
+    JOIN pair ON pair.recorded_id = recorded.id
+    JOIN expected_event AS expected ON expected.id = pair.expected_id
+    LEFT JOIN judged_recorded AS judged ON judged.id = recorded.id
+    WHERE coalesce(judged.kind, 'matched') = 'matched' AND recorded.quantity <> 0
+    UNION ALL BY NAME
     SELECT
         'unattributed' AS kind,
         CASE WHEN account.source IS NULL THEN 'names_nobody' ELSE 'not_in_mapping_file' END
@@ -62,6 +88,7 @@ WITH united AS (
 SELECT
     row_number() OVER () AS id,
     united.*,
+    unbilled.reason AS unbilled,
     log.call_type,
     log.prompt_tokens,
     log.completion_tokens,
@@ -70,3 +97,4 @@ SELECT
     log.api_key
 FROM united
 LEFT JOIN spend_log AS log ON log.rowid = united.spend_log_id
+LEFT JOIN unbilled_event AS unbilled ON unbilled.id = united.recorded_id

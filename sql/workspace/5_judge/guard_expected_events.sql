@@ -106,26 +106,25 @@ proven AS (
     UNION
     SELECT api_key FROM pinned_key WHERE calls >= $proven_from
 ),
-subscribed AS (
+-- What Lago would do with the event if it were sent now, by the rules that judge recorded events too.
+placed AS (
     SELECT
         undecided.id,
-        bool_or(row.external_id IS NOT NULL) AS is_known,
-        arg_max(
-            {'status': row.status, 'plan_code': row.plan_code, 'period': row.current_period_started_at},
-            {'open': row.terminated_at IS NULL, 'terminated_at': row.terminated_at, 'started_at': row.started_at}
-        ) FILTER (
-            row.status IN ('active', 'terminated')
-            AND date_trunc('millisecond', row.started_at) <= undecided.time
-            AND (row.terminated_at IS NULL OR date_trunc('millisecond', row.terminated_at) >= undecided.time)
-        ) AS active
+        span.external_id IS NOT NULL AS is_known,
+        span.unbilled,
+        span.period,
+        plan.code IS NOT NULL AS has_plan,
+        charge.code IS NOT NULL AS is_charged,
+        coalesce(charge.pay_in_advance, false) AS pay_in_advance,
+        coalesce(charge.needs_amount, false) AS needs_amount,
+        coalesce(metric.recurring, false) AS recurring,
+        coalesce(metric.bills_what_is_sent, false) AS bills_what_is_sent
     FROM undecided
-    LEFT JOIN subscription_row AS row ON row.external_id = undecided.subscription
-    GROUP BY undecided.id
-),
-charged AS (
-    SELECT plan_code, code, bool_or(pay_in_advance) AS pay_in_advance
-    FROM charge
-    GROUP BY plan_code, code
+    ASOF LEFT JOIN billing_span AS span
+        ON span.external_id = undecided.subscription AND span.starts_at <= undecided.time
+    LEFT JOIN plan ON plan.code = span.plan_code
+    LEFT JOIN charge ON charge.plan_code = span.plan_code AND charge.code = undecided.code
+    LEFT JOIN metric ON metric.code = undecided.code
 ),
 reasoned AS (
     SELECT
@@ -152,19 +151,25 @@ reasoned AS (
             WHEN sent_before.transaction_id IS NOT NULL THEN 'sent_with_other_time'
             WHEN NOT undecided.is_allowed THEN 'not_allowed'
             WHEN NOT metered_code.known_to_lago THEN 'no_metric'
-            WHEN NOT subscribed.is_known AND is_session(undecided.subscription) THEN 'session'
-            WHEN NOT subscribed.is_known THEN 'no_subscription'
-            WHEN subscribed.active IS NULL THEN 'not_active'
+            WHEN NOT placed.is_known AND is_session(undecided.subscription) THEN 'session'
+            WHEN NOT placed.is_known THEN 'no_subscription'
+            WHEN placed.recurring THEN 'billed_again_later'
+            WHEN placed.unbilled = 'subscription_incomplete' THEN 'waits_for_payment'
+            WHEN placed.unbilled = 'subscription_canceled' THEN 'canceled'
+            WHEN placed.unbilled = 'subscription_not_started' THEN 'not_started'
+            WHEN placed.unbilled = 'subscription_terminated' THEN 'terminated'
             WHEN unsendable.transaction_id IS NOT NULL THEN 'deleted_in_lago'
-            WHEN NOT $send_closed_periods
-                AND (subscribed.active.status = 'terminated' OR undecided.time < subscribed.active.period)
-                THEN 'period_over'
-            WHEN NOT $send_closed_periods AND subscribed.active.period IS NULL THEN 'period_start_unknown'
-            WHEN charged.code IS NULL THEN 'no_charge'
-            WHEN charged.pay_in_advance AND NOT $allow_pay_in_advance THEN 'billed_at_once'
+            WHEN NOT placed.has_plan THEN 'no_plan'
+            WHEN NOT placed.is_charged THEN 'no_charge'
+            WHEN NOT placed.bills_what_is_sent THEN 'not_added_up'
+            WHEN placed.needs_amount THEN 'needs_amount'
+            WHEN placed.period = 'over' AND $send_closed_periods THEN 'on_record_only'
+            WHEN placed.period = 'over' THEN 'period_over'
+            WHEN placed.period = 'unknown' AND NOT $send_closed_periods THEN 'period_start_unknown'
+            WHEN placed.pay_in_advance AND NOT $allow_pay_in_advance THEN 'billed_at_once'
         END AS detail
     FROM undecided
-    JOIN subscribed ON subscribed.id = undecided.id
+    JOIN placed ON placed.id = undecided.id
     JOIN metered_code ON metered_code.code = undecided.code
     LEFT JOIN same_quantities ON same_quantities.id = undecided.id
     LEFT JOIN same_moment ON same_moment.id = undecided.id
@@ -179,7 +184,6 @@ reasoned AS (
         AND sent_before.timestamp_ms <> epoch_ms(undecided.time)
     LEFT JOIN unsendable ON unsendable.transaction_id
         = transaction_id(undecided.subscription, undecided.code, undecided.part, undecided.request_id)
-    LEFT JOIN charged ON charged.plan_code = subscribed.active.plan_code AND charged.code = undecided.code
 )
 SELECT
     reasoned.id,

@@ -24,7 +24,7 @@ elsewhere AS (
     JOIN unmatched_expected AS expected ON expected.id = pair.expected_id
     JOIN unmatched_recorded AS recorded ON recorded.id = pair.recorded_id
     JOIN accounted_spend_log AS account ON account.spend_log_id = expected.spend_log_id
-    LEFT JOIN (SELECT DISTINCT external_id FROM subscription_row) AS known ON known.external_id = recorded.subscription
+    LEFT JOIN (SELECT DISTINCT external_id FROM billing_span) AS known ON known.external_id = recorded.subscription
     WHERE pair.stage = 'elsewhere'
 )
 SELECT

@@ -20,6 +20,10 @@ counted AS (
     SELECT is_expected, subscription, model_key, code, 'matched', matched_events, matched_quantity FROM event_tally
     UNION ALL
     SELECT is_expected, subscription, model_key, code, 'all', events, quantity FROM event_tally
+    UNION ALL
+    SELECT is_expected, subscription, model_key, code, 'billed', billed_events, billed_quantity FROM event_tally
+    UNION ALL
+    SELECT is_expected, subscription, model_key, code, 'unbilled', unbilled_events, unbilled_quantity FROM event_tally
 )
 SELECT
     coalesce(subscription, '') AS subscription,
@@ -50,7 +54,11 @@ SELECT
     coalesce(CAST(sum(events) FILTER (kind = 'duplicated') AS BIGINT), 0) AS duplicated_events,
     coalesce(sum(quantity) FILTER (kind = 'duplicated'), 0) AS duplicated_quantity,
     coalesce(CAST(sum(events) FILTER (kind = 'orphaned') AS BIGINT), 0) AS orphaned_events,
-    coalesce(sum(quantity) FILTER (kind = 'orphaned'), 0) AS orphaned_quantity
+    coalesce(sum(quantity) FILTER (kind = 'orphaned'), 0) AS orphaned_quantity,
+    coalesce(CAST(sum(events) FILTER (kind = 'billed') AS BIGINT), 0) AS billed_events,
+    coalesce(sum(quantity) FILTER (kind = 'billed'), 0) AS billed_quantity,
+    coalesce(CAST(sum(events) FILTER (kind = 'unbilled') AS BIGINT), 0) AS unbilled_events,
+    coalesce(sum(quantity) FILTER (kind = 'unbilled'), 0) AS unbilled_quantity
 FROM counted
 GROUP BY ALL;
 -- Subscriptions most of whose calls have an event.

@@ -59,6 +59,7 @@ reasoned AS (
     SELECT
         id,
         CASE
+            WHEN kind = 'recorded_unbilled' THEN ['not_billed', reason]
             WHEN kind = 'unattributed' AND source IS NULL THEN ['no_user', call_type]
             WHEN kind = 'unattributed' THEN ['not_in_mapping_file', source]
             WHEN kind = 'misattributed' AND recorded_subscription IS NULL THEN ['no_subscription_in_event', call_type]

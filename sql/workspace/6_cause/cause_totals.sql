@@ -7,7 +7,7 @@ WITH spent AS (
         coalesce(finding.code, '') AS code,
         finding.subscription,
         finding.time,
-        finding.missing_quantity,
+        finding.missing_quantity + finding.unbilled_quantity AS missing_quantity,
         finding.surplus_quantity,
         finding.total_tokens,
         CASE

@@ -22,7 +22,9 @@ whole AS (
         sum(recorded_events) AS recorded_events,
         sum(recorded_quantity) AS recorded_quantity,
         sum(matched_expected_events) AS matched_events,
-        sum(matched_expected_quantity) AS matched_quantity
+        sum(matched_expected_quantity) AS matched_quantity,
+        CAST(sum(unbilled_events) AS BIGINT) AS unbilled_events,
+        sum(unbilled_quantity) AS unbilled_quantity
     FROM summary
     GROUP BY code
 )
@@ -40,7 +42,9 @@ SELECT
     coalesce(surplus_events, 0) AS surplus_events,
     plain_number(coalesce(surplus_quantity, 0)) AS surplus_quantity,
     coalesce(elsewhere_events, 0) AS elsewhere_events,
-    plain_number(coalesce(elsewhere_quantity, 0)) AS elsewhere_quantity
+    plain_number(coalesce(elsewhere_quantity, 0)) AS elsewhere_quantity,
+    unbilled_events,
+    plain_number(unbilled_quantity) AS unbilled_quantity
 FROM whole
 LEFT JOIN gross ON gross.code = whole.code
 ORDER BY whole.expected_events DESC, whole.code

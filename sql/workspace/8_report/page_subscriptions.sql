@@ -20,7 +20,9 @@ whole AS (
         sum(recorded_events) AS recorded_events,
         sum(expected_quantity) AS expected_quantity,
         sum(matched_expected_quantity) AS matched_quantity,
-        sum(recorded_quantity) AS recorded_quantity
+        sum(recorded_quantity) AS recorded_quantity,
+        CAST(sum(unbilled_events) AS BIGINT) AS unbilled_events,
+        sum(unbilled_quantity) AS unbilled_quantity
     FROM summary
     GROUP BY ALL
 )
@@ -36,9 +38,10 @@ SELECT
     plain_number(coalesce(missing_quantity, 0)) AS missing_quantity,
     plain_number(coalesce(elsewhere_quantity, 0)) AS elsewhere_quantity,
     plain_number(coalesce(surplus_quantity, 0)) AS surplus_quantity,
+    plain_number(unbilled_quantity) AS unbilled_quantity,
     count(*) OVER () AS listed
 FROM whole
 LEFT JOIN gross ON gross.subscription = whole.subscription AND gross.code = whole.code
-ORDER BY coalesce(missing_quantity, 0) + coalesce(elsewhere_quantity, 0) DESC, coalesce(surplus_quantity, 0) DESC,
+ORDER BY coalesce(missing_quantity, 0) + coalesce(elsewhere_quantity, 0) + whole.unbilled_quantity DESC, coalesce(surplus_quantity, 0) DESC,
     whole.expected_quantity DESC, whole.subscription, whole.code
 LIMIT $most

@@ -3,5 +3,6 @@
 CREATE TABLE kept.summary AS FROM summary;
 CREATE TABLE kept.discrepancy AS FROM discrepancy;
 CREATE TABLE kept.finding_cause AS FROM finding_cause;
+CREATE TABLE kept.finding_side AS FROM finding_side;
 CREATE TABLE kept.spend_log_tally AS FROM spend_log_tally;
 CREATE TABLE kept.daily_difference AS FROM daily_difference

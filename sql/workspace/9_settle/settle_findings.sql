@@ -4,6 +4,7 @@ CREATE TABLE settled_finding AS
 SELECT
     id,
     kind,
+    coalesce(detail, '') = 'on_record_only' AS on_record_only,
     coalesce(subscription, '') AS subscription,
     coalesce(model_key, '') AS model,
     code,

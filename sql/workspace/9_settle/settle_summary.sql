@@ -1,5 +1,6 @@
 -- Counts what was settled as the next run will: a missing event is expected and recorded and agrees; a top-up is one more
--- expected event, for the part that the first event did not bill, and both agree. Runs on DuckDB.
+-- expected event, for the part that the first event did not bill, and both agree. Of a period that is over it is recorded
+-- and not billed. Runs on DuckDB.
 UPDATE summary
 SET
     expected_events = summary.expected_events + settled.topped_up,
@@ -14,7 +15,11 @@ SET
     mismatched_expected_events = summary.mismatched_expected_events - settled.topped_up,
     mismatched_expected_quantity = summary.mismatched_expected_quantity - settled.topped_up_expected,
     mismatched_recorded_events = summary.mismatched_recorded_events - settled.inside,
-    mismatched_recorded_quantity = summary.mismatched_recorded_quantity - settled.inside_quantity
+    mismatched_recorded_quantity = summary.mismatched_recorded_quantity - settled.inside_quantity,
+    billed_events = summary.billed_events + settled.events - settled.unbilled,
+    billed_quantity = summary.billed_quantity + settled.sent - settled.unbilled_quantity,
+    unbilled_events = summary.unbilled_events + settled.unbilled,
+    unbilled_quantity = summary.unbilled_quantity + settled.unbilled_quantity
 FROM (
     SELECT
         subscription,
@@ -25,6 +30,8 @@ FROM (
         sum(expected_quantity) AS expected,
         coalesce(sum(expected_quantity) FILTER (kind = 'mismatched'), 0) AS topped_up_expected,
         sum(expected_quantity - recorded_quantity) AS sent,
+        count(*) FILTER (on_record_only) AS unbilled,
+        coalesce(sum(expected_quantity - recorded_quantity) FILTER (on_record_only), 0) AS unbilled_quantity,
         count(*) FILTER (recorded_in_window) AS inside,
         coalesce(sum(recorded_quantity) FILTER (recorded_in_window), 0) AS inside_quantity
     FROM settled_finding

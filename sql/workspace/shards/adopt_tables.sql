@@ -11,6 +11,8 @@ CREATE TABLE IF NOT EXISTS unbilled_spend AS FROM shard.unbilled_spend LIMIT 0;
 CREATE TABLE IF NOT EXISTS named_tally AS FROM shard.named_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS key_tally AS FROM shard.key_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS event_tally AS FROM shard.event_tally LIMIT 0;
+CREATE TABLE IF NOT EXISTS unbilled_event AS FROM shard.unbilled_event LIMIT 0;
+CREATE TABLE IF NOT EXISTS unbilled_tally AS FROM shard.unbilled_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS code_tally AS FROM shard.code_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS minute_tally AS FROM shard.minute_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS arrival AS FROM shard.arrival LIMIT 0

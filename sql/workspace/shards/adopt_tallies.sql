@@ -7,6 +7,7 @@ INSERT INTO unbilled_spend FROM shard.unbilled_spend;
 INSERT INTO named_tally FROM shard.named_tally;
 INSERT INTO key_tally FROM shard.key_tally;
 INSERT INTO event_tally FROM shard.event_tally;
+INSERT INTO unbilled_tally FROM shard.unbilled_tally;
 INSERT INTO code_tally FROM shard.code_tally;
 INSERT INTO minute_tally FROM shard.minute_tally;
 INSERT INTO arrival FROM shard.arrival

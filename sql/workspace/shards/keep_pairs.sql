@@ -1,7 +1,7 @@
 -- The pairs of a shard that a merge asks for: those that do not match; where a content also stands unmatched on Lago's
 -- side, one that shows that it was matched, and those near such an event, which may be a duplicate of theirs; those of calls
--- of which another event has not matched, since the events of one call come together; and those of keys that may not name
--- their subscription. Runs on DuckDB.
+-- of which another event has not matched, since the events of one call come together; those of keys that may not name
+-- their subscription; and those of events that Lago does not bill. Runs on DuckDB.
 CREATE TABLE kept.pair AS
 WITH unmatched AS (
     SELECT subscription, code, dimensions, quantities, time
@@ -50,5 +50,5 @@ not_allowed AS (
 )
 SELECT *
 FROM pair
-WHERE stage = 'id_differs' OR recorded_id IN (FROM asked_for) OR expected_id IN (FROM of_one_call)
+WHERE recorded_id IN (SELECT id FROM unbilled_event) OR stage = 'id_differs' OR recorded_id IN (FROM asked_for) OR expected_id IN (FROM of_one_call)
     OR expected_id IN (FROM not_allowed)

@@ -7,6 +7,7 @@ CREATE TABLE kept.unbilled_spend AS FROM unbilled_spend;
 CREATE TABLE kept.named_tally AS FROM named_tally;
 CREATE TABLE kept.key_tally AS FROM key_tally;
 CREATE TABLE kept.event_tally AS FROM event_tally;
+CREATE TABLE kept.unbilled_tally AS FROM unbilled_tally;
 CREATE TABLE kept.code_tally AS FROM code_tally;
 CREATE TABLE kept.minute_tally AS FROM minute_tally;
 CREATE TABLE kept.arrival AS FROM arrival;

@@ -1,0 +1,64 @@
+"""When Lago's billing periods begin and end, and when it bills them.
+
+A period is whole days in the customer's time zone: by the calendar, or counted from the subscription's own day.
+"""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from jobs.core.lago.values import Plan, Subscription
+from jobs.core.window import Window
+
+_MONTHS = {"monthly": 1, "quarterly": 3, "semiannual": 6, "yearly": 12}
+_A_MONDAY_AND_NEW_YEAR = date(2024, 1, 1)
+_BILLING_MINUTE = timedelta(minutes=10)
+_HOUR, _WEEK = timedelta(hours=1), timedelta(days=7)
+
+
+def period_holding(row: Subscription, plan: Plan, at: datetime) -> Window | None:
+    """Return the whole billing period of usage that holds this instant, whenever the row began or ended.
+
+    None where Lago tells an interval or a time zone that is not known here.
+    """
+    interval = "monthly" if plan.bill_charges_monthly else plan.interval
+    try:
+        zone = ZoneInfo(row.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+    anchor = _A_MONDAY_AND_NEW_YEAR
+    if row.billing_time == "anniversary" and row.subscription_at is not None:
+        anchor = row.subscription_at.astimezone(zone).date()
+    day = at.astimezone(zone).date()
+    if interval == "weekly":
+        first = day - timedelta(days=(day - anchor).days % 7)
+        return Window(_midnight(first, zone), _midnight(first + _WEEK, zone))
+    months = _MONTHS.get(interval)
+    if months is None:
+        return None
+    passed = ((day.year - anchor.year) * 12 + day.month - anchor.month) // months * months
+    if _months_later(anchor, passed) > day:
+        passed -= months
+    return Window(
+        _midnight(_months_later(anchor, passed), zone), _midnight(_months_later(anchor, passed + months), zone)
+    )
+
+
+def billed_from(period_end: datetime) -> datetime:
+    """Return when Lago first bills a period that ended at this instant: every hour, at ten minutes past."""
+    hour = period_end.replace(minute=0, second=0, microsecond=0)
+    first = hour + _BILLING_MINUTE
+    return first if first >= period_end else first + _HOUR
+
+
+def _months_later(anchor: date, months: int) -> date:
+    """Return the same day of another month, or that month's last day."""
+    years, month = divmod(anchor.month - 1 + months, 12)
+    year = anchor.year + years
+    return date(year, month + 1, min(anchor.day, monthrange(year, month + 1)[1]))
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time.min, zone).astimezone(UTC)

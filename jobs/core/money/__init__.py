@@ -1,0 +1,1 @@
+"""What a difference is worth, at Lago's own prices."""

@@ -1,0 +1,71 @@
+"""Asks Lago what it has counted of the subscriptions that a window touches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from jobs.adapters.lago.catalogue import read_own_charges
+from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.lago.usage_periods import UsageAsked, read_usage_periods
+from jobs.adapters.workspace import Workspace
+from jobs.core.lago.values import Catalogue, Charge
+from jobs.core.money.usage import PeriodUsage
+from jobs.errors import LagoError
+from jobs.steps.reconcile_values import Progress, ReconcileSettings
+
+END = datetime(9999, 12, 31, tzinfo=UTC)
+"""Stands for a time that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What Lago told of its usage."""
+
+    periods: tuple[PeriodUsage, ...]
+    """The periods of those that were asked for."""
+    asked: frozenset[str]
+    """Whose usage was asked for."""
+    charges: Mapping[str, Charge]
+    """All charges by Lago's id, those of subscriptions' own plans among them."""
+    failure: str = ""
+    """Why nothing was told, where Lago did not answer."""
+
+
+def ask_usage(workspace: Workspace, settings: ReconcileSettings, catalogue: Catalogue, progress: Progress) -> Told:
+    """Ask Lago what it has counted of the subscriptions that the window touches, those with most at stake first.
+
+    A Lago that does not answer is told, and fails no run.
+    """
+    customers = {
+        row.external_id: row.external_customer_id
+        for row in catalogue.subscriptions
+        if row.external_customer_id is not None and row.started_at is not None
+    }
+    touched = workspace.rows("touched_subscriptions", start=settings.window.start.replace(tzinfo=None))
+    concerned = [row for row in touched if row["subscription"] in customers]
+    asked = [
+        UsageAsked(str(customers[row["subscription"]]), row["subscription"], row["since"].replace(tzinfo=UTC))
+        for row in concerned[: settings.usage_subscriptions]
+    ]
+    charges = {charge.lago_id: charge for plan in catalogue.plans for charge in plan.charges}
+    names = frozenset(one.subscription for one in asked)
+    if not asked:
+        return Told((), names, charges)
+    if len(asked) < len(concerned):
+        progress.note(f"asking for the usage of {len(asked):,} of {len(concerned):,} subscriptions")
+    try:
+        with LagoClient(settings.lago) as client:
+            periods = read_usage_periods(client, asked)
+            strange = {
+                one.subscription
+                for one in periods
+                if one.is_open and any(bucket.charge_id not in charges for bucket in one.buckets)
+            }
+            for name in sorted(strange):
+                charges |= {charge.lago_id: charge for charge in read_own_charges(client, name)}
+    except LagoError as error:
+        progress.note(f"nothing is priced: {error}")
+        return Told((), names, charges, str(error))
+    return Told(periods, names, charges)

@@ -1,0 +1,71 @@
+-- The recorded events of the window that Lago does not bill, each with the first reason by which it does not, as
+-- `BillingRules.judge` says of one event. Runs on DuckDB.
+--
+-- Nearly all events are of a subscription and code of which all are billed, whatever they are: those are found first, by
+-- what holds for them as a whole, and only the others are looked at one by one. An amount, a late arrival and a property
+-- that Lago reads no number from are matters of the single event.
+CREATE TABLE unbilled_event AS
+WITH billed_as_a_whole AS (
+    SELECT span.external_id, metered.code
+    FROM billing_span AS span
+    CROSS JOIN metered_code AS metered
+    LEFT JOIN metric ON metric.code = metered.code
+    LEFT JOIN charge ON charge.plan_code = span.plan_code AND charge.code = metered.code
+    GROUP BY span.external_id, metered.code
+    HAVING bool_and(
+        span.unbilled IS NULL AND span.closes_at IS NULL AND metric.code IS NOT NULL AND charge.code IS NOT NULL
+        AND NOT coalesce(charge.needs_amount, true)
+    )
+),
+doubtful AS (
+    SELECT recorded.*
+    FROM recorded_event AS recorded
+    LEFT JOIN billed_as_a_whole AS billed
+        ON billed.external_id = recorded.subscription AND billed.code = recorded.code
+    WHERE recorded.in_window AND recorded.time IS NOT NULL
+        AND (billed.code IS NULL OR recorded.lacks_quantity OR recorded.is_unreadable)
+),
+placed AS (
+    SELECT
+        doubtful.id,
+        doubtful.subscription,
+        doubtful.code,
+        doubtful.quantity,
+        doubtful.lacks_quantity OR doubtful.is_unreadable AS lacks_number,
+        doubtful.has_amount,
+        doubtful.received_at,
+        metric.code IS NOT NULL AS is_metric,
+        span.external_id IS NOT NULL AS is_known,
+        coalesce(metric.recurring AND latest.external_id IS NOT NULL AND doubtful.time <= coalesce(latest.ended_at, doubtful.time), false)
+            AS looks_back,
+        CASE WHEN looks_back THEN latest.plan_code ELSE span.plan_code END AS plan_code,
+        CASE WHEN NOT looks_back THEN span.unbilled END AS unbilled,
+        CASE WHEN looks_back THEN latest.ended_at ELSE span.closes_at END AS closes_at
+    FROM doubtful
+    ASOF LEFT JOIN billing_span AS span
+        ON span.external_id = doubtful.subscription AND span.starts_at <= doubtful.time
+    LEFT JOIN metric ON metric.code = doubtful.code
+    LEFT JOIN latest_row AS latest ON latest.external_id = doubtful.subscription
+),
+judged AS (
+    SELECT
+        placed.id,
+        placed.code,
+        placed.quantity,
+        CASE
+            WHEN NOT placed.is_metric THEN 'unknown_metric'
+            WHEN NOT placed.is_known THEN 'no_subscription'
+            WHEN placed.unbilled IS NOT NULL THEN placed.unbilled
+            WHEN plan.code IS NULL THEN 'unknown_plan'
+            WHEN charge.code IS NULL THEN 'no_charge'
+            WHEN placed.lacks_number THEN 'property_missing'
+            WHEN charge.needs_amount AND NOT placed.has_amount THEN 'amount_missing'
+            WHEN placed.received_at > placed.closes_at AND NOT charge.pay_in_advance THEN 'period_invoiced'
+        END AS reason
+    FROM placed
+    LEFT JOIN plan ON plan.code = placed.plan_code
+    LEFT JOIN charge ON charge.plan_code = placed.plan_code AND charge.code = placed.code
+)
+SELECT id, code, quantity, reason
+FROM judged
+WHERE reason IS NOT NULL
