@@ -251,7 +251,7 @@ def _report(
     folder: RunFolder, workspace: Workspace, told: Usage, schema: SpendLogsSchema, facts: SourceFacts, now: datetime
 ) -> None:
     settings = told.settings
-    rows = {"usage.csv": folder.write_csv("usage.csv", USAGE_REPORT_COLUMNS, workspace.frames("usage_texts"))}
+    rows = {"usage.csv": workspace.write_csv(folder.file("usage.csv"), USAGE_REPORT_COLUMNS, "usage_texts")}
     workspace.run("write_usage", path=str(folder.file("usage.parquet")))
     if settings.compare:
         compared = map(comparison_texts, workspace.records("compare_usage"))

@@ -72,7 +72,8 @@ def _explain_surplus(
     if not looks_for_restarts:
         return
     bursts = workspace.rows("bursts", apart_us=core.BURST_APART // timedelta(microseconds=1))
-    _apply(workspace, Cause.RESTART, core.restarts(bursts), ("orphaned",))
+    # Orphans show where the gateway stopped; what it lost there may also look like a call that has its event.
+    _apply(workspace, Cause.RESTART, core.restarts(bursts), ("orphaned", "duplicated"))
 
 
 def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) -> None:

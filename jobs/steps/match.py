@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.kinds import DETAILS, NEXT_STEPS, ChargeBy
+from jobs.core.kinds import ChargeBy
 from jobs.core.lago.billing_rules import BillingRules, Span, bills_what_is_sent, pricing_of
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
-from jobs.core.litellm.call_types import CALL_TYPES
-from jobs.core.mapping import payer_of
+from jobs.core.litellm.call_types import CALL_TYPES, RESPONSE_MAKERS
+from jobs.core.mapping import Match
 from jobs.core.model_names import ModelNames, event_model
 from jobs.core.rules import Rules
+from jobs.core.sorts import DETAILS, NEXT_STEPS
 from jobs.core.window import Window
 from jobs.core.window_facts import FOREIGN_ONE_IN, SENT_TWICE_WITHIN, WindowFacts, zone_offset
 
@@ -92,12 +93,14 @@ def load_accounting(workspace: Workspace, rules: Rules, *, charge_by_place: int 
     )
     workspace.insert("attribution", rules.mapping or ())
     if rules.patterns:
-        payer = payer_of((), rules.patterns)
-        sources = workspace.records(
-            "distinct_sources", charge_by=rules.charge_by.value, charge_by_place=charge_by_place
+        workspace.run("find_sources", charge_by=rules.charge_by.value, charge_by_place=charge_by_place)
+    for pattern in rules.patterns:
+        workspace.run(
+            "attribute_by_pattern",
+            is_prefix=pattern.match is Match.PREFIX,
+            pattern=pattern.source,
+            subscription=pattern.subscription,
         )
-        named = ((row["source"], payer(row["source"])) for row in sources)
-        workspace.insert("attribution", [pair for pair in named if pair[1] is not None])
     workspace.insert("call_type", CALL_TYPES.items())
 
 
@@ -118,12 +121,16 @@ def account(
     stand twice, so that none has to be looked for, `excludes_internal_calls` that no event will tell which of the
     gateway's own calls are billed, so that all are excluded.
     """
-    payer = {"charge_by": rules.charge_by.value, "charge_by_place": charge_by_place}
-    workspace.run("judge_readings", **payer)
+    payer = {
+        "charge_by": rules.charge_by.value,
+        "charge_by_place": charge_by_place,
+        "has_attribution_file": rules.mapping is not None,
+    }
+    workspace.run("judge_readings", **payer, response_makers=list(RESPONSE_MAKERS))
+    workspace.run("note_readings_by_others")
     workspace.run(
         "account_spend_logs",
         **payer,
-        has_attribution_file=rules.mapping is not None,
         bill_cache_hits=rules.bill_cache_hits,
         bills_spend=bills_spend,
         ids_are_unique=ids_are_unique,

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.core.doctor.checks import CHECKS, Status
-from jobs.core.kinds import EVENT_KINDS
+from jobs.core.kinds import COUNTED
 from jobs.core.text import visible
 from jobs.steps.reconcile_values import Run
 
@@ -304,7 +304,7 @@ def show_configuration(configuration: Configuration, stream: TextIO = sys.stdout
         console.print(Text(f"warning: {visible(warning)}", "yellow"))
 
 
-_COUNTS = ("matched", *EVENT_KINDS, "unbilled")
+_COUNTS = ("matched", *COUNTED)
 _SYLLABLES = {
     "ambiguous": "ambi-\nguous",
     "mismatched": "mis-\nmatched",

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from jobs.core.figures import share, usd
-from jobs.core.kinds import EVENT_KINDS, PAIRED
+from jobs.core.kinds import COUNTED, PAIRED
 from jobs.core.telling.page import Cell, Column, Table
 from jobs.steps.page.cells import listed, number_cell, text_cell
 
@@ -87,8 +87,7 @@ def any_of(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
 
 def models_table(rows: Sequence[Mapping[str, Any]], several: bool) -> Table:
     """Return the rows of `page_models`; `several`: there is more than one code."""
-    counts = {kind.value: f"{kind}_expected_events" if kind in PAIRED else f"{kind}_events" for kind in EVENT_KINDS}
-    counts["unbilled"] = "unbilled_events"
+    counts = {kind: f"{kind}_expected_events" if kind in PAIRED else f"{kind}_events" for kind in COUNTED}
     shown = {kind: name for kind, name in counts.items() if any(row[name] for row in rows)}
     events = ("expected_events", "recorded_events", "matched_expected_events", *shown.values())
     quantities = {"expected_quantity": "expected", "recorded_quantity": "recorded"}

@@ -11,5 +11,5 @@ WITH shown AS (
 )
 SELECT subscription, model, code, COLUMNS('_events$'), plain_number(COLUMNS('_quantity$')) AS "\0"
 FROM shown
-ORDER BY at_stake(shown) + abs(shown.unbilled_quantity) DESC, shown.expected_quantity DESC, subscription, model, code
+ORDER BY at_stake(shown) DESC, shown.expected_quantity DESC, subscription, model, code
 LIMIT 15
