@@ -42,7 +42,8 @@ def is_played(item: pytest.Item) -> TypeGuard[pytest.Function]:
 @pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> object:
     """Make the stand-in, and the databases that the chosen worlds need, once."""
-    eras = {item.callspec.params["combination"].era for item in request.session.items if is_played(item)}
+    chosen = [item.callspec.params["combination"] for item in request.session.items if is_played(item)]
+    eras = {combination.era for combination in chosen if isinstance(combination, Combination)}
     before = dict(os.environ)
     impatient(tmp_path_factory.mktemp("no-certificates"))
     try:

@@ -25,7 +25,7 @@ def is_played(item: pytest.Item) -> TypeGuard[pytest.Function]:
 @pytest.fixture(scope="module")
 def scene(request: pytest.FixtureRequest, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> object:
     """Make the stand-in, and the databases that the chosen seeds need, once."""
-    seeds = [item.callspec.params["seed"] for item in request.session.items if is_played(item)]
+    seeds = [int(str(item.callspec.params["seed"])) for item in request.session.items if is_played(item)]
     before = dict(os.environ)
     impatient(tmp_path_factory.mktemp("no-certificates"))
     try:
