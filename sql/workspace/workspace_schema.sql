@@ -58,6 +58,11 @@ CREATE TABLE spend_log_mark (request_id VARCHAR NOT NULL, origin VARCHAR, counts
 -- its caller asked for. All else that LiteLLM says to be its own, the caller did not.
 CREATE MACRO is_internal(origin) AS origin <> 'background_response_cost_poll';
 
+-- A text as a report shows it. Nearly all are plain already, which is told faster here than by the function that makes them
+-- so (jobs/core/text.py).
+CREATE MACRO safe_cell(text) AS
+    CASE WHEN regexp_matches(text, '[^ -~]|(^|[;,|])\s*[=+@-]') THEN spreadsheet_safe(text) ELSE text END;
+
 -- Coding agents name a session of theirs as their user: such a name is new every time, and nobody's.
 CREATE MACRO is_session(text) AS
     regexp_matches(text, '(?s)^user_[0-9A-Za-z-]*_account_.*_session_')
