@@ -38,7 +38,8 @@ _COLUMNS = "organization_id String, external_subscription_id String, code String
 TABLES = (
     f"events_raw ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), ingested_at DateTime64(3))"
     " ENGINE = MergeTree ORDER BY (organization_id, external_subscription_id, code, transaction_id, timestamp)",
-    f"events_enriched ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), enriched_at DateTime64(3))"
+    f"events_enriched ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), enriched_at DateTime64(3),"
+    " precise_total_amount_cents Nullable(Decimal(40, 15)))"
     " ENGINE = ReplacingMergeTree(timestamp)"
     " PRIMARY KEY (organization_id, code, external_subscription_id, toDate(timestamp)) ORDER BY"
     " (organization_id, code, external_subscription_id, toDate(timestamp), timestamp, transaction_id)",
