@@ -6,7 +6,6 @@ on its own, which the operating system lets go of when the run ends, however it 
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import os
 import shutil
@@ -18,10 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import orjson
-import pandas as pd
 
-from jobs.core.telling.reports import Columns
-from jobs.core.text import spreadsheet_safe
 from jobs.drivers.folder_locks import remove_if_abandoned
 from jobs.errors import SettingError
 
@@ -107,10 +103,6 @@ class RunFolder:
         """Return where to write a file of this name."""
         return self._aside / name
 
-    def write_csv(self, name: str, columns: Columns, frames: Iterable[pd.DataFrame]) -> int:
-        """Write frames of these columns as `write_csv` does, and return the number of rows."""
-        return write_csv(self._aside / name, columns, frames)
-
     def keep(self, path: Path, name: str) -> None:
         """Let a file that was made in the scratch folder stay under this name."""
         shutil.move(path, self._aside / name)
@@ -125,22 +117,6 @@ class RunFolder:
         (self._aside / name).write_bytes(
             orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n"
         )
-
-
-def write_csv(path: Path, columns: Columns, frames: Iterable[pd.DataFrame]) -> int:
-    """Write frames of these columns, strangers' text made safe for a spreadsheet, and return the number of rows.
-
-    UTF-8, comma, "\\n" line ends, quoted where needed: the same bytes everywhere.
-    """
-    rows = 0
-    with path.open("w", encoding="utf-8", newline="") as file:
-        pd.DataFrame(columns=list(columns.names)).to_csv(file, index=False, lineterminator="\n")
-        for frame in frames:
-            texts = {text: frame[text].map(spreadsheet_safe) for text in columns.texts}
-            safe = frame[list(columns.names)].assign(**texts)
-            safe.to_csv(file, index=False, header=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-            rows += len(frame)
-    return rows
 
 
 def _make_locked(folder: Path) -> int:

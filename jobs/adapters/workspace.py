@@ -5,23 +5,29 @@ Everything set-based happens here, from the files under `sql/`, within a memory 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import duckdb
-import pandas as pd
+import orjson
+from duckdb import ColumnExpression, ConstantExpression, FunctionExpression
 
 from jobs.core.assignment import Tolerance, assign
+from jobs.core.telling.reports import Columns
+from jobs.core.text import spreadsheet_safe
 from jobs.drivers.queries import query
 from jobs.errors import ReconcileError
 
 _WORKSPACE_FILE = "workspace.duckdb"
 _ROWS_AT_A_TIME = 10_000
+_OCTETS_AT_A_TIME = 1024 * 1024
 
 
 class Workspace:
@@ -47,6 +53,7 @@ class Workspace:
         self._database = duckdb.connect(str(folder / _WORKSPACE_FILE), config=config)
         # Nobody wants the file afterwards: what is to be kept has a file of its own (`keeping`).
         self._database.execute("PRAGMA disable_checkpoint_on_shutdown")
+        self._database.create_function("spreadsheet_safe", spreadsheet_safe, ["VARCHAR"], "VARCHAR")
         self._database.execute(query("workspace", "workspace_schema"))
 
     def __enter__(self) -> Self:
@@ -85,12 +92,28 @@ class Workspace:
         for (text,) in _rows(name, result):
             yield text
 
-    def frames(self, name: str, **parameters: object) -> Iterator[pd.DataFrame]:
-        """Yield a result of any size as pandas frames of bounded length."""
-        result = self.run(name, **parameters)
-        with _explained(name):
-            while not (frame := result.fetch_df_chunk(vectors_per_chunk=5)).empty:
-                yield frame
+    def write_csv(self, path: Path, columns: Columns, *names: str) -> int:
+        """Write what the queries of these names find, one after another, and return the number of rows.
+
+        UTF-8, comma, "\\n" line ends, quoted where needed, strangers' text made safe for a spreadsheet: the same bytes
+        everywhere.
+        """
+        more = self._folder / "more.csv"
+        self._database.execute("SET preserve_insertion_order = true")
+        try:
+            for place, name in enumerate(names):
+                with _explained(name):
+                    cells = [_cell(column, is_text=column in columns.texts) for column in columns.names]
+                    found = self._database.sql(query("workspace", name)).select(*cells)
+                    found.write_csv(str(more if place else path), header=not place, na_rep="")
+                if place:
+                    with path.open("ab") as whole, more.open("rb") as rest:
+                        shutil.copyfileobj(rest, whole)
+                    more.unlink()
+        finally:
+            self._database.execute("SET preserve_insertion_order = false")
+        with path.open("rb") as written:  # no cell holds a line break: they are among what is made visible
+            return sum(chunk.count(b"\n") for chunk in iter(partial(written.read, _OCTETS_AT_A_TIME), b"")) - 1
 
     def load(self, name: str, chunks: Iterable[bytes], **parameters: object) -> None:
         """Load chunks of CSV by the query of this name, each chunk whole rows; the file is gone afterwards.
@@ -134,12 +157,17 @@ class Workspace:
             self._database.execute("DETACH shard")
 
     def insert(self, table: str, rows: Iterable[Sequence[object]]) -> None:
-        """Append rows to one of the workspace's tables, in its column order."""
-        columns = [column[0] for column in self._database.table(table).description]
+        """Append rows to one of the workspace's tables, in its column order; none holds a float."""
+        into = self._database.table(table)
+        columns = dict(zip(into.columns, map(str, into.types), strict=True))
+        path = self._folder / f"{table}.json"
         for batch in _batched(rows):
-            frame = pd.DataFrame(batch, columns=columns, dtype=object)
+            lines = (orjson.dumps(dict(zip(columns, row, strict=True)), default=str) for row in batch)
+            path.write_bytes(b"\n".join(lines))
             with _explained(f"what fills {table}"):
-                self._database.append(table, frame)
+                asked = {"path": str(path), "columns": columns}
+                self._database.sql(query("workspace", "read_rows"), params=asked).insert_into(table)
+            path.unlink()
 
     def map_rows(self, name: str, table: str, transform: Any) -> None:
         """Append `transform(*row)` to a table for each row of the query of this name."""
@@ -173,6 +201,13 @@ class Workspace:
             expected, recorded = sides[True], sides[False]
             for left, right in assign([time for _, time in expected], [time for _, time in recorded], tolerance):
                 yield expected[left][0], recorded[right][0], stage
+
+
+def _cell(column: str, *, is_text: bool) -> duckdb.Expression:
+    value = ColumnExpression(column)
+    # An empty text would be quoted, to be told from none.
+    shown = FunctionExpression("safe_cell", value) if is_text else FunctionExpression("concat", value)
+    return FunctionExpression("nullif", shown, ConstantExpression("")).alias(column)
 
 
 @contextmanager

@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from jobs.adapters.ledger import Ledger, RunLock
 from jobs.core.kinds import Cause
 from jobs.core.plan import Outcome
 from jobs.core.telling.metrics import Measured
 from jobs.steps.reconcile_values import Progress, ReconcileSettings, Run
+
+if TYPE_CHECKING:  # only a backfill has a ledger, and what opens one takes a while to import
+    from jobs.adapters.ledger import Ledger, RunLock
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,12 +284,12 @@ def _report(
     now: datetime,
 ) -> None:
     rows = {
-        "discrepancies.csv": folder.write_csv(
-            "discrepancies.csv", DISCREPANCY_COLUMNS, workspace.frames("discrepancies")
+        "discrepancies.csv": workspace.write_csv(
+            folder.file("discrepancies.csv"), DISCREPANCY_COLUMNS, "discrepancies"
         ),
-        SUMMARY_FILE: folder.write_csv(SUMMARY_FILE, SUMMARY_COLUMNS, summary_frames(workspace)),
-        "usage.csv": folder.write_csv("usage.csv", USAGE_COLUMNS, workspace.frames("usage_by_day")),
-        "daily.csv": folder.write_csv("daily.csv", DAILY_COLUMNS, workspace.frames("daily_differences")),
+        SUMMARY_FILE: write_summary(workspace, folder.file(SUMMARY_FILE)),
+        "usage.csv": workspace.write_csv(folder.file("usage.csv"), USAGE_COLUMNS, "usage_by_day"),
+        "daily.csv": workspace.write_csv(folder.file("daily.csv"), DAILY_COLUMNS, "daily_differences"),
     }
     folder.write_lines(PAGE_FILE, render(run.page))
     folder.write_lines(METRICS_FILE, [metrics_text(findings_gauges(run.measured))])
@@ -361,7 +361,6 @@ def _cause(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def summary_frames(workspace: Workspace) -> Iterator[Any]:
-    """Yield the rows of `summary.csv` as frames."""
-    yield from workspace.frames("summary_rows")
-    yield from workspace.frames("summary_totals")
+def write_summary(workspace: Workspace, path: Path) -> int:
+    """Write the rows of `summary.csv` to a file, and return their number."""
+    return workspace.write_csv(path, SUMMARY_COLUMNS, "summary_rows", "summary_totals")

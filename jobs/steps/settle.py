@@ -17,7 +17,7 @@ import orjson
 
 from jobs.adapters.metrics import metrics_text
 from jobs.adapters.page import render
-from jobs.adapters.run_folder import replace_file, write_csv
+from jobs.adapters.run_folder import replace_file
 from jobs.adapters.workspace import Workspace
 from jobs.core.certification import Reason, kind_reasons
 from jobs.core.kinds import HoldReason, Kind
@@ -25,14 +25,13 @@ from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.laws import check_conservation
 from jobs.core.money.told import Money
 from jobs.core.telling.metrics import findings_gauges
-from jobs.core.telling.reports import SUMMARY_COLUMNS
+from jobs.core.window import naive
 from jobs.steps.ask_usage import ask_usage
 from jobs.steps.backfill_values import Applied, Backfill
-from jobs.steps.match import naive
 from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, applied_backfill, make_page
 from jobs.steps.reconcile_values import Progress, ReconcileSettings, Run
-from jobs.steps.report import METRICS_FILE, RUN_FILE, SUMMARY_FILE, subscription_totals, summary_frames
+from jobs.steps.report import METRICS_FILE, RUN_FILE, SUMMARY_FILE, subscription_totals, write_summary
 
 BEFORE_FILE = "summary-before.csv"
 
@@ -80,7 +79,7 @@ def settle(
 
 
 def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: Applied, money: Money) -> Run:
-    counts = workspace.rows("left_counts")
+    counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
     unbilled = {Unbilled(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.RECORDED_UNBILLED}
@@ -140,7 +139,7 @@ def _not_billed(applied: Applied) -> Iterator[Reason]:
 def _write_summary(workspace: Workspace, folder: Path) -> None:
     shutil.copyfile(folder / SUMMARY_FILE, folder / BEFORE_FILE)
     aside = folder / f".{SUMMARY_FILE}.partial"
-    write_csv(aside, SUMMARY_COLUMNS, summary_frames(workspace))
+    write_summary(workspace, aside)
     aside.replace(folder / SUMMARY_FILE)
 
 

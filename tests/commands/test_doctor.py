@@ -22,7 +22,7 @@ from jobs.core.litellm.spend_logs import DailyTable
 from jobs.doctor import doctor
 from jobs.playground.lago_standin import Fault
 from jobs.settings import doctor_settings, survey_settings
-from tests.commands.test_cli import run
+from tests.commands.cli.helpers import run
 from tests.fuzz.test_security import tls_server
 from tests.support.backfilling import CODE, Call, Notes, fill_litellm, new_organization
 from tests.support.scripted_server import Scripted, scripted_server

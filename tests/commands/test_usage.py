@@ -22,8 +22,8 @@ from jobs.core.telling.usage_values import Change, change, comparison_texts, pla
 from jobs.errors import SettingError
 from jobs.settings import load_settings, usage_settings
 from jobs.usage import Usage, usage
-from tests.adapters.test_spend_logs import insert
-from tests.commands.test_cli import run as run_command
+from tests.adapters.spend_logs.helpers import insert
+from tests.commands.cli.helpers import run as run_command
 from tests.support.scenario import SCENARIOS, Scenario, SilentProgress
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

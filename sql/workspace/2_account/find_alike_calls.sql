@@ -17,7 +17,7 @@ ordered AS (
     WINDOW alike AS (PARTITION BY subscription, code, dimensions, quantities ORDER BY time, id)
 ),
 island AS (
-    SELECT *, count(*) FILTER (begins) OVER (ORDER BY subscription, code, dimensions, quantities, time, id) AS island
+    SELECT *, count(CASE WHEN begins THEN 1 END) OVER (ORDER BY subscription, code, dimensions, quantities, time, id) AS island
     FROM ordered
 )
 SELECT

@@ -1,4 +1,5 @@
 -- The source values that no rule of the mapping file names word for word, of spend logs and daily totals. Runs on DuckDB.
+CREATE OR REPLACE TABLE scratch.source AS
 SELECT DISTINCT source
 FROM (
     SELECT
