@@ -22,7 +22,7 @@ from jobs.adapters.lago_clickhouse_store import read_clickhouse_events, whole_ro
 from jobs.core.lago.store import ClickHouseStore, clickhouse_store
 from jobs.core.shard import Shard
 from jobs.errors import SettingError, SourceError
-from tests.adapters import test_lago_events as through_api
+from tests.adapters.lago_events import helpers as through_api
 from tests.scenarios.test_scenarios import folder_bytes
 from tests.support.scenario import Scenario, all_scenarios
 

@@ -57,7 +57,7 @@ def test_every_kind_and_reason_has_a_scenario() -> None:
     found = set()
     for path in SCENARIOS.glob("*/expected/discrepancies.csv"):
         found |= {tuple(line.split(",")[:2]) for line in path.read_text(encoding="utf-8").splitlines()[1:]}
-    # Only an attempt to send can find a soft-deleted id: tests/commands/test_backfill.py has that story.
+    # Only an attempt to send can find a soft-deleted id: tests/commands/backfill/ has that story.
     reasons = {("held", reason.value) for reason in HoldReason if reason is not HoldReason.SOFT_DELETED}
     plain = {(kind.value, "") for kind in Kind if kind not in (Kind.HELD, Kind.RECORDED_UNBILLED)}
     assert reasons | plain <= found

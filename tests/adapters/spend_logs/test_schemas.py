@@ -132,6 +132,7 @@ def test_plan_is_one_index_scan(litellm_database_at: DatabaseAt, era: str) -> No
                     "zone": "Asia/Seoul",
                     "utc_since": DAY.start,
                     "metadata_paths": None,
+                    "call_types": None,
                     "shard": 0,
                     "shards": 1,
                     "charge_by": "end_user_id",
