@@ -118,7 +118,7 @@ def test_a_run_is_told_as_it_was_recorded(ledger: Ledger) -> None:
     ledger.record_outcomes("r1", [EventOutcome(planned(1).line, Outcome.SENT, "")], NOON)
     ledger.record_verifications("r1", iter([("llr1-00000001", False, "not there yet")]), NOON)
     ledger.record_verifications("r1", iter([("llr1-00000001", True, ""), ("llr1-00000002", False, "gone")]), NOON)
-    ledger.record_run_check("r1", "current_usage of sub_1", True, "moved by 45", NOON)
+    ledger.record_run_checks("r1", [("current_usage of sub_1", True, "moved by 45")], NOON)
     ledger.end_run("r1", elsewhere, "applied", {"sent": 1, "rejected": 1})
 
     detail = ledger.run("r1")
@@ -293,7 +293,7 @@ def test_rows_can_only_be_added(ledger: Ledger, url: str) -> None:
     ledger.record_attempt(AttemptMade("r1", 1, ("llr1-00000001",), 200, "", NOON))
     ledger.record_outcomes("r1", [EventOutcome(planned(1).line, Outcome.SENT, "")], NOON)
     ledger.record_verifications("r1", [("llr1-00000001", True, "")], NOON)
-    ledger.record_run_check("r1", "current_usage", True, "", NOON)
+    ledger.record_run_checks("r1", [("current_usage", True, "")], NOON)
     ledger.end_run("r1", NOON, "applied", {})
     column = {
         "schema_version": "version",
@@ -429,7 +429,7 @@ def test_ledger_of_version_1_is_brought_forward(tmp_path: Path) -> None:
         attempt = AttemptMade("20261123-first", 2, ("llr1-00000002",), 200, "", later)
         ledger.record_attempt(attempt, [EventOutcome(planned(2).line, Outcome.SENT, "")])
         assert AttemptEntry in {type(entry) for entry in ledger.story("chatcmpl-2")}
-        ledger.record_run_check("20261123-first", "current_usage", True, "", later)
+        ledger.record_run_checks("20261123-first", [("current_usage", True, "")], later)
     assert _schema(old) == _schema(new)
     applied = execute(f"sqlite:///{old}", "SELECT version, applied_at FROM schema_version ORDER BY version")
     assert applied == [(1, "2026-11-23T12:00:00.123456Z"), (2, "2027-03-03T12:00:00.123456Z")]
