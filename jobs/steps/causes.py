@@ -13,9 +13,8 @@ from jobs.core import causes as core
 from jobs.core.causes import Explanation, Stretch
 from jobs.core.kinds import Cause, ChargeBy
 from jobs.core.rules import Rules
-from jobs.core.window import Window
+from jobs.core.window import Window, naive
 from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts
-from jobs.steps.match import naive
 
 _LOST = ("missing", "held")
 _MOST_PATTERNS, _MOST_SUBSCRIPTIONS = 5, 5

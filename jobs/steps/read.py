@@ -22,12 +22,13 @@ from jobs.core.litellm.call_types import READINGS, RESPONSE_MAKERS
 from jobs.core.litellm.spend_logs import DailyTable, SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import bind
 from jobs.core.shard import WHOLE, spend_log_shard
-from jobs.core.window import Window
+from jobs.core.window import Window, whole_days
 from jobs.drivers.postgres import STANDBY_MAY_LAG
 from jobs.errors import SettingError
 from jobs.steps.event_source import EventsAsked, read_recorded_events
-from jobs.steps.match import load_references, match_within, whole_days
+from jobs.steps.match import match_within
 from jobs.steps.reconcile_values import Progress, Reading, ReconcileSettings
+from jobs.steps.references import load_references
 
 # LiteLLM's own daily totals, where it keeps some by the value that attributes.
 _DAILY_TABLES = {

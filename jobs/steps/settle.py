@@ -25,9 +25,9 @@ from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.laws import check_conservation
 from jobs.core.money.told import Money
 from jobs.core.telling.metrics import findings_gauges
+from jobs.core.window import naive
 from jobs.steps.ask_usage import ask_usage
 from jobs.steps.backfill_values import Applied, Backfill
-from jobs.steps.match import naive
 from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, applied_backfill, make_page
 from jobs.steps.reconcile_values import Progress, ReconcileSettings, Run

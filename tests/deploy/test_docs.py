@@ -11,10 +11,11 @@ import pytest
 
 from jobs.cli import cli, group
 from jobs.core.doctor.checks import CHECKS
-from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
+from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.money.worth import REASONS
 from jobs.core.plan import Outcome
+from jobs.core.sorts import next_step
 from jobs.core.telling import reports
 from jobs.core.telling.metrics import GAUGES
 from jobs.errors import LagoError, RefusedError, SettingError

@@ -29,7 +29,7 @@ from jobs.core.lago.values import LagoConnection
 from jobs.core.layout import lay_out
 from jobs.core.meters import bind
 from jobs.errors import LagoError, SettingError
-from jobs.steps.match import load_references
+from jobs.steps.references import load_references
 from tests.support.fuzzing import NASTY, fuzzed, scalars, values
 from tests.support.judging import CODE, RULES, WINDOW, catalogue
 from tests.support.planned import EVENT

@@ -8,9 +8,10 @@ import click
 import pytest
 
 from jobs.cli import cli
-from jobs.core.kinds import EVENT_KINDS, PAIRED, WITHOUT_EVENT, WITHOUT_SPEND_LOG, Cause, Kind, next_step
+from jobs.core.kinds import EVENT_KINDS, PAIRED, WITHOUT_EVENT, WITHOUT_SPEND_LOG, Cause, Kind
 from jobs.core.laws import check_conservation
 from jobs.core.meters import PRESETS, preset
+from jobs.core.sorts import next_step
 from jobs.core.telling.cause_texts import CAUSE_TEXTS
 from jobs.core.telling.reports import DISCREPANCY_COLUMNS, SUMMARY_COLUMNS
 from jobs.errors import LawBrokenError, SettingError
@@ -60,7 +61,7 @@ def test_conservation_counts_every_kind(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_has_its_places(kind: Kind) -> None:
     assert f"'{kind}'" in _CODE, "the query that gives it"
-    assert next_step(kind), "jobs/core/kinds.py"
+    assert next_step(kind), "jobs/core/sorts.py"
     assert kind in _DECISION_ORDER or kind is Kind.MISSING, "jobs/steps/page/decisions.py"
     assert f"\n| `{kind}` |" in _DOCS["files"], "docs/files.md"
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from jobs import errors
-from jobs.core.kinds import DETAILS, NEXT_STEPS, Cause, Detail, HoldReason, Kind, next_step
+from jobs.core.kinds import Cause, Detail, HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.plan import read_event
+from jobs.core.sorts import DETAILS, NEXT_STEPS, next_step
 from jobs.core.telling.cause_texts import CAUSE_TEXTS
 from jobs.drivers.queries import query
 from tests.support.scenario import SCENARIOS

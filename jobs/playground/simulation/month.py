@@ -108,6 +108,7 @@ _EVENT_KINDS = {
     LossClass.REPEATED_ID: Kind.DUPLICATED,
     LossClass.REPEATED_ID_OTHER_CONTENT: Kind.ORPHANED,
     LossClass.POD_RESTART: Kind.ORPHANED,
+    LossClass.LEAKED: Kind.MISATTRIBUTED,
 }
 
 _SPEND_LOG_KINDS = {
@@ -115,6 +116,7 @@ _SPEND_LOG_KINDS = {
     LossClass.OTHER_SUBSCRIPTION: Kind.MISATTRIBUTED,
     LossClass.NULL_SUBSCRIPTION: Kind.MISATTRIBUTED,
     LossClass.NO_USER: Kind.UNATTRIBUTED,
+    LossClass.LEAKED: Kind.MISATTRIBUTED,
 }
 
 _EXCLUSIONS = {
@@ -122,9 +124,12 @@ _EXCLUSIONS = {
     LossClass.UNKNOWN_MODEL: Exclusion.FAILED,
     LossClass.HEALTH_CHECK: Exclusion.HEALTH_CHECK,
     LossClass.INTERNAL_JOB: Exclusion.INTERNAL_JOB,
+    LossClass.INTERNAL_CALL: Exclusion.INTERNAL_CALL,
     LossClass.NOT_INFERENCE: Exclusion.NOT_INFERENCE,
 }
 
+# Nobody can tell whose call it was: LiteLLM logs a key's first user, and no event says otherwise.
+_HELD = (LossClass.LEAKED_LOST, LossClass.UNPROVEN_KEY)
 _KEYLESS = (LossClass.HEALTH_CHECK, LossClass.INTERNAL_JOB)
 _WITHOUT_END_USER = (LossClass.NO_USER, *_KEYLESS)
 _SYSTEM_KEYS = {LossClass.HEALTH_CHECK: HEALTH_CHECK_KEY, LossClass.INTERNAL_JOB: INTERNAL_JOBS_KEY}
@@ -219,7 +224,7 @@ class Simulation:
         columns = zip(
             calls.tolist(),
             self._fates.loss[calls].tolist(),
-            requests.subscription[calls].tolist(),
+            self._fates.logged_subscription[calls].tolist(),
             requests.deployment[calls].tolist(),
             requests.prompt[calls].tolist(),
             requests.completion[calls].tolist(),
@@ -349,7 +354,7 @@ class Simulation:
         cells = np.stack(
             [
                 days,
-                requests.subscription[calls],
+                self._fates.logged_subscription[calls],
                 extra.keys[calls],
                 np.where(unrouted, len(DEPLOYMENTS), requests.deployment[calls]),
             ]
@@ -405,13 +410,13 @@ class Simulation:
         yield from self._event_truth()
 
     def _spend_log_truth(self) -> Iterator[TruthRow]:
-        requests, random = self._requests, self._spend_logs.random
+        requests, fates, random = self._requests, self._fates, self._spend_logs.random
         for part in chunks(len(self._stored)):
             calls = self._stored[part]
             for call, code, subscription, model, total, end_ms in zip(
                 calls.tolist(),
-                self._fates.loss[calls].tolist(),
-                requests.subscription[calls].tolist(),
+                fates.loss[calls].tolist(),
+                fates.logged_subscription[calls].tolist(),
                 requests.deployment[calls].tolist(),
                 requests.total[calls].tolist(),
                 requests.end_ms[calls].tolist(),
@@ -485,8 +490,9 @@ def simulate(settings: SimulationSettings) -> Simulation:
     free = np.isin(
         loss, [CODE[LossClass.CACHE_HIT], CODE[LossClass.NOT_INFERENCE], *(CODE[failed] for failed in FAILED)]
     )
+    keys = traffic.keys(requests, rng)
     spend_logs = _SpendLogs(
-        keys=traffic.keys(requests, rng),
+        keys=np.where(fates.key == NOBODY, keys, fates.key),
         costs=costs(requests.deployment, requests.prompt, requests.completion, free),
         cached=cached_tokens(requests.deployment, requests.prompt),
         written_ms=requests.end_ms + rng.integers(1_400, 30_000, count),
@@ -511,6 +517,8 @@ def _spend_log_kind(loss: LossClass, subscription: Subscription, total_tokens: i
     """Return the kind and the reason that docs/matching.md assigns to a spend log."""
     if loss in _EXCLUSIONS:
         return "excluded", _EXCLUSIONS[loss]
+    if loss in _HELD:
+        return Kind.HELD, HoldReason.SOURCE_INCOMPLETE
     if loss not in losses.WITHOUT_EVENT or loss in _SPEND_LOG_KINDS:
         return _SPEND_LOG_KINDS.get(loss, "matched"), ""
     if total_tokens == 0:

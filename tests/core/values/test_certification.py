@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from jobs.core.assignment import Tolerance
 from jobs.core.certification import Reason, SourceFacts, metric_reasons, metric_warnings, reasons_against
-from jobs.core.kinds import HoldReason, Kind, next_step
+from jobs.core.kinds import HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.lago.values import BillableMetric
+from jobs.core.sorts import next_step
 from jobs.core.text import spreadsheet_safe, visible
 from jobs.core.window import Window
 from tests.core.values.helpers import DAY, RULES

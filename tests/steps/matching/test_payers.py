@@ -143,6 +143,31 @@ def test_an_unexplained_event_at_the_same_time_makes_a_call_doubtful() -> None:
     assert judged([SpendLog("r", HOUR)], events).kinds == {"ambiguous": 1, "orphaned": 1}
 
 
+def test_an_event_of_a_model_that_other_calls_have_is_theirs() -> None:
+    lost, other = SpendLog("lost", HOUR), SpendLog("other", 3 * HOUR, model="gpt-4o-mini", tokens=(70, 3))
+    events = [
+        Event("told", 3 * HOUR + 300, properties=tokens("gpt-4o-mini", 70, 3)),
+        Event("unexplained", HOUR + 300, properties=tokens("gpt-4o-mini", 50, 10)),
+    ]
+    assert judged([lost, other], events).kinds == {"missing": 1, "orphaned": 1}
+    assert judged([lost], events[1:]).kinds == {"ambiguous": 1, "orphaned": 1}, (
+        "its own, under a name that is not known"
+    )
+
+
+def test_a_doubt_about_one_event_of_a_call_is_one_about_all() -> None:
+    rules = replace(RULES, parts=preset("input-output", CODE))
+    knows = catalogue(metrics=[metric(field_name="tokens")])
+    logs = [SpendLog("two attempts", HOUR, tokens=(1077, 358)), SpendLog("other", HOUR + 400, tokens=(539, 190))]
+
+    def event(name: str, at_ms: int, kind: str, count: str, payer: str = "alice") -> Event:
+        return Event(name, at_ms, payer, {"model": "gpt-4o", "type": kind, "tokens": count})
+
+    last_attempt = [event("a", HOUR + 60, "input", "539"), event("b", HOUR + 60, "output", "180")]
+    others = [event("c", HOUR + 45_000, "input", "539", "bob"), event("d", HOUR + 45_000, "output", "190", "bob")]
+    assert "missing" not in judged(logs, [*last_attempt, *others], rules=rules, knows=knows).kinds
+
+
 def test_a_repeated_id_of_two_sources_of_one_payer_counts_once() -> None:
     rules = replace(RULES, mapping=(("alice", "acme"), ("bob", "acme")))
     knows = catalogue(subscriptions=[subscription("acme")])
