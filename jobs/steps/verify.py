@@ -6,9 +6,11 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from jobs.adapters.lago.events import read_events as list_events
 from jobs.adapters.lago.http import LagoClient
@@ -16,37 +18,36 @@ from jobs.adapters.lago.usage import CurrentUsage, read_usage
 from jobs.adapters.workspace import Workspace
 from jobs.core.lago.billing_rules import BucketKey, adds_up
 from jobs.core.lago.values import Catalogue
-from jobs.core.plan import PlannedEvent
 from jobs.core.window import Window
 from jobs.steps.backfill_values import Work
-from jobs.steps.plan_files import read_events
 
 _Key = tuple[str, str]
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
-_EARLY = timedelta(milliseconds=1)
 NO_PATIENCE = timedelta(0)
 """Look once."""
 
 
 def verify_seen(work: Work, client: LagoClient, path: Path, computed: Mapping[str, str]) -> tuple[int, int]:
     """List the hours that the plan's events lie in until Lago shows each as planned, or patience ends."""
-    hours, codes, names = _hours_codes_and_names(path)
-    names = tuple(name for name in names if name not in computed.values())
     deadline, wait = work.hooks.monotonic() + work.settings.verify_within.total_seconds(), _FIRST_WAIT
     settings = work.settings.reconcile
     with (
         tempfile.TemporaryDirectory(prefix="litellm-lago-verify-", dir=settings.scratch) as folder,
         Workspace(Path(folder), memory_limit=settings.memory_limit, threads=settings.threads) as workspace,
     ):
-        workspace.insert("sent_event", (_sent_row(event, names) for event in read_events(path)))
+        workspace.run("load_sent_events", path=str(path))
+        names = [name for name in workspace.texts("sent_property_names") if name not in computed.values()]
+        concerned = list(_stretches(workspace.rows("sent_hours")))
         while True:
             workspace.run("clear_listed_events")
-            for window in hours:
+            for code, window in concerned:
                 listed = list_events(
-                    client, codes=codes, window=window, property_names=names, progress=work.progress.count
+                    client, codes=(code,), window=window, property_names=names, progress=work.progress.count
                 )
                 workspace.load("load_listed_events", listed, shard=0, shards=1)
-            unseen = sum(not row["verified"] for row in workspace.records("verify_sent_events"))
+            workspace.run("verify_sent_events", names=names)
+            (counted,) = workspace.rows("count_unseen")
+            unseen: int = counted["unseen"]
             if not unseen or work.hooks.monotonic() + wait > deadline or work.hooks.stop.wait(wait):
                 break
             wait = min(2 * wait, _LONGEST_WAIT)
@@ -54,7 +55,7 @@ def verify_seen(work: Work, client: LagoClient, path: Path, computed: Mapping[st
 
         def results() -> Iterator[tuple[str, bool, str]]:
             nonlocal seen
-            for row in workspace.records("verify_sent_events"):
+            for row in workspace.records("verified_events"):
                 seen += row["verified"]
                 yield row["transaction_id"], row["verified"], row["reason"]
 
@@ -114,12 +115,14 @@ def verify_counted(
         if not late or work.hooks.monotonic() + wait > deadline or work.hooks.stop.wait(wait):
             break
         wait = min(2 * wait, _LONGEST_WAIT)
+    checks = list[tuple[str, bool, str]]()
     for key in sorted(sent.events):
         name, code = key
         moved = after.units.get(key, Decimal(0)) - before.units.get(key, Decimal(0))
         reason = f"moved by {moved} of {sent.quantity[key]}" if key in before.units else "Lago tells no current usage"
         counted = key in before.units and key not in late
-        work.ledger.record_run_check(work.run_id, f"current usage of {name}, {code}", counted, reason, work.hooks.now())
+        checks.append((f"current usage of {name}, {code}", counted, reason))
+    work.ledger.record_run_checks(work.run_id, checks, work.hooks.now())
     return Proof(
         not_counted=tuple(sentence for key in sorted(late) for sentence in late[key]),
         counted=sum(sent.events[key] for key in asked - late.keys()),
@@ -144,27 +147,15 @@ def behind(key: _Key, before: CurrentUsage, after: CurrentUsage, sent: Counting)
             yield f"current usage of {name!r}, {code}, {where}, is {now}, not {due} or more"
 
 
-def _hours_codes_and_names(path: Path) -> tuple[list[Window], tuple[str, ...], tuple[str, ...]]:
-    """Return the stretches of whole hours that a plan's events lie in, their codes, and their properties' names."""
-    hours: set[datetime] = set()
-    codes: set[str] = set()
-    names: dict[str, None] = {}
-    for event in read_events(path):
-        # Lago before 1.48 may show a time one millisecond early.
-        hours |= {at.replace(minute=0, second=0, microsecond=0) for at in (event.time, event.time - _EARLY)}
-        codes.add(event.code)
-        names |= dict.fromkeys(name for name, _ in event.properties)
-    stretches: list[Window] = []
-    for hour in sorted(hours):
-        end = hour + timedelta(hours=1)
-        if stretches and stretches[-1].end == hour:
-            stretches[-1] = Window(stretches[-1].start, end)
-        else:
-            stretches.append(Window(hour, end))
-    return stretches, tuple(sorted(codes)), tuple(names)
-
-
-def _sent_row(event: PlannedEvent, names: tuple[str, ...]) -> tuple[object, ...]:
-    properties = dict(event.properties)
-    values = [properties.get(name) for name in names]
-    return event.transaction_id, event.subscription, event.code, event.milliseconds, values
+def _stretches(hours: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Window]]:
+    """Yield the stretches of whole hours of each code, from its hours in their order."""
+    for code, rows in groupby(hours, key=lambda row: row["code"]):
+        stretch: Window | None = None
+        for row in rows:
+            hour: datetime = row["hour"].replace(tzinfo=UTC)
+            if stretch is not None and stretch.end < hour:
+                yield code, stretch
+                stretch = None
+            stretch = Window(hour if stretch is None else stretch.start, hour + timedelta(hours=1))
+        if stretch is not None:
+            yield code, stretch

@@ -242,13 +242,13 @@ CREATE TABLE daily_total (
 );
 CREATE TABLE daily_model (model VARCHAR, provider VARCHAR, model_key VARCHAR NOT NULL);
 
--- The part of a plan that a verification reads back, its properties in the order that was asked of Lago.
+-- The part of a plan that a verification reads back.
 CREATE TABLE sent_event (
     transaction_id VARCHAR NOT NULL,
     subscription VARCHAR NOT NULL,
     code VARCHAR NOT NULL,
     timestamp_ms BIGINT NOT NULL,
-    properties VARCHAR[] NOT NULL
+    properties MAP(VARCHAR, VARCHAR) NOT NULL
 );
 
 -- Ids of events that an apply sent and Lago shows as planned.

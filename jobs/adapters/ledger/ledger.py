@@ -181,11 +181,18 @@ class Ledger:
                 ]
                 _insert(connection, tables.verifications, rows)
 
-    def record_run_check(self, run_id: str, subject: str, verified: bool, reason: str, at: datetime) -> None:
-        """Record a verification that concerns the run as a whole, such as what `current_usage` moved by."""
-        row = {"run_id": run_id, "subject": subject, "verified": verified, "reason": reason, "recorded_at": at}
-        with self._writing() as connection:
-            connection.execute(insert(tables.run_checks), row)
+    def record_run_checks(self, run_id: str, checks: Iterable[tuple[str, bool, str]], at: datetime) -> None:
+        """Record, as (subject, verified, reason), verifications that concern the run as a whole, in one transaction.
+
+        Such a subject is what a subscription's `current_usage` moved by.
+        """
+        rows = [
+            {"run_id": run_id, "subject": subject, "verified": verified, "reason": reason, "recorded_at": at}
+            for subject, verified, reason in checks
+        ]
+        if rows:
+            with self._writing() as connection:
+                connection.execute(insert(tables.run_checks), rows)
 
     def runs(self, limit: int) -> tuple[RunRecord, ...]:
         """Return the newest runs, newest first, at most `limit`."""

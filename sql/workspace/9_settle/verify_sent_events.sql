@@ -1,5 +1,6 @@
 -- Which planned events Lago now shows with the planned content, and what is wrong with the others. Lago before 1.48
 -- may show a time one millisecond early. Runs on DuckDB.
+CREATE OR REPLACE TABLE verified_event AS
 SELECT
     sent.transaction_id,
     coalesce(bool_or(listed.is_equal), false) AS verified,
@@ -14,7 +15,7 @@ LEFT JOIN (
         wanted.transaction_id,
         wanted.subscription,
         coalesce(
-            listed.code = wanted.code AND listed.properties = wanted.properties
+            listed.code = wanted.code AND listed.properties = list_transform($names, lambda name: wanted.properties[name])
                 AND epoch_ms(CASE WHEN ends_with(listed.timestamp, 'Z') THEN TRY_CAST(listed.timestamp AS TIMESTAMP) END)
                     BETWEEN wanted.timestamp_ms - 1 AND wanted.timestamp_ms,
             false
@@ -24,4 +25,3 @@ LEFT JOIN (
         ON wanted.transaction_id = listed.transaction_id AND wanted.subscription = listed.subscription
 ) AS listed ON listed.transaction_id = sent.transaction_id AND listed.subscription = sent.subscription
 GROUP BY sent.transaction_id
-ORDER BY sent.transaction_id

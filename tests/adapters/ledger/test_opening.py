@@ -48,7 +48,7 @@ def test_ledger_of_version_1_is_brought_forward(tmp_path: Path) -> None:
         attempt = AttemptMade("20261123-first", 2, ("llr1-00000002",), 200, "", later)
         ledger.record_attempt(attempt, [EventOutcome(planned(2).line, Outcome.SENT, "")])
         assert AttemptEntry in {type(entry) for entry in ledger.story("chatcmpl-2")}
-        ledger.record_run_check("20261123-first", "current_usage", True, "", later)
+        ledger.record_run_checks("20261123-first", [("current_usage", True, "")], later)
     assert _schema(old) == _schema(new)
     applied = execute(f"sqlite:///{old}", "SELECT version, applied_at FROM schema_version ORDER BY version")
     assert applied == [(1, "2026-11-23T12:00:00.123456Z"), (2, "2027-03-03T12:00:00.123456Z")]

@@ -47,7 +47,7 @@ def test_a_run_is_told_as_it_was_recorded(ledger: Ledger) -> None:
     ledger.record_outcomes("r1", [EventOutcome(planned(1).line, Outcome.SENT, "")], NOON)
     ledger.record_verifications("r1", iter([("llr1-00000001", False, "not there yet")]), NOON)
     ledger.record_verifications("r1", iter([("llr1-00000001", True, ""), ("llr1-00000002", False, "gone")]), NOON)
-    ledger.record_run_check("r1", "current_usage of sub_1", True, "moved by 45", NOON)
+    ledger.record_run_checks("r1", [("current_usage of sub_1", True, "moved by 45")], NOON)
     ledger.end_run("r1", elsewhere, "applied", {"sent": 1, "rejected": 1})
 
     detail = ledger.run("r1")
@@ -222,7 +222,7 @@ def test_rows_can_only_be_added(ledger: Ledger, url: str) -> None:
     ledger.record_attempt(AttemptMade("r1", 1, ("llr1-00000001",), 200, "", NOON))
     ledger.record_outcomes("r1", [EventOutcome(planned(1).line, Outcome.SENT, "")], NOON)
     ledger.record_verifications("r1", [("llr1-00000001", True, "")], NOON)
-    ledger.record_run_check("r1", "current_usage", True, "", NOON)
+    ledger.record_run_checks("r1", [("current_usage", True, "")], NOON)
     ledger.end_run("r1", NOON, "applied", {})
     column = {
         "schema_version": "version",
