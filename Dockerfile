@@ -11,7 +11,7 @@ COPY locks/build.txt locks/run.txt locks/
 RUN pip install --require-hashes --only-binary=:all: -r locks/build.txt \
     && python -m venv --without-pip /opt/litellm-lago \
     && pip --python /opt/litellm-lago/bin/python install --require-hashes --only-binary=:all: -r locks/run.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY jobs jobs
 COPY sql sql
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \

@@ -2,15 +2,20 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# uv installs in a third of pip's time, but does not read pip's configuration: where it fails, pip tries with its own.
+# $(call install,the environment's folder,what)
+install = $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2) || { \
+	echo "uv could not install; pip tries, with its own index and certificates" >&2; \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2); }
 COMPILE = build/lock/bin/uv pip compile --no-cache --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate -q
 
-.PHONY: help demo test lint policy bench truth dense fuzz audit mutate lock clean
+.PHONY: help demo test test-deep lint policy bench truth dense fuzz audit mutate lock clean
 
 help:
 	@echo "make demo    run the real job on real input, with an embedded PostgreSQL and a stand-in for Lago"
-	@echo "make test    run the tests; ARGS='-k name' is passed on to pytest"
+	@echo "make test    run the tests, but for the deep ones; ARGS='-k name' is passed on to pytest"
+	@echo "make test-deep  run the deep tests: many seeds, all kills, every road to the same files; ARGS as above"
 	@echo "make lint    check style, types and the direction of imports"
 	@echo "make policy  scan the Dockerfile and the manifests in k8s/ for what a cluster's policy would refuse"
 	@echo "make bench   measure reconciling, reading and sending beside what else could; ROWS=1000000 for the reported size"
@@ -27,7 +32,10 @@ demo: .venv/demo.installed
 	$(BIN)/python -m jobs demo
 
 test: .venv/dev.installed
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 2 -m "not deep" $(ARGS)
+
+test-deep: .venv/dev.installed
+	$(BIN)/pytest -n 2 -m deep $(ARGS)
 
 lint: .venv/dev.installed
 	$(BIN)/ruff check
@@ -39,10 +47,10 @@ lint: .venv/dev.installed
 policy: build/policy.installed
 	build/policy/bin/checkov --config-file .checkov.yaml
 
-build/policy.installed: locks/policy.txt
+build/policy.installed: locks/policy.txt | .venv/created
 	rm -rf build/policy
 	$(PYTHON) -m venv build/policy
-	build/policy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/policy.txt
+	$(call install,build/policy,--require-hashes -r locks/policy.txt)
 	touch $@
 
 bench: .venv/bench.installed
@@ -68,34 +76,35 @@ mutate: .venv/mutate.installed
 	$(BIN)/mutmut results
 
 # A stamp is written only when its step has ended well, so an interrupted installation is done again.
-.venv/created:
+.venv/created: locks/install.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 		echo "Python 3.11, 3.12 or 3.13 is needed, and '$(PYTHON)' is not one: name one with 'make PYTHON=python3.11 ...'" >&2; \
 		exit 1; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/install.txt
 	touch $@
 
 .venv/demo.installed: locks/demo.txt pyproject.toml | .venv/created
-	$(INSTALL) --require-hashes -r locks/demo.txt
-	$(INSTALL) --no-deps --no-build-isolation -e .
+	$(call install,.venv,--require-hashes -r locks/demo.txt)
+	$(call install,.venv,--no-deps --no-build-isolation -e .)
 	touch $@
 
 # The demo's packages are a part of these, in the same versions.
 .venv/dev.installed: locks/dev.txt pyproject.toml | .venv/created
-	$(INSTALL) --require-hashes -r locks/dev.txt
-	$(INSTALL) --no-deps --no-build-isolation -e .
+	$(call install,.venv,--require-hashes -r locks/dev.txt)
+	$(call install,.venv,--no-deps --no-build-isolation -e .)
 	touch .venv/demo.installed $@
 
 # Only `make bench` needs these.
 .venv/bench.installed: locks/bench.txt | .venv/demo.installed
 	$(PYTHON) -m venv .venv/bench
-	.venv/bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/bench.txt
+	$(call install,.venv/bench,--require-hashes -r locks/bench.txt)
 	touch $@
 
 # Only `make mutate` needs these.
 .venv/mutate.installed: locks/mutate.txt | .venv/dev.installed
-	$(INSTALL) --require-hashes -r locks/mutate.txt
+	$(call install,.venv,--require-hashes -r locks/mutate.txt)
 	touch $@
 
 lock:
@@ -106,6 +115,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra demo --group build -c locks/dev.txt -o locks/demo.txt
 	$(COMPILE) pyproject.toml --extra clickhouse --extra aws --extra socks -c locks/dev.txt -o locks/run.txt
 	$(COMPILE) --group pyproject.toml:build -c locks/dev.txt -o locks/build.txt
+	$(COMPILE) --group pyproject.toml:install -o locks/install.txt
 	$(COMPILE) --group pyproject.toml:policy -o locks/policy.txt
 	$(COMPILE) --group pyproject.toml:bench -o locks/bench.txt
 	$(COMPILE) --group pyproject.toml:mutate -c locks/dev.txt -o locks/mutate.txt

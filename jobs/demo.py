@@ -24,7 +24,8 @@ from jobs.backfill import backfill
 from jobs.core.assignment import Tolerance
 from jobs.core.caps import Caps
 from jobs.core.database.settings import DatabaseSettings
-from jobs.core.kinds import ChargeBy
+from jobs.core.kinds import ChargeBy, Kind
+from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.lago.values import LagoConnection
 from jobs.core.litellm.spend_logs import SourceClock
 from jobs.core.litellm.variables import database_settings
@@ -255,10 +256,14 @@ def _truth(month: Simulation) -> Mapping[str, _Tally]:
     tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
     names = ModelNames()
     one_sided = {"duplicated", "orphaned"}
+    unknown = {row.external_id for row in month.subscriptions if not row.known_to_lago}
     for total in month.totals():
-        if total.kind in {"matched", "excluded"} or (total.side == "event") != (total.kind in one_sided):
+        kind, reason = total.kind, total.reason
+        if kind == "matched" and total.subscription in unknown:
+            kind, reason = Kind.RECORDED_UNBILLED, Unbilled.NO_SUBSCRIPTION
+        if kind in {"matched", "excluded"} or (total.side == "event") != (kind in one_sided):
             continue
-        tally = tallies[f"{total.kind}: {total.reason}" if total.reason else total.kind]
+        tally = tallies[f"{kind}: {reason}" if reason else kind]
         place = (spreadsheet_safe(total.subscription), spreadsheet_safe(names.key(total.model)))
         tally.add(place, total.rows, total.total_tokens)
         tally.classes.add(total.loss_class.value)

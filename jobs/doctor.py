@@ -32,8 +32,10 @@ from jobs.core.layout import lay_out
 from jobs.core.litellm.call_types import NOT_INFERENCE
 from jobs.core.litellm.spend_logs import SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import bind
+from jobs.core.rules import Rules
 from jobs.core.shard import WHOLE
 from jobs.core.window import Window
+from jobs.drivers.patterns import payers
 from jobs.errors import ReconcileError, SettingError, StoppedError
 from jobs.steps.event_source import EventsAsked, read_recorded_events
 from jobs.steps.reconcile_values import Progress
@@ -206,7 +208,7 @@ class _Examination:
 
     def attribution(self) -> Verdict:
         """Count who names a payer."""
-        return source_checks.judge_attribution(self._sample, _given(self._settings.rules))
+        return source_checks.judge_attribution(self._sample, self._fitted_rules)
 
     def pinned_end_users(self) -> Verdict:
         """Look for keys that several end users share."""
@@ -316,9 +318,18 @@ class _Examination:
 
     def subscriptions_known(self) -> Verdict:
         """Compare the payers of recent spend logs with Lago's subscriptions."""
-        rules = _given(self._settings.rules)
-        mapping = resolved(self._sample.sources, rules)
+        mapping = resolved(self._sample.sources, self._fitted_rules)
         return lago_checks.judge_subscriptions(self._sample.sources, mapping, read_subscriptions(self._client))
+
+    @cached_property
+    def _fitted_rules(self) -> Rules:
+        """The rules with what the mapping file's patterns say of the sample, word for word."""
+        rules = _given(self._settings.rules)
+        exact = dict(rules.mapping or ())
+        fitting = payers((source for source, _ in self._sample.sources if source not in exact), rules.patterns)
+        return replace(
+            rules, mapping=None if rules.mapping is None else (*rules.mapping, *fitting.items()), patterns=()
+        )
 
     # This machine.
 

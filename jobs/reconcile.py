@@ -11,7 +11,7 @@ from jobs.adapters.run_folder import RunFolder
 from jobs.core.shard import WHOLE
 from jobs.core.window import Window
 from jobs.errors import SettingError
-from jobs.steps.match import judge_left_over
+from jobs.steps.judge import judge_left_over
 from jobs.steps.read import matched_workspace
 from jobs.steps.reconcile_values import Judged, Progress, ReconcileSettings, Run
 from jobs.steps.report import report_run

@@ -27,9 +27,10 @@ from jobs.core.shard_record import Agreement, ShardRecord, checked_shards, read_
 from jobs.core.window_facts import SENT_TWICE_WITHIN
 from jobs.errors import LawBrokenError, RefusedError
 from jobs.reconcile import folder_name
-from jobs.steps.match import judge_left_over, load_references
+from jobs.steps.judge import judge_left_over
 from jobs.steps.read import matched_workspace
 from jobs.steps.reconcile_values import Judged, Progress, Reading, ReconcileSettings, Run
+from jobs.steps.references import load_references
 from jobs.steps.report import report_run
 
 RECORD_FILE, ROWS_FILE = "shard.json", "shard.duckdb"

@@ -31,11 +31,12 @@ from jobs.core.telling.usage_values import (
     comparison_texts,
     plain,
 )
-from jobs.core.window import Window
+from jobs.core.window import Window, naive
 from jobs.reconcile import folder_name
-from jobs.steps.match import account, load_accounting, naive
+from jobs.steps.match import account
 from jobs.steps.read import load_marks, refuse_future
 from jobs.steps.reconcile_values import Progress
+from jobs.steps.references import load_accounting
 
 # A page that lists more is not read; usage.csv has all.
 _MOST_ON_PAGE = 100

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ settings.register_profile("mutate", phases=(Phase.explicit, Phase.generate), der
 
 _CHOICE = pytest.StashKey[PostgresChoice]()
 _BROWSER = pytest.StashKey[BrowserChoice]()
+_LEFT_DEEP = pytest.StashKey[int]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,6 +66,33 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say which server and which browser the tests use."""
     return [config.stash[_CHOICE].header, config.stash[_BROWSER].header]
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count the deep tests that this run leaves to `make test-deep`."""
+    for item in items:
+        if item.get_closest_marker("deep") is not None:
+            item.config.stash[_LEFT_DEEP] = item.config.stash.get(_LEFT_DEEP, 0) + 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that started this pytest-xdist worker how many deep tests were left."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_deep"] = session.config.stash.get(_LEFT_DEEP, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the number from a worker; each of them collects, and leaves, the same tests."""
+    node.config.stash[_LEFT_DEEP] = getattr(node, "workeroutput", {}).get("left_deep", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what this run left out."""
+    left = config.stash.get(_LEFT_DEEP, 0)
+    if left:
+        terminalreporter.write_line(f"left to make test-deep: {left} deep tests")
 
 
 @pytest.fixture(scope="session")

@@ -166,7 +166,7 @@ def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     """Return the subscriptions that lose events of their own while others' events arrive.
 
     It takes several losses, most of them while Lago got other events, and so many more than the calmer half of the
-    others loses of its calls that chance does not explain them. One sender alone is compared with nobody.
+    others' calls has that chance does not explain them. One sender alone is compared with nobody.
     """
     by_share = sorted(rows, key=lambda row: _share(row["lost_in_all"], row["expected"]))
     found = []
@@ -174,8 +174,7 @@ def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         lost, expected = _count(row["lost"]), _count(row["expected"])
         if lost < FEWEST_OF_A_SENDER or 2 * _count(row["while_others_arrived"]) < lost:
             continue
-        others = [other for other in by_share if other is not row]
-        calm = others[: (len(others) + 1) // 2]
+        calm = _calmer_half([other for other in by_share if other is not row])
         calls = sum(_count(other["expected"]) for other in calm)
         if calls < _TELLING_CALLS:
             continue
@@ -183,6 +182,16 @@ def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
         if _share(lost, expected) >= _TIMES_THE_SHARE * usual and _is_no_chance(lost, expected, usual):
             found.append(str(row["subscription"]))
     return tuple(found)
+
+
+def _calmer_half(by_share: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
+    """Return those that lose least and make half of the calls: many small ones weigh little."""
+    half, calls = sum(_count(row["expected"]) for row in by_share) / 2, 0
+    for place, row in enumerate(by_share):
+        if calls >= half:
+            return by_share[:place]
+        calls += _count(row["expected"])
+    return by_share
 
 
 def _is_no_chance(lost: int, expected: int, usual: Fraction) -> bool:

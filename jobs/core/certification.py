@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jobs.core.durations import in_words
-from jobs.core.kinds import HoldReason, Kind, next_step
+from jobs.core.kinds import HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled, adds_up
 from jobs.core.lago.values import BillableMetric
+from jobs.core.sorts import next_step
 from jobs.core.window import Window
 from jobs.core.window_facts import WindowFacts
 

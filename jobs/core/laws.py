@@ -1,4 +1,4 @@
-"""The laws that every run checks of itself before it reports anything."""
+"""The laws (docs/matching.md) that every run checks of itself before it reports anything."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from jobs.core.kinds import PAIRED, WITHOUT_EVENT, WITHOUT_SPEND_LOG
 from jobs.errors import LawBrokenError
 
-_EXPECTED = (
-    "matched_expected",
-    "mismatched_expected",
-    "misattributed_expected",
-    "ambiguous",
-    "missing",
-    "held",
-)
+_EXPECTED = ("matched_expected", *(f"{kind}_expected" for kind in PAIRED), *WITHOUT_EVENT)
+_RECORDED = ("matched_recorded", *(f"{kind}_recorded" for kind in PAIRED), *WITHOUT_SPEND_LOG)
 _BILLING = ("billed", "unbilled")
-_RECORDED = ("matched_recorded", "mismatched_recorded", "misattributed_recorded", "duplicated", "orphaned")
 
 
 def check_conservation(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -33,6 +33,8 @@ TEXT_SOURCES = (
 METADATA = "metadata."
 LITERAL = "="
 TOP_UP = "/top-up"
+PRESETS = ("callback", "input-output", "agent-sdk")
+"""The stock senders that there is a meter for."""
 _KEYS = ("code", "part", "dimensions", "quantities", "carried", "skip_zero")
 
 Properties = tuple[tuple[str, str], ...]
@@ -136,7 +138,7 @@ def preset(name: str, code: str) -> tuple[MeterPart, ...]:
     if name not in presets:
         raise SettingError(
             f"there is no meter named {name!r}",
-            f"Choose one of {', '.join(presets)}, or describe one under [[meter_parts]]",
+            f"Choose one of {', '.join(PRESETS)}, or describe one under [[meter_parts]]",
         )
     return presets[name]
 

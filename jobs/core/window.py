@@ -70,3 +70,20 @@ def scheduled_window(at: datetime, settlement_lag: timedelta, length: timedelta)
     settled = at.astimezone(UTC) - settlement_lag
     end = settled.replace(minute=0, second=0, microsecond=0)
     return Window(end - length, end)
+
+
+def whole_days(window: Window) -> tuple[datetime, datetime]:
+    """Return the UTC days that lie wholly in the window: the daily tables count by the day of a call's start."""
+    midnight = window.start.replace(hour=0, minute=0, second=0, microsecond=0)
+    first_day = midnight if midnight == window.start else midnight + timedelta(days=1)
+    return first_day, window.end.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def naive(instant: datetime | None) -> datetime | None:
+    """Return the instant in UTC without a zone, as the workspace keeps times."""
+    return None if instant is None else instant.astimezone(UTC).replace(tzinfo=None)
+
+
+def microseconds(instant: datetime) -> int:
+    """Return the microseconds since 1970."""
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

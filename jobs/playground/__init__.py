@@ -1,0 +1,3 @@
+"""Lago's stand-in, the simulation, the embedded PostgreSQL and the recording: for the demo, the tests and the
+benchmarks. The product must not import any of it.
+"""

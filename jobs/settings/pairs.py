@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jobs.core.mapping import Match, Pattern
+from jobs.drivers.patterns import fault_of
 from jobs.errors import SettingError
 
 
@@ -41,14 +41,15 @@ def read_mapping(path: Path) -> tuple[tuple[tuple[str, str], ...], tuple[Pattern
             raise SettingError(f"{path}, line {line}: source or subscription is empty", "Write both")
         try:
             kind = Match(match or Match.EXACT)
-            re.compile(source if kind is Match.REGEX else "")
-        except re.error as error:
-            raise SettingError(
-                f"{path}, line {line}: {source!r} is no regular expression: {error}", "Correct it, or match by prefix"
-            ) from error
         except ValueError as error:
             known = ", ".join(Match)
             raise SettingError(f"{path}, line {line}: match is {match!r}", f"Write one of {known}") from error
+        fault = fault_of(Pattern(kind, source, subscription)) if kind is Match.REGEX else None
+        if fault is not None:
+            raise SettingError(
+                f"{path}, line {line}: {source!r} is no regular expression of RE2: {fault}",
+                "Correct it, or match by prefix",
+            )
         if found.setdefault((kind, source), subscription) != subscription:
             raise _twice(path, line, source)
     exact = tuple((source, subscription) for (kind, source), subscription in found.items() if kind is Match.EXACT)

@@ -13,16 +13,15 @@ from jobs.core import causes as core
 from jobs.core.causes import Explanation, Stretch
 from jobs.core.kinds import Cause, ChargeBy
 from jobs.core.rules import Rules
-from jobs.core.window import Window
+from jobs.core.window import Window, naive
 from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts
-from jobs.steps.match import naive
 
 _LOST = ("missing", "held")
 _MOST_PATTERNS, _MOST_SUBSCRIPTIONS = 5, 5
 
 
-# LiteLLM of some versions sends these calls twice or three times, each event with an id of its own (docs and facts: the
-# callback runs once per handler); never chat completions and embeddings.
+# LiteLLM 1.53 to 1.90 sends these calls twice or three times, each event with an id of its own, and never chat
+# completions and embeddings (docs/facts/litellm.md).
 _SENT_TWICE = """
     image_generation aimage_generation image_edit aimage_edit rerank arerank transcription atranscription
     moderation amoderation anthropic_messages text_completion atext_completion
@@ -72,7 +71,8 @@ def _explain_surplus(
     if not looks_for_restarts:
         return
     bursts = workspace.rows("bursts", apart_us=core.BURST_APART // timedelta(microseconds=1))
-    _apply(workspace, Cause.RESTART, core.restarts(bursts), ("orphaned",))
+    # Orphans show where the gateway stopped; what it lost there may also look like a call that has its event.
+    _apply(workspace, Cause.RESTART, core.restarts(bursts), ("orphaned", "duplicated"))
 
 
 def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) -> None:

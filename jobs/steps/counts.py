@@ -194,10 +194,10 @@ def _by_events(workspace: Workspace, settings: ReconcileSettings, asked: Sequenc
     simple = [one for one in asked if any(len(charge.filters) < 2 for charge in one.charges)]
     with LagoClient(settings.lago) as client:
 
-        def listed(window: Window, one: _Asked) -> int:
-            if window.start >= window.end:
+        def listed(one: _Asked, until: datetime) -> int:
+            if until <= one.period.start:
                 return 0
-            return count_listed_events(client, one.period.subscription, one.code, window)
+            return count_listed_events(client, one.period.subscription, one.code, Window(one.period.start, until))
 
         executor = ThreadPoolExecutor(client.connection.concurrency, thread_name_prefix="lago-counts")
         try:
@@ -210,15 +210,15 @@ def _by_events(workspace: Workspace, settings: ReconcileSettings, asked: Sequenc
 
 
 def _of_events(
-    one: _Asked, listed: Callable[[Window, _Asked], int], unbilled: int, now: datetime
+    one: _Asked, listed: Callable[[_Asked, datetime], int], unbilled: int, now: datetime
 ) -> CountDifference | None:
     """Return the difference in numbers of events; None where they agree, or differ by what is known or new."""
     charge = next(charge for charge in one.charges if len(charge.filters) < 2)
     told = sum(bucket.counted.events for bucket in one.period.buckets if bucket.charge_id == charge.lago_id)
-    every = listed(one.window, one)
+    every = listed(one, one.period.end)
     if told == every:
         return None
-    settled = listed(Window(one.period.start, min(one.period.end, max(now - _RECENT, one.period.start))), one)
+    settled = listed(one, min(one.period.end, now - _RECENT))
     if settled - unbilled <= told <= every:
         return None
     likely = (

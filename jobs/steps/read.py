@@ -18,16 +18,17 @@ from jobs.adapters.litellm_database import SpendLogs, open_spend_logs
 from jobs.adapters.workspace import Workspace
 from jobs.core.kinds import ChargeBy
 from jobs.core.layout import Layout, lay_out
-from jobs.core.litellm.call_types import READINGS
+from jobs.core.litellm.call_types import READINGS, RESPONSE_MAKERS
 from jobs.core.litellm.spend_logs import DailyTable, SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import bind
 from jobs.core.shard import WHOLE, spend_log_shard
-from jobs.core.window import Window
+from jobs.core.window import Window, whole_days
 from jobs.drivers.postgres import STANDBY_MAY_LAG
 from jobs.errors import SettingError
 from jobs.steps.event_source import EventsAsked, read_recorded_events
-from jobs.steps.match import load_references, match_within, whole_days
+from jobs.steps.match import match_within
 from jobs.steps.reconcile_values import Progress, Reading, ReconcileSettings
+from jobs.steps.references import load_references
 
 # LiteLLM's own daily totals, where it keeps some by the value that attributes.
 _DAILY_TABLES = {
@@ -156,16 +157,21 @@ def _reading_spend_logs(
 def _load_spend_logs(
     workspace: Workspace, settings: ReconcileSettings, layout: Layout, spend_logs: SpendLogs
 ) -> _FoundSpendLogs:
-    workspace.load(
-        "load_spend_logs",
-        spend_logs.read(
-            settings.rules.read_window(settings.window),
-            clock=settings.clock,
-            longest_call=settings.rules.longest_call,
-            metadata_paths=[path.split(".") for path in layout.metadata_paths],
-            part=None if settings.rules.patterns else spend_log_shard(settings.shard, settings.rules),
-        ),
+    read = partial(
+        spend_logs.read,
+        settings.rules.read_window(settings.window),
+        clock=settings.clock,
+        longest_call=settings.rules.longest_call,
+        metadata_paths=[path.split(".") for path in layout.metadata_paths],
     )
+    part = None if settings.rules.patterns else spend_log_shard(settings.shard, settings.rules)
+    workspace.load("load_spend_logs", read(part=part))
+    if settings.shard != WHOLE:
+        # A response may be read by somebody else than who made it: whose it is, all shards have to decide alike.
+        workspace.load("load_responses", read(call_types=READINGS))
+        (readings,) = workspace.rows("has_readings_with_usage")
+        if readings["has_readings_with_usage"]:
+            workspace.load("load_responses", read(call_types=RESPONSE_MAKERS))
     load_marks(workspace, spend_logs, "ask_about_readings", readings=list(READINGS))
     # What is compared with all spend logs, one shard reads for all.
     reads_for_all = settings.shard.index == 0

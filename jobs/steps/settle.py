@@ -25,9 +25,9 @@ from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.laws import check_conservation
 from jobs.core.money.told import Money
 from jobs.core.telling.metrics import findings_gauges
+from jobs.core.window import naive
 from jobs.steps.ask_usage import ask_usage
 from jobs.steps.backfill_values import Applied, Backfill
-from jobs.steps.match import naive
 from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, applied_backfill, make_page
 from jobs.steps.reconcile_values import Progress, ReconcileSettings, Run
@@ -79,7 +79,7 @@ def settle(
 
 
 def _left(workspace: Workspace, settings: ReconcileSettings, run: Run, applied: Applied, money: Money) -> Run:
-    counts = workspace.rows("left_counts")
+    counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
     unbilled = {Unbilled(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.RECORDED_UNBILLED}

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.core.doctor.checks import CHECKS, Status
+from jobs.core.kinds import COUNTED
 from jobs.core.text import visible
 from jobs.steps.reconcile_values import Run
 
@@ -303,12 +304,7 @@ def show_configuration(configuration: Configuration, stream: TextIO = sys.stdout
         console.print(Text(f"warning: {visible(warning)}", "yellow"))
 
 
-_COUNTS = (
-    *("matched", "missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned"),
-    "unbilled",
-)
-
-
+_COUNTS = ("matched", *COUNTED)
 _SYLLABLES = {
     "ambiguous": "ambi-\nguous",
     "mismatched": "mis-\nmatched",
@@ -338,7 +334,7 @@ def _summary_rows(run: Run, syllables: Mapping[str, str]) -> Table:
     table.add_column("model", no_wrap=True)
     for heading in ("expected", "recorded", *(syllables.get(name, name) for name in kinds), "quantity\nmissing"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in run.summary[:_MOST_ROWS]:
+    for row in map(_like_summary, run.summary[:_MOST_ROWS]):
         table.add_row(_named(row["subscription"] or "(none)"), _named(row["model"]), *_cells(row, kinds))
     table.add_section()
     for row in totals:

@@ -68,6 +68,7 @@ FROM (
         CAST(%(zone)s AS text) AS zone,
         CAST(%(utc_since)s AS timestamptz) AS utc_since,
         CAST(%(metadata_paths)s AS jsonb) AS metadata_paths,
+        CAST(%(call_types)s AS text []) AS call_types,
         CAST(%(shard)s AS bigint) AS shard,
         CAST(%(shards)s AS bigint) AS shards,
         CAST(%(charge_by)s AS text) AS charge_by,
@@ -139,6 +140,7 @@ WHERE
     ) + asked.margin
     AND reading.ended_at >= asked.window_start
     AND reading.ended_at < asked.window_end
+    AND (asked.call_types IS NULL OR log.call_type = ANY(asked.call_types))
     AND (
         asked.shards = 1
         OR CASE

@@ -27,6 +27,11 @@ CREATE TABLE spend_log (
     extras VARCHAR[]
 );
 
+-- Of other shards' spend logs, those that make or read a response: whoever reads it, it counts once.
+CREATE TABLE response_of_another AS FROM spend_log LIMIT 0;
+-- The only records of responses that somebody else than their reader made.
+CREATE TABLE read_by_another (request_id VARCHAR NOT NULL);
+
 CREATE TABLE scratch.listed_event (
     lago_id VARCHAR,
     transaction_id VARCHAR,
@@ -60,7 +65,7 @@ CREATE MACRO safe_cell(text) AS
 
 -- Coding agents name a session of theirs as their user: such a name is new every time, and nobody's.
 CREATE MACRO is_session(text) AS
-    regexp_matches(text, '^user_[0-9a-fA-F]*_account_.*_session_')
+    regexp_matches(text, '(?s)^user_[0-9A-Za-z-]*_account_.*_session_')
     OR (starts_with(text, '{') AND json_extract_string(CASE WHEN json_valid(text) THEN text END, '$.session_id') IS NOT NULL);
 -- Whose sessions they are: what stands in all of one person's.
 CREATE MACRO without_session(text) AS
@@ -162,12 +167,18 @@ SELECT expected_id, recorded_id
 FROM pair
 WHERE stage IN ('id', 'topped_up', 'content');
 
--- Lago bills a property's text only if it is a plain decimal (facts: its numeric gate); beyond a million million the
+-- Lago bills a property's text only if it is a plain decimal (docs/facts/lago.md); beyond a million million the
 -- figure is no token count and no sum of such figures would fit, so it is left out and counted as unreadable.
 CREATE MACRO lago_number(text) AS
     CASE WHEN regexp_full_match(text, '-?[0-9]+(\.[0-9]+)?')
         AND abs(TRY_CAST(text AS DECIMAL(38, 20))) < 1000000000000
     THEN TRY_CAST(text AS DECIMAL(38, 20)) END;
+
+-- How much of the quantity of a row of the summary is in discrepancies: what people should look at first.
+CREATE MACRO at_stake(row) AS
+    abs(row.missing_quantity) + abs(row.held_quantity) + abs(row.ambiguous_quantity) + abs(row.orphaned_quantity)
+    + abs(row.duplicated_quantity) + abs(row.unbilled_quantity)
+    + abs(row.mismatched_expected_quantity - row.mismatched_recorded_quantity);
 
 -- Equal numbers must be equal texts: no leading or trailing zeros.
 CREATE MACRO plain_number(number) AS
@@ -319,6 +330,24 @@ CREATE TABLE unpriced_group (number BIGINT NOT NULL, reason VARCHAR NOT NULL);
 CREATE TABLE bucket_share (
     finding_id BIGINT NOT NULL, is_missing BOOLEAN NOT NULL, currency VARCHAR NOT NULL, amount BIGINT NOT NULL
 );
+-- What each discrepancy is worth on either side, in the currency's smallest unit, or why that is not known.
+CREATE TABLE finding_amount (
+    finding_id BIGINT NOT NULL, is_missing BOOLEAN NOT NULL, subscription VARCHAR, model_key VARCHAR, code VARCHAR,
+    currency VARCHAR, exponent INTEGER, amount HUGEINT, reason VARCHAR
+);
+-- A subscription pays in one currency; nothing is added up where it has changed.
+CREATE VIEW summary_worth AS
+SELECT
+    subscription,
+    model_key AS model,
+    code,
+    CASE WHEN count(DISTINCT currency) = 1 THEN any_value(currency) END AS currency,
+    any_value(exponent) AS exponent,
+    CASE WHEN count(DISTINCT currency) = 1 THEN sum(amount) FILTER (is_missing) END AS missing,
+    CASE WHEN count(DISTINCT currency) = 1 THEN sum(amount) FILTER (NOT is_missing) END AS surplus,
+    count(DISTINCT finding_id) FILTER (reason IS NOT NULL) AS unpriced
+FROM finding_amount
+GROUP BY subscription, model_key, code;
 -- An amount in the currency's main unit, with all its decimals.
 CREATE MACRO main_unit(amount, exponent) AS
     CASE exponent

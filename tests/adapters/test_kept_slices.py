@@ -20,7 +20,7 @@ from jobs.adapters.lago.http import LagoClient, Reply
 from jobs.adapters.lago.kept_slices import KeptSlices
 from jobs.core.lago.values import LagoConnection
 from jobs.playground.lago_standin import LagoStandIn, Organization
-from tests.adapters.test_lago_events import MILLISECOND, START, WINDOW, event, ids, loaded, spread
+from tests.adapters.lago_events.helpers import MILLISECOND, START, WINDOW, event, ids, loaded, spread
 
 NOW = WINDOW.end + timedelta(days=1)
 QUESTION = {"api_base": "a", "window": [WINDOW.start, WINDOW.end]}

@@ -22,7 +22,7 @@ from jobs.adapters.lago_clickhouse_store import read_clickhouse_events, whole_ro
 from jobs.core.lago.store import ClickHouseStore, clickhouse_store
 from jobs.core.shard import Shard
 from jobs.errors import SettingError, SourceError
-from tests.adapters import test_lago_events as through_api
+from tests.adapters.lago_events import helpers as through_api
 from tests.scenarios.test_scenarios import folder_bytes
 from tests.support.scenario import Scenario, all_scenarios
 
@@ -38,7 +38,8 @@ _COLUMNS = "organization_id String, external_subscription_id String, code String
 TABLES = (
     f"events_raw ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), ingested_at DateTime64(3))"
     " ENGINE = MergeTree ORDER BY (organization_id, external_subscription_id, code, transaction_id, timestamp)",
-    f"events_enriched ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), enriched_at DateTime64(3))"
+    f"events_enriched ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), enriched_at DateTime64(3),"
+    " precise_total_amount_cents Nullable(Decimal(40, 15)))"
     " ENGINE = ReplacingMergeTree(timestamp)"
     " PRIMARY KEY (organization_id, code, external_subscription_id, toDate(timestamp)) ORDER BY"
     " (organization_id, code, external_subscription_id, toDate(timestamp), timestamp, transaction_id)",

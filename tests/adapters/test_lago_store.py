@@ -24,7 +24,7 @@ from jobs.drivers.postgres import Patience
 from jobs.drivers.queries import query
 from jobs.errors import SettingError, SourceError
 from jobs.settings import load_settings, reconcile_settings
-from tests.adapters import test_lago_events as through_api
+from tests.adapters.lago_events import helpers as through_api
 from tests.support.passwords import new_password
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Each command as its user runs it, from its settings to its exit code."""

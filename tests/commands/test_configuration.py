@@ -11,7 +11,7 @@ import pytest
 
 from jobs.configuration import example, show
 from jobs.settings import SETTINGS, load_settings, survey_settings
-from tests.commands.test_cli import run
+from tests.commands.cli.helpers import run
 
 _SECRET = "planted-secret"
 _WHOLE = {

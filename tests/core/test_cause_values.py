@@ -110,6 +110,16 @@ def sender(name: str, lost: int, expected: int = 100, alone: int = 0) -> dict[st
         ([sender("a", 20), sender("b", 0, expected=19)], ()),
         ([sender("a", 40), sender("b", 9)], ("a",)),
         ([sender("a", 40), sender("b", 10)], ()),
+        # Many small ones beside it weigh little.
+        (
+            [
+                sender("a", 20, expected=6000),
+                sender("b", 300, expected=6000),
+                sender("c", 0, expected=40_000),
+                *(sender(name, 3, expected=6) for name in "defghijkl"),
+            ],
+            ("a", "b"),
+        ),
         ([sender("a", 30), sender("b", 30), *(sender(name, 0) for name in "cdefgh")], ("a", "b")),
     ],
 )

@@ -1,4 +1,4 @@
-"""Metrics: shaped, as text, at a Pushgateway, and told however a command ends; test_cli.py has those of real runs."""
+"""Metrics: shaped, as text, at a Pushgateway, and told however a command ends; tests/commands/cli/ has real runs'."""
 
 from __future__ import annotations
 

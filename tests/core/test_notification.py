@@ -21,7 +21,7 @@ from jobs.core.telling.notification import Notice, NotifyOn, escaped, is_wanted,
 from jobs.core.window import Window
 from jobs.errors import NotToldError, SettingError
 from jobs.settings import load_settings
-from tests.commands.test_cli import _NOWHERE, _SECRET, _WINDOW, run
+from tests.commands.cli.helpers import _NOWHERE, _SECRET, _WINDOW, run
 from tests.support.scenario import SCENARIOS, Scenario
 from tests.support.scripted_server import Received, Scripted, scripted_server
 

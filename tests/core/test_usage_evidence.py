@@ -17,7 +17,8 @@ from jobs.core.database.settings import url_settings
 from jobs.core.kinds import ChargeBy
 from jobs.core.litellm.call_types import CALL_TYPES, CallClass
 from jobs.core.litellm.usage_evidence import UsageEvidence
-from jobs.core.mapping import Match, Pattern, payer_of
+from jobs.core.mapping import Match, Pattern
+from jobs.drivers.patterns import payers
 from jobs.errors import SettingError
 from jobs.settings.pairs import read_mapping
 from tests.support.judging import CODE, RULES, Event, SpendLog, catalogue, judged, judged_workspace, metric, tokens
@@ -112,7 +113,7 @@ def test_a_reading_counts_once_and_only_as_the_sole_record(call_type: str) -> No
     # More readings than responses without usage, another payer's, one before any response: none of them is billed.
     other = replace(read, request_id="other", tokens=(7, 7), at_ms=HOUR + 70_000)
     assert kinds(made, read, other) == {"missing": 1, **nothing_billed}
-    assert kinds(made, replace(read, end_user="bob")) == nothing_billed
+    assert kinds(made, replace(read, end_user="bob")) == {"held: source_incomplete": 1, **nothing_billed}
     assert kinds(made, replace(read, at_ms=HOUR - 1)) == nothing_billed
 
 
@@ -168,6 +169,7 @@ def test_a_metric_that_counts_calls_bills_calls_without_tokens() -> None:
         ("user_4ec41ed1_account_b8a1abcd-1a69_session_1710cf53-27ac", "session"),
         ("user_4ec41ed1_account__session_1710cf53-27ac", "session"),
         ('{"device_id": "4ec4", "account_uuid": "", "session_id": "1710cf53"}', "session"),
+        ("user_k9zQ_account_b8a1\nabcd_session_1710cf53", "session"),
         ('{"session_id": 1, "other"', "no_subscription"),
         ('{"name": "acme"}', "no_subscription"),
         ("user_of_the_session", "no_subscription"),
@@ -184,19 +186,31 @@ def test_patterns_of_the_mapping_file_name_payers(tmp_path: Path) -> None:
     exact, patterns = read_mapping(file)
     assert exact == (("u_1", "bob"), ("u", "dave"))
     assert patterns == (Pattern(Match.PREFIX, "u_", "alice"), Pattern(Match.REGEX, "x[0-9]+", "carol"))
-    payer = payer_of(exact, patterns)
     named = {"u_1": "bob", "u_2": "alice", "u_2\nx": "alice", "x12": "carol", "x12y": None, "u": "dave", "U_2": None}
-    assert {source: payer(source) for source in named} == named
+    by_pattern = {source: to for source, to in named.items() if to and source not in dict(exact)}
+    assert payers((source for source in named if source not in dict(exact)), patterns) == by_pattern
     rules = replace(RULES, mapping=exact, patterns=patterns)
     logs = [SpendLog(f"r{number}", HOUR + number, end_user=source) for number, source in enumerate(named)]
     assert judged(logs, [], rules=rules).kinds == {"held: no_subscription": 1, "missing": 4, "unattributed": 2}
+
+
+def test_no_expression_takes_long_of_a_strangers_text() -> None:
+    """Python's own would take longer than the universe is old."""
+    source = "a" * 5000 + "!"
+    assert payers([source, "aa"], (Pattern(Match.REGEX, "(a+)+", "bob"),)) == {"aa": "bob"}
+    rules = replace(
+        RULES, mapping=(), patterns=(Pattern(Match.REGEX, "(a|a)*b", "bob"), Pattern(Match.REGEX, "(a+)+!", "alice"))
+    )
+    assert judged([SpendLog("r", HOUR, end_user=source)], [], rules=rules).kinds == {"missing": 1}
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("source,subscription,match\na,b,glob\n", "line 2: match is 'glob'"),
-        ("source,subscription,match\na(,b,regex\n", "line 2: 'a(' is no regular expression"),
+        ("source,subscription,match\na(,b,regex\n", "line 2: 'a(' is no regular expression of RE2: missing )"),
+        ("source,subscription,match\n(?!a),b,regex\n", "line 2: '(?!a)' is no regular expression of RE2: invalid perl"),
+        ("source,subscription,match\na{9999},b,regex\n", "line 2: 'a{9999}' is no regular expression of RE2: invalid"),
         ("source,subscription,match\na,b,prefix\na,c,prefix\n", "line 3: 'a' stands there twice"),
         ("source,subscription,match\n,b,prefix\n", "line 2: source or subscription is empty"),
         ("source,subscription,match\na,b\n", "line 2: no row of three cells"),

@@ -1,5 +1,7 @@
 """README and docs/ hold what the product has, and nothing else: settings, columns, kinds, exit codes, commands."""
 
+import gzip
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +11,11 @@ import pytest
 
 from jobs.cli import cli, group
 from jobs.core.doctor.checks import CHECKS
-from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind, next_step
+from jobs.core.kinds import Cause, Exclusion, HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.money.worth import REASONS
 from jobs.core.plan import Outcome
+from jobs.core.sorts import next_step
 from jobs.core.telling import reports
 from jobs.core.telling.metrics import GAUGES
 from jobs.errors import LagoError, RefusedError, SettingError
@@ -21,7 +24,9 @@ from jobs.settings import SETTINGS
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 DOCS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((CHECKOUT / "docs").glob("*.md"))}
-EVERYTHING = "\n".join([README, *DOCS.values()])
+FACTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((CHECKOUT / "docs" / "facts").glob("*.md"))}
+CONTRIBUTING = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+EVERYTHING = "\n".join([README, CONTRIBUTING, *DOCS.values(), *FACTS.values()])
 
 
 def section(document: str, title: str) -> str:
@@ -155,10 +160,10 @@ def test_every_variable_is_a_setting() -> None:
 
 def test_make_targets_exist_and_help_lists_them_all() -> None:
     makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     assert targets == set(re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[0].split())
-    assert set(re.findall(r'^\t@echo "make (\w+)', makefile, re.MULTILINE)) == targets - {"help"}
-    assert set(re.findall(r"(?:`|^\$ )make ([a-z]+)", EVERYTHING, re.MULTILINE)) <= targets
+    assert set(re.findall(r'^\t@echo "make ([\w-]+)', makefile, re.MULTILINE)) == targets - {"help"}
+    assert set(re.findall(r"(?:`|^\$ )make ([a-z-]+)", EVERYTHING, re.MULTILINE)) <= targets
 
 
 def test_files_that_documents_point_to_exist() -> None:
@@ -183,6 +188,13 @@ def test_paths_of_the_checkout_exist() -> None:
     assert "jobs/reconcile.py" in named
 
 
+def test_queries_that_documents_name_exist() -> None:
+    queries = {path.name for folder in ("sql", "k8s", "tests") for path in (CHECKOUT / folder).rglob("*.sql")}
+    named = {name.rpartition("/")[2] for name in re.findall(r"[\w/-]+\.sql\b", EVERYTHING)}
+    assert named - queries == {"structure.sql"}, "which is Lago's"
+    assert len(named) > 20
+
+
 def test_the_doctors_checks_are_those_of_the_product_in_order() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", DOCS["doctor"], re.MULTILINE)
     assert rows == [(check.id, check.asks) for check in CHECKS]
@@ -192,6 +204,41 @@ def test_every_command_has_help() -> None:
     for name, command in commands():
         assert command.get_short_help_str(), name
         assert all(option.help for option in command.params if isinstance(option, click.Option)), name
+
+
+def recorded(name: str) -> set[str]:
+    """Return the names of what a recording of Lago shows."""
+    with gzip.open(CHECKOUT / "jobs" / "data" / f"lago-1.51-{name}.json.gz", "rt", encoding="utf-8") as file:
+        recording = json.load(file)
+    return {shown["name"] for shown in recording["steps" if name == "answers" else "vectors"]}
+
+
+def test_recorded_evidence_is_in_the_recordings() -> None:
+    calls = json.loads((CHECKOUT / "jobs" / "data" / "litellm-1.109.1.json").read_text(encoding="utf-8"))["calls"]
+    named = set(re.findall(r"`recorded: ([^`]+)`", FACTS["litellm"])) - {"case"}
+    assert named
+    assert named <= {call["case"] for call in calls}
+    for name, sample in (("answers", "step"), ("billed", "vector"), ("usage", "vector"), ("pricing", "vector")):
+        shown = set(re.findall(rf"`{name}: ([^`]+)`", FACTS["lago"])) - {sample}
+        assert shown
+        assert shown <= recorded(name), name
+
+
+def test_documents_that_the_code_refers_to_exist() -> None:
+    named = {
+        (path, name)
+        for folder in ("jobs", "sql", "tests", "benchmarks", "k8s", ".ci")
+        for path in (CHECKOUT / folder).rglob("*")
+        if path.suffix in {".py", ".sql", ".md", ".yaml", ".json", ""} and path.is_file()
+        for name in re.findall(
+            r"(?:[\w.-]+/)+[\w-]+\.md\b|DESIGN\.md", path.read_text(encoding="utf-8", errors="replace")
+        )
+    }
+    assert len(named) > 10
+    absent = {
+        (str(path), name) for path, name in named if not ((CHECKOUT / name).exists() or (path.parent / name).exists())
+    }
+    assert absent == set()
 
 
 def files_of_a_run() -> set[str]:

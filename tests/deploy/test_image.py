@@ -44,7 +44,7 @@ _WINDOW = ("--from", "2026-11-10T12:00:00Z", "--to", "2026-11-10T13:00:00Z")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that the Dockerfile's build stage makes, built from what `.dockerignore` lets through."""
     source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(_CHECKOUT / name, source)
     for name in ("jobs", "sql"):
         shutil.copytree(_CHECKOUT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -72,7 +72,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_every_query(wheel: Path) 
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if not name.startswith("litellm_lago_reconcile-")}
     package = (path for path in (_CHECKOUT / "jobs").rglob("*") if path.is_file() and path.suffix != ".pyc")
-    queries = {f"jobs/sql/{path.name}" for path in (_CHECKOUT / "sql").iterdir()}
+    queries = {f"jobs/{path.relative_to(_CHECKOUT).as_posix()}" for path in (_CHECKOUT / "sql").rglob("*.sql")}
     assert len(queries) > 50
     assert inside == {path.relative_to(_CHECKOUT).as_posix() for path in package} | queries
 

@@ -1,0 +1,1 @@
+"""What strangers can write, generated: spend logs, answers, plans, settings. Each test names what must never happen."""

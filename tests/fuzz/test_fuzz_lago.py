@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,17 +17,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.adapters.lago.catalogue import read_catalogue
+from jobs.adapters.lago.event_counts import count_listed_events
 from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.read_back import look_up
 from jobs.adapters.lago.sending import SentBatch, send_events
 from jobs.adapters.lago.usage import read_current_usage
+from jobs.adapters.lago.usage_periods import UsageAsked, read_usage_periods
 from jobs.adapters.workspace import Workspace
 from jobs.core.lago.values import LagoConnection
 from jobs.core.layout import lay_out
 from jobs.core.meters import bind
 from jobs.errors import LagoError, SettingError
-from jobs.steps.match import load_references
+from jobs.steps.references import load_references
 from tests.support.fuzzing import NASTY, fuzzed, scalars, values
 from tests.support.judging import CODE, RULES, WINDOW, catalogue
 from tests.support.planned import EVENT
@@ -95,7 +98,21 @@ STORED = {
     "created_at": AT,
     "properties": {"model": "gpt-4o", "prompt_tokens": 100, "completion_tokens": 40, "total_tokens": 140},
 }
-USAGE = {"charges_usage": [{"units": "140", "billable_metric": {"code": CODE}}]}
+CHARGE_USAGE = {
+    "units": "140",
+    "events_count": 1,
+    "amount_cents": 140,
+    "billable_metric": {"code": CODE},
+    "charge": {"lago_id": "4a"},
+    "filters": [{"values": {"model": ["gpt-4o"]}, "units": "140", "events_count": 1, "amount_cents": 140}],
+    "grouped_usage": [],
+}
+USAGE = {
+    "from_datetime": "2026-11-01T00:00:00Z",
+    "to_datetime": "2026-11-30T23:59:59Z",
+    "currency": "EUR",
+    "charges_usage": [CHARGE_USAGE],
+}
 REFUSED = {
     "status": 422,
     "error": "Unprocessable Entity",
@@ -111,7 +128,9 @@ ANSWERS: Answers = {
     "subscriptions": {"subscriptions": [SUBSCRIPTION], "meta": META},
     "events": {"events": [STORED], "meta": META},
     "one event": {"event": STORED},
+    "customers": {"customers": [{"lago_id": "5a", "external_id": "customer", "timezone": "Asia/Seoul"}], "meta": META},
     "current_usage": {"customer_usage": USAGE},
+    "past_usage": {"usage_periods": [USAGE], "meta": META},
     "batch": {"events": [STORED, STORED]},
     "refusal": REFUSED,
 }
@@ -204,6 +223,10 @@ def use(lago: Lago, base: str, answers: Mapping[str, Scripted], folder: Path) ->
         with suppress(LagoError):
             read_current_usage(client, [("customer", "alice")], {CODE})
         with suppress(LagoError):
+            read_usage_periods(client, [UsageAsked("customer", "alice", WINDOW.start)])
+        with suppress(LagoError):
+            count_listed_events(client, "alice", CODE, WINDOW)
+        with suppress(LagoError):
             look_up(client, [EVENT], by_id=True, computed={})
         assert lago.requests <= MOST_REQUESTS, "looking up does not end"
         for events, name in (([EVENT], "events"), ([EVENT, EVENT2], "batch")):
@@ -247,6 +270,9 @@ def test_the_answers_are_good_as_they_are(lago: tuple[Lago, str]) -> None:
         found = read_catalogue(client)
         assert (found.metrics[0].code, found.subscriptions[0].external_id) == (CODE, "alice")
         assert read_current_usage(client, [("customer", "alice")], {CODE})
+        (period,) = read_usage_periods(client, [UsageAsked("customer", "alice", datetime(2026, 11, 1, tzinfo=UTC))])
+        assert period.units(CODE) == {"4a": 140}
+        assert count_listed_events(client, "alice", CODE, WINDOW) == 1
     assert catalogue().metrics[0].code == RULES.parts[0].code
 
 

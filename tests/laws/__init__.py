@@ -1,0 +1,1 @@
+"""The laws of docs/matching.md, as properties of whole runs. Single examples belong to the scenarios."""

@@ -47,11 +47,26 @@ OWN_STEPS = {
 }
 
 
-@pytest.mark.parametrize("fault", [None, "cut_before", "cut_after"], ids=str)
-@pytest.mark.parametrize("store", ["postgres", "clickhouse"])
+# What every run of the tests is killed at; the deep tests leave out no point.
+SOME_STEPS = ("plan: written", "intents: written", STEPS[0], "verify: begin")
+
+
+@pytest.mark.parametrize(
+    ("store", "fault", "steps"),
+    [
+        ("postgres", None, SOME_STEPS),
+        *(
+            pytest.param(store, fault, None, marks=pytest.mark.deep)
+            for store in ("postgres", "clickhouse")
+            for fault in (None, "cut_before", "cut_after")
+        ),
+    ],
+    ids=lambda value: "some" if isinstance(value, tuple) else str(value),
+)
 def test_a_kill_at_any_point_loses_nothing_and_sends_nothing_twice(
     store: Store,
     fault: str | None,
+    steps: tuple[str, ...] | None,
     litellm_database_at: Callable[[str], str],
     standin: LagoStandIn,
     tmp_path: Path,
@@ -88,7 +103,8 @@ def test_a_kill_at_any_point_loses_nothing_and_sends_nothing_twice(
     assert (undisturbed.error, undisturbed.complete, undisturbed.sent) == ("", True, LOST)
     assert set(points) >= OWN_STEPS
     begin = 1 if fault is None else points.index("intents: written") + 1
-    kills = sum(play(str(number), number).killed for number in range(begin, len(points) + 1))
+    numbers = range(begin, len(points) + 1) if steps is None else [points.index(step) + 1 for step in steps]
+    kills = sum(play(str(number), number).killed for number in numbers)
     with capsys.disabled():
         print(  # noqa: T201 - the matrix's size is meant for whoever runs the tests
             f"\ncrash matrix, {store}, {fault or 'no fault'}: killed at {kills} of {len(points)} points "
@@ -96,11 +112,12 @@ def test_a_kill_at_any_point_loses_nothing_and_sends_nothing_twice(
             file=sys.stderr,
         )
     # A thread may need a request less on the way to the same end, and the last points then are not reached.
-    assert kills >= len(points) - begin - 1
+    assert kills >= len(numbers) - 2
 
 
+@pytest.mark.parametrize("every", [8, pytest.param(2, marks=pytest.mark.deep)])
 def test_a_kill_at_any_write_of_a_ledger_on_postgresql(
-    postgres_url: str, litellm_database: str, standin: LagoStandIn, tmp_path: Path
+    every: int, postgres_url: str, litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:
     """The lock is a session's there, and dies with it; every second write is enough, since SQLite has them all."""
     fill_litellm(litellm_database, CALLS)
@@ -125,5 +142,5 @@ def test_a_kill_at_any_write_of_a_ledger_on_postgresql(
 
     undisturbed = play("undisturbed", None)
     assert (undisturbed.error, undisturbed.complete, undisturbed.sent) == ("", True, LOST)
-    kills = sum(play(str(number), number).killed for number in range(1, len(undisturbed.points) + 1, 2))
-    assert kills >= len(undisturbed.points) // 2
+    kills = sum(play(str(number), number).killed for number in range(1, len(undisturbed.points) + 1, every))
+    assert kills >= len(undisturbed.points) // every

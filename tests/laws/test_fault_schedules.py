@@ -89,6 +89,11 @@ def limited(examples: int) -> Callable[[Callable[..., None]], Callable[..., None
     )
 
 
+def in_depth(deep: int) -> pytest.MarkDecorator:
+    """Give the test its number of examples: a few of them, and as a deep test so many."""
+    return pytest.mark.parametrize("examples", [3, pytest.param(deep, marks=pytest.mark.deep)])
+
+
 def fresh(database_url: str, organization: Organization, tmp_path: Path) -> BackfillSettings:
     """Return settings with an output folder and a ledger of their own."""
     folder = tmp_path / str(next(_folders))
@@ -113,11 +118,12 @@ def converged(request: BackfillSettings, *, within: int = 3) -> Backfill:
     raise AssertionError(f"after {within} runs without a fault there is still something to send")
 
 
+@in_depth(8)
 @pytest.mark.parametrize("store", ["postgres", "clickhouse"])
 def test_whatever_fails_every_call_is_billed_once(
-    store: Store, database_url: str, standin: LagoStandIn, tmp_path: Path
+    store: Store, examples: int, database_url: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:
-    @limited(8)
+    @limited(examples)
     @given(
         sent=schedules,
         read=schedules,
@@ -156,8 +162,11 @@ def test_whatever_fails_every_call_is_billed_once(
     check()
 
 
-def test_an_id_that_is_taken_is_never_sent_again(database_url: str, standin: LagoStandIn, tmp_path: Path) -> None:
-    @limited(8)
+@in_depth(8)
+def test_an_id_that_is_taken_is_never_sent_again(
+    examples: int, database_url: str, standin: LagoStandIn, tmp_path: Path
+) -> None:
+    @limited(examples)
     @given(
         sent=schedules,
         batch_limit=st.sampled_from([100, 3]),
@@ -200,11 +209,12 @@ def test_an_id_that_is_taken_is_never_sent_again(database_url: str, standin: Lag
     check()
 
 
+@in_depth(5)
 @pytest.mark.parametrize("store", ["postgres", "clickhouse"])
 def test_a_late_original_is_reported_and_never_corrected(
-    store: Store, database_url: str, standin: LagoStandIn, tmp_path: Path
+    store: Store, examples: int, database_url: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:
-    @limited(5)
+    @limited(examples)
     @given(
         moments=st.dictionaries(
             positions, st.sampled_from(["before", "plan: written", "intents: written", "verify: begin", "after"])

@@ -1,12 +1,14 @@
-"""The laws of DESIGN.md section 5 that concern matching, as properties of random windows."""
+"""The laws of docs/matching.md that concern matching, as properties of random windows."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +17,18 @@ from tests.support.judging import DAY, WINDOW, Event, Judgement, SpendLog, judge
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def in_depth(check: Callable[[], None]) -> Callable[[int], None]:
+    """Check a law with a few examples, and as a deep test with many."""
+
+    @pytest.mark.parametrize("examples", [6, pytest.param(25, marks=pytest.mark.deep)])
+    def test(examples: int) -> None:
+        settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])(check)()
+
+    test.__doc__ = check.__doc__
+    return test
+
 
 counts = st.sampled_from([(100, 40), (16, 0), (0, 0), (50, 20)])
 people = st.sampled_from(["alice", "bob", "carol"])
@@ -60,7 +73,7 @@ def comparable(judgement: Judgement) -> list[tuple[object, ...]]:
     return [tuple(row.values()) for row in judgement.discrepancies]
 
 
-@few
+@in_depth
 @given(windows())
 def test_conservation_holds_and_every_spend_log_is_accounted_for(drawn: tuple[list[SpendLog], list[Event]]) -> None:
     logs, events = drawn
@@ -73,7 +86,7 @@ def test_conservation_holds_and_every_spend_log_is_accounted_for(drawn: tuple[li
     assert result.kinds.get("unattributed", 0) == sum(log.end_user is None for log in inside)
 
 
-@few
+@in_depth
 @given(spend_logs())
 def test_identity(logs: list[SpendLog]) -> None:
     logs = [replace(log, end_user=log.end_user or "alice") for log in logs]
@@ -84,7 +97,7 @@ def test_identity(logs: list[SpendLog]) -> None:
     assert judged(logs, events).discrepancies == []
 
 
-@few
+@in_depth
 @given(windows(), st.integers(0, 2**32))
 def test_order_does_not_matter(drawn: tuple[list[SpendLog], list[Event]], seed: int) -> None:
     logs, events = drawn
@@ -95,7 +108,7 @@ def test_order_does_not_matter(drawn: tuple[list[SpendLog], list[Event]], seed: 
     assert (first.summary, first.usage, first.pairs) == (second.summary, second.usage, second.pairs)
 
 
-@few
+@in_depth
 @given(windows(), st.integers(2, 22))
 def test_additivity(drawn: tuple[list[SpendLog], list[Event]], border_hour: int) -> None:
     """Stage 5 looks at left-over events of the whole window, so what it doubts is compared as missing."""
@@ -115,7 +128,7 @@ def test_additivity(drawn: tuple[list[SpendLog], list[Event]], border_hour: int)
     assert missed([whole]) == missed(parts)
 
 
-@few
+@in_depth
 @given(windows())
 def test_nothing_is_missing_that_lago_has(drawn: tuple[list[SpendLog], list[Event]]) -> None:
     """No event that nothing explains has the payer and the quantities of a call that would be sent."""

@@ -18,7 +18,7 @@ from tests.support.passwords import own_role
 
 _CHECKOUT = Path(__file__).parents[2]
 _SEEKS_PASSWORDS = (
-    "tests/adapters/test_ledger.py::test_postgresql_that_cannot_be_used",
+    "tests/adapters/ledger/test_opening.py::test_postgresql_that_cannot_be_used",
     "tests/fuzz/test_security.py::test_no_secret_is_in_what_a_run_leaves[None]",
 )
 

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -95,7 +96,25 @@ def test_totals_of_adjacent_windows_add_up(month: Simulation) -> None:
 
 
 def test_every_class_of_loss_occurs(month: Simulation) -> None:
-    assert {row.loss_class for row in month.truth()} == set(LossClass)
+    hidden = {LossClass.LATE_BESIDE_LOST, LossClass.INTERNAL_CALL}
+    pinned = {LossClass.LEAKED, LossClass.LEAKED_LOST, LossClass.UNPROVEN_KEY}
+    classes = {row.loss_class for row in month.truth()}
+    assert classes == set(LossClass) - hidden - pinned
+    hiding, pinning = replace(month.settings, hides_losses=True), replace(month.settings, pins_keys=True)
+    for changed, besides in ((hiding, hidden), (pinning, pinned)):
+        assert {row.loss_class for row in simulate(changed).truth()} - classes == besides
+
+
+def test_a_late_event_lies_right_behind_a_call_that_lost_its_own(month: Simulation) -> None:
+    truth = list(simulate(replace(month.settings, hides_losses=True)).truth())
+    lost: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for row in truth:
+        if row.kind == "missing":
+            lost[row.subscription, row.model].append(row.at)
+    late = [row for row in truth if row.loss_class is LossClass.LATE_BESIDE_LOST and row.side is Side.EVENT]
+    assert late
+    for row in late:
+        assert any(timedelta() < row.at - at < timedelta(minutes=1) for at in lost[row.subscription, row.model])
 
 
 def test_shares_are_realistic(month: Simulation) -> None:
@@ -218,7 +237,7 @@ def _rows(month: Simulation) -> tuple[list[_Row], list[_Row]]:
 
 
 class _Reference:
-    """Section 4 of the design, said again as simply as it can be, for rows with tokens."""
+    """The stages of docs/matching.md, said again as simply as they can be, for rows with tokens."""
 
     def __init__(self, expected: list[_Row], recorded: list[_Row], late: timedelta) -> None:
         self.left_expected, self.left_recorded = expected, recorded

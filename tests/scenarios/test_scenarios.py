@@ -34,7 +34,27 @@ def test_scenario(
         want = expected.read_text(encoding="utf-8") if expected.exists() else None
         assert (name, found.get(name, b"").decode()) == (name, want)
     assert not different
-    # The same run from Lago's own store, where it can be read, and in shards leaves the same files.
+
+
+# One of each event store plays the other roads in every run; all of them in the deep tests.
+_EVERY_ROAD = {"recorded-proxy", "clickhouse-resent"}
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(scenario, marks=[] if scenario.folder.name in _EVERY_ROAD else pytest.mark.deep)
+        for scenario in all_scenarios()
+    ],
+    ids=lambda scenario: scenario.folder.name,
+)
+def test_every_road_leaves_the_same_files(
+    scenario: Scenario, litellm_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path
+) -> None:
+    """The same run from Lago's own store, where it can be read, and in shards leaves what the run alone leaves."""
+    database_url = litellm_database_at(scenario.era)
+    organization = scenario.fill(database_url, standin)
+    found = scenario.left(database_url, organization, tmp_path / "api")
     store = {"RECONCILE_EVENTS_FROM": "postgres", "RECONCILE_LAGO_STORE_URL": standin.database_url}
     source = store if scenario.event_store == "postgres" else {}
     assert scenario.left(database_url, organization, tmp_path / "sharded", shards=3, **source) == found

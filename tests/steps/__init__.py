@@ -1,0 +1,1 @@
+"""The steps of a run on a real workspace: matching, causes, the page, settling."""

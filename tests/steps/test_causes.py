@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.core.causes import Explanation, rushes
 from jobs.core.kinds import Cause, ChargeBy
+from jobs.core.meters import preset
 from jobs.steps.causes import find_causes
 from tests.support.judging import RULES, WINDOW, Event, SpendLog, catalogue, judged_window, metric, tokens
 
@@ -180,6 +181,12 @@ def test_late_events() -> None:
     assert causes(twice, events).keys() == {Cause.UNEXPLAINED}, "one of both is lost, and nobody knows which"
     both = [*events, replace(events[3], transaction_id="alike", at_ms=events[3].at_ms + 3 * _MINUTE)]
     assert causes(twice, both).keys() == {Cause.LATE_EVENT}
+    uneven = [*events, replace(events[3], transaction_id="alike", at_ms=events[3].at_ms + 30 * _MINUTE)]
+    assert causes(twice, uneven).keys() == {Cause.UNEXPLAINED}, (
+        "a lost call of a frequent content beside another's event"
+    )
+    before = [*twice, replace(logs[3], request_id="before the window", at_ms=-2 * _MINUTE)]
+    assert Cause.LATE_EVENT not in causes(before, both), "three calls for two events"
 
 
 def test_another_model_name_is_told_with_both() -> None:
@@ -196,6 +203,20 @@ def test_a_burst_without_spend_logs_is_a_restart() -> None:
     found = causes(logs, delivered(logs + burst))
     assert found.keys() == {Cause.RESTART}
     assert found[Cause.RESTART].kinds == {"orphaned": 6}
+    parts = [
+        replace(
+            event,
+            transaction_id=f"{event.transaction_id}-{kind}",
+            properties={"model": "gpt-4o", "tokens": n, "type": kind},
+        )
+        for event in delivered(burst[:2])
+        for n, kind in (("7000", "input"), ("9", "output"))
+    ]
+    by_part = replace(RULES, parts=preset("input-output", "llm_tokens"))
+    sums_tokens = catalogue(metrics=[metric(field_name="tokens")])
+    assert causes([], parts, rules=by_part, knows=sums_tokens).keys() == {Cause.UNEXPLAINED}, (
+        "two calls are no burst, whatever they count"
+    )
     scattered = [SpendLog(f"gone-{n}", 9 * _HOUR + n * 10 * _MINUTE, tokens=(7000 + n, 1)) for n in range(6)]
     assert causes(logs, delivered(logs + scattered)).keys() == {Cause.UNEXPLAINED}
 

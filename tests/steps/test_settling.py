@@ -90,7 +90,7 @@ def test_a_healed_window_is_certified_everywhere(world: World) -> None:
     page = text_of(first, "report.html")
     assert '<span class="badge">Certified</span>' in page
     assert "Before the plan was applied: 6 missing events. Then 6 sent; 6 events verified in Lago" in page
-    assert "Every one of 18 expected events is recorded as it should be" in page
+    assert "Every one of 18 expected events is billed as it should be" in page
 
     said = printed(first)
     assert "\nCERTIFIED\n" in said

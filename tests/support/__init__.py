@@ -1,0 +1,1 @@
+"""What several tests need. There are no tests here."""

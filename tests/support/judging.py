@@ -21,7 +21,9 @@ from jobs.core.meters import bind, preset
 from jobs.core.rules import Rules
 from jobs.core.window import Window
 from jobs.core.window_facts import WindowFacts
-from jobs.steps.match import judge_left_over, load_references, match_within
+from jobs.steps.judge import judge_left_over
+from jobs.steps.match import match_within
+from jobs.steps.references import load_references
 
 _PAIRS = (Path(__file__).parents[1] / "data" / "explained_pairs.sql").read_text(encoding="utf-8")
 CODE = "llm_tokens"

@@ -20,7 +20,7 @@ from jobs.playground.embedded_postgres import EmbeddedPostgres
 from tests.truth.dense_judge import Verdict, judge
 from tests.truth.dense_play import scene
 from tests.truth.dense_traffic import draw
-from tests.truth.dense_world import COMBINATIONS, Combination, Kind
+from tests.truth.dense_world import COMBINATIONS, Combination, Kind, kind_of
 from tests.truth.month_drive import impatient
 
 Task = tuple[Combination, int]
@@ -39,10 +39,11 @@ _SUMS = {
 }
 
 
-def tasks(only: str, seeds: Sequence[int]) -> list[Task]:
-    """Return the worlds of these seeds in the combinations whose name holds this text."""
+def tasks(only: str, kind: str, seeds: Sequence[int]) -> list[Task]:
+    """Return the worlds of these seeds and this kind in the combinations whose name holds this text; '' is any."""
     chosen = [combination for combination in COMBINATIONS if only in str(combination)]
-    return [(combination, seed) for seed in seeds for combination in chosen]
+    drawn = [(combination, seed) for seed in seeds for combination in chosen]
+    return [(combination, seed) for combination, seed in drawn if kind in {"", kind_of(combination, seed)}]
 
 
 def played(worlds: Sequence[Task]) -> Iterator[Verdict]:
@@ -121,6 +122,9 @@ def main() -> None:
     parser.add_argument("seeds", type=int, help="how many seeds")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--only", default="", help="a part of the names of the combinations to play")
+    parser.add_argument(
+        "--kind", default="", choices=[kind.value for kind in Kind], help="the only kind of world to play"
+    )
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--problems", type=int, default=3, help="how many problems to tell of each world")
     parser.add_argument("--unsent", type=int, default=0, help="how many decidable events that were not sent")
@@ -129,7 +133,8 @@ def main() -> None:
     asked = parser.parse_args()
     began = time.monotonic()
     verdicts: list[Verdict] = []
-    for verdict in played_by(asked.processes, tasks(asked.only, range(asked.first, asked.first + asked.seeds))):
+    seeds = range(asked.first, asked.first + asked.seeds)
+    for verdict in played_by(asked.processes, tasks(asked.only, asked.kind, seeds)):
         verdicts.append(verdict)
         for problem in verdict.problems[: asked.problems]:
             sys.stderr.write(f"{verdict.world.name} ({verdict.world.kind}): {problem}\n")

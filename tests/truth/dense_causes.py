@@ -35,15 +35,12 @@ class _Case:
     """The call that its recorded event is of."""
     arrival: Arrival | None
     """Its recorded event."""
+    repeats: bool
+    """Whether this event, or one that nothing tells from it, is the second one of one call."""
 
     def has_fate(self, *fates: Fate) -> bool:
         """Tell whether one of the calls came to this."""
         return any(call.fate in fates for call in self.calls)
-
-    @property
-    def is_second(self) -> bool:
-        """Tell whether its event is the second one of one call."""
-        return self.source is not None and self.source.fate is Fate.TWICE
 
 
 def _may_be_leaked(case: _Case) -> bool:
@@ -81,10 +78,10 @@ _TRUE: Mapping[str, Callable[[_Case], bool]] = {
     Cause.RESTART: lambda case: case.source is not None and case.source.fate is Fate.RESTART,
     Cause.REPEATED_REQUEST_ID: lambda case: case.source is not None and case.source.fate is Fate.SECOND_OF_ID,
     Cause.SPEND_LOGS_GONE: lambda case: False,
-    Cause.SENT_TWICE: lambda case: case.is_second,
+    Cause.SENT_TWICE: lambda case: case.repeats,
     Cause.EXCLUDED_SPEND_LOG: lambda case: case.source is not None and case.source.fate is Fate.INTERNAL,
     Cause.UNATTRIBUTED_SPEND_LOG: lambda case: case.source is not None and not case.world.logged(case.source),
-    CREDIT: lambda case: case.is_second,
+    CREDIT: lambda case: case.repeats,
 }
 _NOT_TOLD = frozenset({"", Cause.UNEXPLAINED})
 
@@ -95,7 +92,10 @@ def advice(played: Played) -> Iterator[Advice]:
     events = {arrival.identity: (call, arrival) for call in world.calls for arrival in call.arrivals}
     by_id: dict[str, list[Call]] = defaultdict(list)
     alike: dict[tuple[str, str, tuple[int, int]], list[Call]] = defaultdict(list)
+    twice: dict[tuple[str | None, str, str, tuple[int, ...]], list[Arrival]] = defaultdict(list)
     for call in world.calls:
+        for each in call.arrivals if call.fate is Fate.TWICE else ():
+            twice[each.subscription, each.part, call.model, each.quantities].append(each)
         if call.has_row:
             by_id[call.request_id].append(call)
             alike[world.logged(call), call.model, call.tokens].append(call)
@@ -108,7 +108,15 @@ def advice(played: Played) -> Iterator[Advice]:
             for other in alike[world.logged(call), call.model, call.tokens]
             if abs(other.end - call.end) <= 10 * MINUTE
         ]
-        case = _Case(world, tuple(calls), source, arrival)
+        repeats = (
+            source is not None
+            and arrival is not None
+            and any(
+                abs(other.at - arrival.at) <= 10 * MINUTE
+                for other in twice[arrival.subscription, arrival.part, source.model, arrival.quantities]
+            )
+        )
+        case = _Case(world, tuple(calls), source, arrival, repeats)
         told = [] if row["cause"] in _NOT_TOLD else [row["cause"]]
         if row["next_step"].startswith("Credit it"):
             told.append(CREDIT)

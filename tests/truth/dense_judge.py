@@ -180,7 +180,7 @@ class _Judge:
             else:
                 said = self._said_of(call, calls, part)
                 missed[said] += 1
-                self.unsent.append(f"decidable and not sent, but {said}: {_line(call)}, part {part}")
+                self.unsent.append(self._scene_of(f"decidable and not sent, but {said}", call, part))
         for call in unbilled:
             self.counts["beyond"] += call.request_id in ours and call not in decidable
         return missed
@@ -250,14 +250,15 @@ class _Judge:
         if self.world.combination.may_pin and unclear:
             return False
         for other, arrival in self.left_over:
-            if arrival.part != part:
-                continue
             near = abs(arrival.at - call.end) <= _NEAR
-            if arrival.quantities == call.quantities(part) and (near or arrival.subscription == call.owner):
+            like = arrival.part == part and arrival.quantities == call.quantities(part)
+            if like and (near or arrival.subscription == call.owner):
                 return False
-            # What no spend log explains may be this call's, counted otherwise; a late event is its own call's.
+            # What no spend log explains may be this call's, counted otherwise, and a doubt about one of its events is
+            # one about all that it lost: they are counted together. A late event is its own call's.
             beside = call.end - EARLY <= arrival.at <= call.end + LATE and arrival.subscription == call.owner
-            if beside and other.model == call.model and not self._is_told_by_content(other, arrival):
+            may_be_its = arrival.part in call.lost_parts and beside and other.model == call.model
+            if may_be_its and not self._is_told_by_content(other, arrival):
                 return False
         return True
 
@@ -278,6 +279,10 @@ class _Judge:
 
     def _tell(self, what: str, call: Call, part: str) -> None:
         """Add a problem with the call, its events, and what lies beside it or looks like it."""
+        self.problems.append(self._scene_of(what, call, part))
+
+    def _scene_of(self, what: str, call: Call, part: str) -> str:
+        """Return what there is to say of a call, with its events and those that lie beside it or look like it."""
         lines = [f"{what}: {_line(call)}, part {part}"]
         own = {call.owner, self.world.logged(call)}
         for other in self.world.calls:
@@ -288,9 +293,9 @@ class _Judge:
                     bills = arrival.quantities or "nothing"
                     lines.append(
                         f"    event at {arrival.at:%d %H:%M:%S.%f} under {arrival.subscription!r} bills {bills}, of "
-                        f"{other.request_id} ({other.fate}, ended {other.end:%d %H:%M:%S})"
+                        f"{other.request_id} ({other.fate}, {other.model}, ended {other.end:%d %H:%M:%S})"
                     )
-        self.problems.append("\n".join(lines[:12]))
+        return "\n".join(lines[:12])
 
 
 def _line(call: Call) -> str:

@@ -30,7 +30,7 @@ ERAS_WITH_FAILURES = ("1.80", "1.90", "1.109", "1.109-partitioned")
 
 
 class Fate(StrEnum):
-    """What happened to a call; facts/litellm.md names the classes."""
+    """What happened to a call; docs/facts/litellm.md says why."""
 
     DELIVERED = "delivered"
     SLOW = "event 20 to 50 s late"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import pytest
 
@@ -12,22 +13,32 @@ from tests.truth.month_drive import impatient
 from tests.truth.month_world import ERAS, draw
 
 SEEDS = range(1, 21)
+# One of each event store; the others are deep.
+QUICK = {3, 5}
+
+
+def is_played(item: pytest.Item) -> TypeGuard[pytest.Function]:
+    """Return whether this test plays one of the worlds."""
+    return isinstance(item, pytest.Function) and item.originalname == "test_what_was_used_is_billed_once_or_reported"
 
 
 @pytest.fixture(scope="module")
-def scene(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> object:
-    """Make the databases and the stand-in once."""
+def scene(request: pytest.FixtureRequest, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Make the stand-in, and the databases that the chosen seeds need, once."""
+    seeds: list[Any] = [item.callspec.params["seed"] for item in request.session.items if is_played(item)]
     before = dict(os.environ)
     impatient(tmp_path_factory.mktemp("no-certificates"))
     try:
-        with stage(postgres_url, tuple(dict.fromkeys(draw(seed).era for seed in SEEDS))) as made:
+        with stage(postgres_url, tuple(dict.fromkeys(draw(seed).era for seed in seeds))) as made:
             yield made
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[] if seed in QUICK else pytest.mark.deep) for seed in SEEDS]
+)
 def test_what_was_used_is_billed_once_or_reported(seed: int, scene: Stage, tmp_path: Path) -> None:
     verdict = scene.play(seed, tmp_path)
     assert not verdict.problems, "\n".join(verdict.problems)

@@ -95,7 +95,7 @@ def _past(client: LagoClient, asked: UsageAsked) -> Iterator[PeriodUsage]:
 def _period(client: LagoClient, subscription: str, told: Any, *, is_open: bool) -> PeriodUsage:
     try:
         start, end = parsed_instant(told["from_datetime"]), parsed_instant(told["to_datetime"])
-        if start is None or end is None:
+        if start is None or end is None or start > end:
             raise _unreadable(client)
         return PeriodUsage(
             subscription=subscription,

@@ -58,6 +58,7 @@ class SpendLogs:
         longest_call: timedelta,
         metadata_paths: Sequence[Sequence[str]] = (),
         part: SpendLogShard | None = None,
+        call_types: Sequence[str] | None = None,
     ) -> Iterator[bytes]:
         """Yield the spend logs whose call ended in the window, as CSV in chunks of whole rows, in no order.
 
@@ -66,13 +67,13 @@ class SpendLogs:
         `extras` a JSON array with the text found under each of `metadata_paths`, in their order (a nested
         value as JSON text; null where nothing is found). Every value is quoted; NULL is an empty field, and
         absent or empty text is NULL but in request_id, call_type and model. Of a shard, only its spend logs are
-        read. Calls longer than `longest_call` may be missing. Where the table is partitioned, a request id can
-        occur twice. Raise `SourceError` if the read is cancelled or breaks off.
+        read; of `call_types`, only those. Calls longer than `longest_call` may be missing. Where the table is
+        partitioned, a request id can occur twice. Raise `SourceError` if the read is cancelled or breaks off.
         """
         asked = _asked(window, clock, longest_call)
         paths = [list(path) for path in metadata_paths]
         asked["metadata_paths"] = orjson.dumps(paths).decode() if paths else None
-        asked |= _part(part)
+        asked |= {"call_types": None if call_types is None else list(call_types), **_part(part)}
         return copy_rows(self.snapshot, query("litellm", "read_spend_logs"), asked)
 
     def read_known_end_users(self, window: Window, *, clock: SourceClock, look_back: timedelta) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from jobs.core.doctor.checks import Status, Verdict, failed, passed, some, warned
 from jobs.core.lago.values import BillableMetric, Organization, Plan, Subscription
-from jobs.core.meters import NUMBER_SOURCES, TEXT_SOURCES, BoundPart, MeterPart, bind, preset
+from jobs.core.meters import NUMBER_SOURCES, PRESETS, TEXT_SOURCES, BoundPart, MeterPart, bind, preset
 from jobs.errors import SettingError
 
 # Clocks that differ by more than the first are worth a look; by more than the second, calls and events no longer match.
@@ -18,9 +18,10 @@ _SKEW_WARNED = timedelta(seconds=5)
 _SKEW_FAILED = timedelta(seconds=60)
 _AGENT_SDK = preset("agent-sdk", "")
 # What events of each stock sender have; those of lago-agent-sdk are known by their codes.
-_SHAPES = (
-    ("callback", frozenset({"model", "prompt_tokens", "completion_tokens", "total_tokens"})),
-    ("input-output", frozenset({"model", "type", "tokens"})),
+_SHAPES = tuple(
+    (name, frozenset(word for part in preset(name, "") for word, _ in (*part.dimensions, *part.quantities)))
+    for name in PRESETS
+    if name != "agent-sdk"
 )
 _WITHOUT_TOKENS = frozenset({"model", "response_cost"})
 

@@ -11,7 +11,6 @@ from jobs.core.database.settings import DatabaseSettings
 from jobs.core.doctor.checks import Verdict, failed, passed, some, warned
 from jobs.core.kinds import ChargeBy
 from jobs.core.litellm.spend_logs import SourceClock, SpendLogsSchema
-from jobs.core.mapping import payer_of
 from jobs.core.rules import Rules
 from jobs.core.window import Window
 
@@ -297,12 +296,11 @@ def judge_pinning(schema: SpendLogsSchema, sample: SpendLogSample, charge_by: Ch
 
 
 def resolved(sources: Sequence[tuple[str, int]], rules: Rules) -> tuple[tuple[str, str], ...] | None:
-    """Return who pays for each of these source values by the mapping file; None without one."""
+    """Return who pays for each of these source values by the mapping file's exact rules; None without a file."""
     if rules.mapping is None:
         return None
-    payer = payer_of(rules.mapping, rules.patterns)
-    found = ((source, payer(source)) for source, _ in sources)
-    return tuple((source, subscription) for source, subscription in found if subscription is not None)
+    payer = dict(rules.mapping)
+    return tuple((source, payer[source]) for source, _ in sources if source in payer)
 
 
 def _unmapped(sources: tuple[tuple[str, int], ...], mapping: tuple[tuple[str, str], ...] | None) -> Mapping[str, int]:

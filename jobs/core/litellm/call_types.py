@@ -77,5 +77,8 @@ CALL_TYPES = {
 READINGS = tuple(name for name, kind in CALL_TYPES.items() if kind is CallClass.READING)
 """The call types that may be logged with another call's usage."""
 
+RESPONSE_MAKERS = ("responses", "aresponses", "create_interaction", "acreate_interaction")
+"""The call types that make what a reading reads; made in the background, without usage."""
+
 NOT_INFERENCE = tuple(name for name, kind in CALL_TYPES.items() if kind in (CallClass.READING, CallClass.MANAGEMENT))
 """The call types that read or manage."""

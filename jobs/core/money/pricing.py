@@ -67,6 +67,8 @@ class Pricing:
 
 # What Lago does not bill is not billed too much: such a surplus is worth nothing, and needs no price.
 _NOT_BILLED = (Unpriced.NO_SUBSCRIPTION, Unpriced.NO_CHARGE)
+# What a 64-bit number of cents holds.
+_MOST = 10**18
 _Key = tuple[int, str, int | None, tuple[tuple[str, str | None], ...], bool]
 
 
@@ -183,9 +185,12 @@ def _worth(side: _Side, *, is_missing: bool) -> Worth:
         min_amount=charge.min_amount,
         has_pricing_unit=any(told.has_pricing_unit for told in of_charge),
     )
-    if is_missing:
-        return worth(its, counted, missing=side.change)
-    return worth(its, counted, surplus=side.change)
+    missing, surplus = (side.change, NOTHING) if is_missing else (NOTHING, side.change)
+    try:
+        found = worth(its, counted, missing, surplus)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+        return Worth(unpriced=Unpriced.NOT_TOLD)  # a price that Lago takes for one, and nobody can read
+    return found if abs(found.missing) + abs(found.surplus) < _MOST else Worth(unpriced=Unpriced.NOT_TOLD)
 
 
 def _counted(bucket: Bucket, of_charge: Sequence[ToldBucket]) -> Counted | Unpriced:

@@ -30,10 +30,10 @@ What it does not imitate:
 The control interface lives under /standin/ on the same port; see `control`.
 """
 
+from jobs.playground.lago_standin.bulk import EventRow
 from jobs.playground.lago_standin.faults import FAULT_NAMES, Fault
 from jobs.playground.lago_standin.handle import (
     Billed,
-    EventRow,
     LagoStandIn,
     Organization,
     SeenRequest,

@@ -5,6 +5,7 @@ they are asked for, so a month is never a list of Python objects. Equal settings
 order.
 """
 
+from jobs.playground.simulation.columns import DAILY_END_USER_SPEND_COLUMNS, SPEND_LOG_COLUMNS
 from jobs.playground.simulation.model import (
     LossClass,
     Side,
@@ -13,12 +14,7 @@ from jobs.playground.simulation.model import (
     TruthRow,
     TruthTotal,
 )
-from jobs.playground.simulation.month import (
-    DAILY_END_USER_SPEND_COLUMNS,
-    SPEND_LOG_COLUMNS,
-    Simulation,
-    simulate,
-)
+from jobs.playground.simulation.month import Simulation, simulate
 from jobs.playground.simulation.world import Subscription
 
 __all__ = [

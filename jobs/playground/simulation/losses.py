@@ -18,7 +18,11 @@ from jobs.playground.simulation.world import (
     CLAUDE,
     DEPLOYMENTS,
     INTERACTIVE,
+    KEYS_PER_SUBSCRIPTION,
     PASS_THROUGH,
+    PINNED_CUSTOMER,
+    SHARED_KEY,
+    SHARING_CUSTOMERS,
     SPEECH,
     STARCODER,
     SUBSCRIPTIONS,
@@ -48,6 +52,9 @@ WITHOUT_EVENT = (
     LossClass.NOT_INFERENCE,
     LossClass.PASS_THROUGH,
     LossClass.NO_USER,
+    LossClass.INTERNAL_CALL,
+    LossClass.LEAKED_LOST,
+    LossClass.UNPROVEN_KEY,
 )
 
 # Whose applications name the user where the callback does not look.
@@ -69,6 +76,10 @@ class Fates:
     """Index of the subscription the event is recorded under, or `NOBODY`."""
     second_delay_us: Integers
     """From the first event to its double, in microseconds; 0 where there is none."""
+    logged_subscription: Integers
+    """Index of the subscription that the spend log names, which is the caller's unless LiteLLM pinned the key."""
+    key: Integers
+    """Index of the virtual key, or `NOBODY` where the customer uses any of its own."""
 
 
 def without_undecidable(requests: Requests, incidents: Incidents, settings: SimulationSettings) -> Requests:
@@ -89,7 +100,7 @@ def decide(
     delays = rng.integers(20_000, 800_000, count)
     # Around the restart nothing else goes missing, so that what it leaves over has one explanation.
     quiet = np.abs(requests.end_ms - incidents.rush) <= 2 * _guard_ms(settings)
-    loss = _ordinary_classes(requests, quiet, rng)
+    loss = _ordinary_classes(requests, quiet, settings, rng)
     requests = _with_failed_usage(requests, loss, rng)
     received = requests.end_ms + delays // 1000
     sendable = np.isin(loss, [CODE[LossClass.NONE], CODE[LossClass.CACHE_HIT], CODE[LossClass.EVENT_WITHOUT_TOKENS]])
@@ -97,8 +108,14 @@ def decide(
     loss[in_outage] = CODE[LossClass.LAGO_OUTAGE]
     timed_out = (loss == CODE[LossClass.NONE]) & (requests.origin == int(Origin.OVERLOAD)) & (rng.random(count) < 0.03)
     loss[timed_out] = CODE[LossClass.CALLBACK_TIMEOUT]
-    fates = Fates(loss, delays, requests.subscription.copy(), np.zeros(count, dtype=np.int64))
-    _Placement(requests, fates, settings, rng).place_all(incidents)
+    named, logged = requests.subscription.copy(), requests.subscription.copy()
+    fates = Fates(loss, delays, named, np.zeros(count, dtype=np.int64), logged, np.full(count, NOBODY))
+    placement = _Placement(requests, fates, settings, rng)
+    if settings.pins_keys:
+        placement.pin_keys()
+    placement.place_all(incidents)
+    if settings.hides_losses:
+        placement.hide_losses(incidents)
     return requests, fates
 
 
@@ -110,7 +127,9 @@ def _sends(requests: Requests) -> Integers:
     return np.array([int(d.sends) for d in DEPLOYMENTS], dtype=np.int64)[requests.deployment]
 
 
-def _ordinary_classes(requests: Requests, quiet: NDArray[np.bool_], rng: np.random.Generator) -> Integers:
+def _ordinary_classes(
+    requests: Requests, quiet: NDArray[np.bool_], settings: SimulationSettings, rng: np.random.Generator
+) -> Integers:
     count = len(requests.end_ms)
     loss = np.full(count, CODE[LossClass.NONE], dtype=np.int64)
     bare = (_sends(requests) == int(Sends.NO_TOKENS)) & (requests.total > 0)
@@ -134,12 +153,14 @@ def _ordinary_classes(requests: Requests, quiet: NDArray[np.bool_], rng: np.rand
         LossClass.USER_IN_METADATA,
     )
     mark((requests.origin == int(Origin.HOSTILE)) & ~quiet, 0.5, LossClass.USER_IN_HEADER)
-    mark(person, 0.025, LossClass.NO_USER)
+    # Where keys are pinned, the spend log of a call that names nobody would name the key's first user.
+    mark(person, 0.0 if settings.pins_keys else 0.025, LossClass.NO_USER)
     mark(program, 0.018, LossClass.FAILURE)
     mark(program, 0.001, LossClass.UNKNOWN_MODEL)
     loss[requests.origin == int(Origin.HEALTH_CHECK)] = CODE[LossClass.HEALTH_CHECK]
     loss[requests.origin == int(Origin.INTERNAL_JOB)] = CODE[LossClass.INTERNAL_JOB]
     loss[requests.origin == int(Origin.READ_BACK)] = CODE[LossClass.NOT_INFERENCE]
+    loss[requests.origin == int(Origin.INTERNAL_CALL)] = CODE[LossClass.INTERNAL_CALL]
     return loss
 
 
@@ -202,7 +223,8 @@ class _Placement:
         content = (requests.deployment << 40) + (requests.prompt << 20) + requests.completion
         _, inverse, counts = np.unique(content, return_inverse=True, return_counts=True)
         self._unique = counts[inverse] == 1
-        for row in np.flatnonzero(np.isin(fates.loss, [CODE[lost] for lost in LOST])).tolist():
+        self._lost = np.isin(fates.loss, [CODE[lost] for lost in LOST])
+        for row in np.flatnonzero(self._lost).tolist():
             self._expected.add(*self._seat(row))
         for row in np.flatnonzero(fates.loss == CODE[LossClass.EVENT_WITHOUT_TOKENS]).tolist():
             subscription, (_, prompt, completion), _ = self._seat(row)
@@ -277,6 +299,74 @@ class _Placement:
             self._fates.event_delay_us[row] += delay_ms * 1000
             self._fates.loss[row] = CODE[LossClass.LATE_EVENT]
             wanted -= 1
+
+    def pin_keys(self) -> None:
+        """Let some customers call with a key that LiteLLM has pinned to another one, and some with keys that lose all.
+
+        Who called is known where the event says so; the lost calls of these keys may be anybody's.
+        """
+        requests, fates = self._requests, self._fates
+        fates.key[:] = requests.subscription * KEYS_PER_SUBSCRIPTION
+        half = self._rng.random(len(fates.key)) < 0.5
+        customers = requests.subscription
+        sharing = half & np.isin(customers, SHARING_CUSTOMERS)
+        owned = half & (customers == PINNED_CUSTOMER)
+        for row in self._candidates(self._plain & self._unique & sharing):
+            _, content, at_ms = self._seat(row)
+            if self._expected.clashes(int(customers[row]), content, at_ms, 0):
+                continue
+            if self._expected.clashes(PINNED_CUSTOMER, content, at_ms, 0):
+                continue
+            fates.loss[row] = CODE[LossClass.LEAKED]
+            fates.logged_subscription[row], fates.key[row] = PINNED_CUSTOMER, SHARED_KEY
+        lost = self._lost & (sharing | owned)
+        fates.loss[lost] = CODE[LossClass.LEAKED_LOST]
+        fates.logged_subscription[lost], fates.key[lost] = PINNED_CUSTOMER, SHARED_KEY
+        for row in np.flatnonzero(lost & sharing).tolist():
+            self._expected.add(PINNED_CUSTOMER, *self._seat(row)[1:])
+        fates.key[owned & (fates.loss == CODE[LossClass.NONE])] = SHARED_KEY
+        header = fates.loss == CODE[LossClass.USER_IN_HEADER]
+        fates.loss[header] = CODE[LossClass.UNPROVEN_KEY]
+        fates.key[header] += 1
+
+    def hide_losses(self, incidents: Incidents) -> None:
+        """Let events come late, each right after a call that lost its own, of the same customer and model."""
+        requests = self._requests
+        telling = np.maximum(requests.prompt, requests.completion) >= _TELLING
+        by_place: dict[tuple[int, int], list[int]] = {}
+        for row in self._candidates(self._plain & self._unique & telling):
+            by_place.setdefault((int(requests.subscription[row]), int(requests.deployment[row])), []).append(row)
+        classes = [LossClass.USER_IN_HEADER, LossClass.USER_IN_METADATA, LossClass.CALLBACK_TIMEOUT]
+        lost = np.isin(self._fates.loss, [CODE[each] for each in classes])
+        for beside in self._rng.permutation(np.flatnonzero(lost)).tolist():
+            subscription, content, at_ms = self._seat(beside)
+            arrival_ms = at_ms + int(self._rng.integers(50, 20_000))
+            in_outage = incidents.outage[0] <= arrival_ms < incidents.outage[1]
+            found = (
+                None if in_outage else self._earlier(by_place.get((subscription, content[0]), []), beside, arrival_ms)
+            )
+            if found is not None:
+                late = self._seat(found)
+                self._expected.add(*late)
+                self._recorded.add(late[0], late[1], arrival_ms)
+                self._fates.event_delay_us[found] = (arrival_ms - late[2]) * 1000
+                self._fates.loss[found] = CODE[LossClass.LATE_BESIDE_LOST]
+
+    def _earlier(self, rows: Iterable[int], beside: int, arrival_ms: int) -> int | None:
+        """Return one of these calls whose event could come as late as this, and would still be known for its own."""
+        subscription, (_, prompt, completion), _ = self._seat(beside)
+        if self._recorded.clashes(subscription, (NOBODY, 0, 0), arrival_ms, self._guard_ms):
+            return None
+        for row in rows:
+            _, content, at_ms = self._seat(row)
+            near = not self._guard_ms + 5 * MINUTE_MS <= arrival_ms - at_ms <= self._guard_ms + HOUR_MS
+            alike = {prompt, completion, prompt + completion} & {*content[1:], sum(content[1:])}
+            if near or alike or self._fates.loss[row] != CODE[LossClass.NONE]:
+                continue
+            shared = (subscription, content[1] + content[2]) in self._expected.quantities
+            if not shared and not self._recorded.clashes(subscription, content, at_ms, self._guard_ms):
+                return row
+        return None
 
     def _elsewhere(self, what: LossClass, wanted: int) -> None:
         for row in self._candidates(self._plain & self._unique):

@@ -33,6 +33,11 @@ class LossClass(StrEnum):
     OTHER_SUBSCRIPTION = "other_subscription"
     NULL_SUBSCRIPTION = "null_subscription"
     NO_USER = "no_user"
+    LATE_BESIDE_LOST = "late_beside_lost"
+    INTERNAL_CALL = "internal_call"
+    LEAKED = "leaked"
+    LEAKED_LOST = "leaked_lost"
+    UNPROVEN_KEY = "unproven_key"
 
 
 class Side(StrEnum):
@@ -56,6 +61,10 @@ class SimulationSettings:
     """Code of the billable metric that the callback names in every event."""
     tolerance: timedelta = timedelta(minutes=15)
     """The truth holds for every matching tolerance up to this one: later events come later than this."""
+    hides_losses: bool = False
+    """Whether late events land beside calls that lost theirs, and the gateway also makes calls for itself."""
+    pins_keys: bool = False
+    """Whether LiteLLM logs calls of a key under its first end user, as 1.60 to 1.90 do; then some keys are shared."""
 
     def __post_init__(self) -> None:
         """Refuse a month without a time zone or one too small to hold every class."""
@@ -100,7 +109,7 @@ class TruthRow(NamedTuple):
     side: Side
     """Spend log or event."""
     kind: str
-    """`matched`, `excluded`, or the kind of discrepancy that DESIGN.md section 4 assigns."""
+    """`matched`, `excluded`, or the kind of discrepancy that docs/matching.md assigns."""
     reason: str
     """Why it is held or excluded, or empty."""
     loss_class: LossClass

@@ -9,7 +9,6 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.core.kinds import Exclusion, HoldReason, Kind
 from jobs.playground.simulation import losses, traffic
 from jobs.playground.simulation.losses import CLASSES, CODE, NOBODY, Fates
 from jobs.playground.simulation.model import LossClass, Side, SimulationSettings, StoredEvent, TruthRow, TruthTotal
@@ -30,6 +29,7 @@ from jobs.playground.simulation.rows import (
     uuid4_text,
 )
 from jobs.playground.simulation.traffic import Incidents, Integers, Requests
+from jobs.playground.simulation.truth import WITHOUT_END_USER, Events, event_truth, spend_log_truth
 from jobs.playground.simulation.world import (
     ALL_SUBSCRIPTIONS,
     DEPLOYMENTS,
@@ -37,112 +37,11 @@ from jobs.playground.simulation.world import (
     INTERNAL_JOBS_KEY,
     STARCODER,
     SUBSCRIPTIONS,
-    Sends,
     Subscription,
 )
 
-SPEND_LOG_COLUMNS = (
-    "request_id",
-    "call_type",
-    "api_key",
-    "spend",
-    "total_tokens",
-    "prompt_tokens",
-    "completion_tokens",
-    "startTime",
-    "endTime",
-    "completionStartTime",
-    "model",
-    "model_id",
-    "model_group",
-    "custom_llm_provider",
-    "api_base",
-    "user",
-    "metadata",
-    "cache_hit",
-    "cache_key",
-    "request_tags",
-    "team_id",
-    "end_user",
-    "requester_ip_address",
-    "messages",
-    "response",
-    "proxy_server_request",
-    "session_id",
-    "status",
-    "mcp_namespaced_tool_name",
-    "organization_id",
-    "agent_id",
-    "request_duration_ms",
-    "created_at",
-    "updated_at",
-    "litellm_call_id",
-    "billing_agent_id",
-)
-
-DAILY_END_USER_SPEND_COLUMNS = (
-    "id",
-    "end_user_id",
-    "date",
-    "api_key",
-    "model",
-    "model_group",
-    "custom_llm_provider",
-    "mcp_namespaced_tool_name",
-    "endpoint",
-    "prompt_tokens",
-    "completion_tokens",
-    "cache_read_input_tokens",
-    "spend",
-    "api_requests",
-    "successful_requests",
-    "failed_requests",
-    "created_at",
-    "updated_at",
-)
-
-_EVENT_KINDS = {
-    LossClass.EVENT_WITHOUT_TOKENS: Kind.MISMATCHED,
-    LossClass.OTHER_SUBSCRIPTION: Kind.MISATTRIBUTED,
-    LossClass.NULL_SUBSCRIPTION: Kind.MISATTRIBUTED,
-    LossClass.REPEATED_ID: Kind.DUPLICATED,
-    LossClass.REPEATED_ID_OTHER_CONTENT: Kind.ORPHANED,
-    LossClass.POD_RESTART: Kind.ORPHANED,
-}
-
-_SPEND_LOG_KINDS = {
-    LossClass.EVENT_WITHOUT_TOKENS: Kind.MISMATCHED,
-    LossClass.OTHER_SUBSCRIPTION: Kind.MISATTRIBUTED,
-    LossClass.NULL_SUBSCRIPTION: Kind.MISATTRIBUTED,
-    LossClass.NO_USER: Kind.UNATTRIBUTED,
-}
-
-_EXCLUSIONS = {
-    LossClass.FAILURE: Exclusion.FAILED,
-    LossClass.UNKNOWN_MODEL: Exclusion.FAILED,
-    LossClass.HEALTH_CHECK: Exclusion.HEALTH_CHECK,
-    LossClass.INTERNAL_JOB: Exclusion.INTERNAL_JOB,
-    LossClass.NOT_INFERENCE: Exclusion.NOT_INFERENCE,
-}
-
-_KEYLESS = (LossClass.HEALTH_CHECK, LossClass.INTERNAL_JOB)
-_WITHOUT_END_USER = (LossClass.NO_USER, *_KEYLESS)
 _SYSTEM_KEYS = {LossClass.HEALTH_CHECK: HEALTH_CHECK_KEY, LossClass.INTERNAL_JOB: INTERNAL_JOBS_KEY}
 _FALLBACK_OF_1000 = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """The events of the month as columns, ordered by time."""
-
-    call: Integers
-    """Index of the call that the event is for."""
-    at_us: Integers
-    """Timestamp, microseconds since 1970 UTC."""
-    second: NDArray[np.bool_]
-    """Whether it is the double of an earlier event of the same call."""
-    random: bytes
-    """Sixteen bytes for each transaction id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +72,7 @@ class Simulation:
         fates: Fates,
         incidents: Incidents,
         spend_logs: _SpendLogs,
-        events: _Events,
+        events: Events,
     ) -> None:
         """Take the drawn columns; use `simulate` to draw them."""
         self.settings = settings
@@ -219,7 +118,7 @@ class Simulation:
         columns = zip(
             calls.tolist(),
             self._fates.loss[calls].tolist(),
-            requests.subscription[calls].tolist(),
+            self._fates.logged_subscription[calls].tolist(),
             requests.deployment[calls].tolist(),
             requests.prompt[calls].tolist(),
             requests.completion[calls].tolist(),
@@ -261,7 +160,7 @@ class Simulation:
             fallback = model == STARCODER and small >= 1000 - _FALLBACK_OF_1000
             system_key = _SYSTEM_KEYS.get(loss)
             end_user: str | None = ALL_SUBSCRIPTIONS[subscription].external_id
-            if loss in _WITHOUT_END_USER:
+            if loss in WITHOUT_END_USER:
                 end_user = "" if small < 900 else None
             yield (
                 request_id(deployment, loss, digits[32:64], call_id, end_ms),
@@ -326,7 +225,7 @@ class Simulation:
             for number, subscription, model, prompt, completion, cost, at_us in columns:
                 at = instant(at_us)
                 yield StoredEvent(
-                    self._transaction_id(number),
+                    self._events.transaction_id(number),
                     None if subscription == NOBODY else ALL_SUBSCRIPTIONS[subscription].external_id,
                     self.settings.code,
                     at,
@@ -340,7 +239,7 @@ class Simulation:
         The gateway counted calls whose spend log fell to a repeated id, but not those that a killed pod took
         along.
         """
-        uncounted = [CODE[LossClass.POD_RESTART], *(CODE[loss] for loss in _WITHOUT_END_USER)]
+        uncounted = [CODE[LossClass.POD_RESTART], *(CODE[loss] for loss in WITHOUT_END_USER)]
         calls = np.flatnonzero(~np.isin(self._fates.loss, uncounted))
         requests, extra = self._requests, self._spend_logs
         unrouted = self._fates.loss[calls] == CODE[LossClass.UNKNOWN_MODEL]
@@ -349,7 +248,7 @@ class Simulation:
         cells = np.stack(
             [
                 days,
-                requests.subscription[calls],
+                self._fates.logged_subscription[calls],
                 extra.keys[calls],
                 np.where(unrouted, len(DEPLOYMENTS), requests.deployment[calls]),
             ]
@@ -401,64 +300,8 @@ class Simulation:
 
         Identical requests cannot be told apart: compare counts and sums (`totals`), not identifiers.
         """
-        yield from self._spend_log_truth()
-        yield from self._event_truth()
-
-    def _spend_log_truth(self) -> Iterator[TruthRow]:
-        requests, random = self._requests, self._spend_logs.random
-        for part in chunks(len(self._stored)):
-            calls = self._stored[part]
-            for call, code, subscription, model, total, end_ms in zip(
-                calls.tolist(),
-                self._fates.loss[calls].tolist(),
-                requests.subscription[calls].tolist(),
-                requests.deployment[calls].tolist(),
-                requests.total[calls].tolist(),
-                requests.end_ms[calls].tolist(),
-                strict=True,
-            ):
-                loss, deployment = CLASSES[code], DEPLOYMENTS[model]
-                kind, reason = _spend_log_kind(loss, ALL_SUBSCRIPTIONS[subscription], total)
-                digits = random[call * RANDOM_BYTES : (call + 1) * RANDOM_BYTES].hex()
-                unrouted = loss is LossClass.UNKNOWN_MODEL
-                yield TruthRow(
-                    Side.SPEND_LOG,
-                    kind,
-                    reason,
-                    loss,
-                    request_id(deployment, loss, digits[32:64], uuid4_text(digits[:32]), end_ms),
-                    "" if loss in _WITHOUT_END_USER else ALL_SUBSCRIPTIONS[subscription].external_id,
-                    "unknown-model" if unrouted else deployment.event_model,
-                    total,
-                    instant(end_ms * 1000),
-                )
-
-    def _event_truth(self) -> Iterator[TruthRow]:
-        events, requests, fates = self._events, self._requests, self._fates
-        for part in chunks(len(events.call)):
-            calls = events.call[part]
-            for number, code, second, subscription, model, total, at_us in zip(
-                range(part.start, part.stop),
-                fates.loss[calls].tolist(),
-                events.second[part].tolist(),
-                fates.event_subscription[calls].tolist(),
-                requests.deployment[calls].tolist(),
-                requests.total[calls].tolist(),
-                events.at_us[part].tolist(),
-                strict=True,
-            ):
-                loss, deployment = CLASSES[code], DEPLOYMENTS[model]
-                yield TruthRow(
-                    Side.EVENT,
-                    Kind.DUPLICATED if second else _EVENT_KINDS.get(loss, "matched"),
-                    "",
-                    loss,
-                    self._transaction_id(number),
-                    "" if subscription == NOBODY else ALL_SUBSCRIPTIONS[subscription].external_id,
-                    deployment.event_model,
-                    total if deployment.sends is Sends.TOKENS else 0,
-                    instant(at_us),
-                )
+        yield from spend_log_truth(self._requests, self._fates, self._spend_logs.random, self._stored)
+        yield from event_truth(self._requests, self._fates, self._events)
 
     def totals(self, start: datetime | None = None, end: datetime | None = None) -> tuple[TruthTotal, ...]:
         """Return the truth of `[start, end)`, counted; see `TruthTotal` for what is told apart."""
@@ -469,9 +312,6 @@ class Simulation:
                 cell[0] += 1
                 cell[1] += row.total_tokens
         return tuple(TruthTotal(*key, *figures) for key, figures in sorted(counted.items()))
-
-    def _transaction_id(self, number: int) -> str:
-        return uuid4_text(self._events.random[number * 16 : (number + 1) * 16].hex())
 
 
 def simulate(settings: SimulationSettings) -> Simulation:
@@ -485,8 +325,9 @@ def simulate(settings: SimulationSettings) -> Simulation:
     free = np.isin(
         loss, [CODE[LossClass.CACHE_HIT], CODE[LossClass.NOT_INFERENCE], *(CODE[failed] for failed in FAILED)]
     )
+    keys = traffic.keys(requests, rng)
     spend_logs = _SpendLogs(
-        keys=traffic.keys(requests, rng),
+        keys=np.where(fates.key == NOBODY, keys, fates.key),
         costs=costs(requests.deployment, requests.prompt, requests.completion, free),
         cached=cached_tokens(requests.deployment, requests.prompt),
         written_ms=requests.end_ms + rng.integers(1_400, 30_000, count),
@@ -496,7 +337,7 @@ def simulate(settings: SimulationSettings) -> Simulation:
     return Simulation(settings, requests, fates, incidents, spend_logs, _events(requests, fates, rng))
 
 
-def _events(requests: Requests, fates: Fates, rng: np.random.Generator) -> _Events:
+def _events(requests: Requests, fates: Fates, rng: np.random.Generator) -> Events:
     sent = np.flatnonzero(~np.isin(fates.loss, [CODE[loss] for loss in losses.WITHOUT_EVENT]))
     first_us = requests.end_ms[sent] * 1000 + fates.event_delay_us[sent]
     doubled = fates.second_delay_us[sent] > 0
@@ -504,20 +345,7 @@ def _events(requests: Requests, fates: Fates, rng: np.random.Generator) -> _Even
     at_us = np.concatenate([first_us, first_us[doubled] + fates.second_delay_us[sent[doubled]]])
     second = np.repeat([False, True], [len(sent), int(doubled.sum())])
     order = np.argsort(at_us, kind="stable")
-    return _Events(call[order], at_us[order], second[order], rng.bytes(len(order) * 16))
-
-
-def _spend_log_kind(loss: LossClass, subscription: Subscription, total_tokens: int) -> tuple[str, str]:
-    """Return the kind and the reason that DESIGN.md section 4 assigns to a spend log."""
-    if loss in _EXCLUSIONS:
-        return "excluded", _EXCLUSIONS[loss]
-    if loss not in losses.WITHOUT_EVENT or loss in _SPEND_LOG_KINDS:
-        return _SPEND_LOG_KINDS.get(loss, "matched"), ""
-    if total_tokens == 0:
-        return Kind.HELD, HoldReason.ZERO_QUANTITY
-    if not subscription.known_to_lago:
-        return Kind.HELD, HoldReason.NO_SUBSCRIPTION
-    return Kind.MISSING, ""
+    return Events(call[order], at_us[order], second[order], rng.bytes(len(order) * 16))
 
 
 def _tags(end_user: str | None, subscription: int) -> str:

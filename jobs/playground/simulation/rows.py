@@ -124,10 +124,11 @@ def metadata(key_part: str, group: str, loss: LossClass, usage: tuple[int, int, 
     """Return the parts of a spend log's metadata that somebody may read; usage ends in cached tokens."""
     prompt, completion, cached = usage
     status = "failure" if loss in FAILED else "success"
+    origin = ', "internal_call_origin": "auto_router_classifier"' if loss is LossClass.INTERNAL_CALL else ""
     error = ', "error_information": {"error_code": "503", "error_class": "ServiceUnavailableError"}'
     return (
         f'{{{key_part}, "status": "{status}", "original_model_group": {json.dumps(group)}, '
         f'"attempted_fallbacks": {int(fallback)}, "usage_object": {{"prompt_tokens": {prompt}, '
         f'"completion_tokens": {completion}, "total_tokens": {prompt + completion}, '
-        f'"prompt_tokens_details": {{"cached_tokens": {cached}}}}}{error if status == "failure" else ""}}}'
+        f'"prompt_tokens_details": {{"cached_tokens": {cached}}}}}{error if status == "failure" else ""}{origin}}}'
     )

@@ -50,6 +50,7 @@ class Origin(IntEnum):
     INTERNAL_JOB = 7
     READ_BACK = 8
     HOSTILE = 9
+    INTERNAL_CALL = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,12 @@ def draw(settings: SimulationSettings, rng: np.random.Generator) -> tuple[Reques
         _hostile(clock, rng),
     ]
     parts.append(_interactive(clock, count - sum(len(part.end_ms) for part in parts), rng))
-    requests = Requests(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Requests)))
+    if settings.hides_losses:
+        parts.append(_internal_calls(clock, parts[-1], count // 400, rng))
+    requests = _join(parts)
+    if settings.pins_keys:
+        # Strangers' texts came with the key of an ordinary customer, which would make it a shared one.
+        requests = requests.take(requests.origin != int(Origin.HOSTILE))
     requests = requests.take(np.argsort(requests.end_ms, kind="stable"))
     return requests, incidents
 
@@ -317,6 +323,20 @@ def _health_checks(clock: _Clock, count: int, rng: np.random.Generator) -> Reque
     )
 
 
+def _internal_calls(clock: _Clock, callers: Requests, count: int, rng: np.random.Generator) -> Requests:
+    """Return calls that the gateway makes for itself under its callers' names, right before it answers them."""
+    chosen = callers.take(rng.choice(len(callers.end_ms), count, replace=False))
+    return Requests(
+        clock.clip(chosen.end_ms - rng.integers(1_000, 3_000, count)),
+        rng.integers(100, 900, count),
+        chosen.subscription,
+        _column(count, GPT_4O),
+        rng.integers(50, 400, count),
+        rng.integers(1, 20, count),
+        _column(count, int(Origin.INTERNAL_CALL)),
+    )
+
+
 def _read_backs(clock: _Clock, count: int, rng: np.random.Generator) -> Requests:
     """Return reads of stored responses, which repeat the usage of the call they read."""
     deployment = _column(count, next(i for i, d in enumerate(DEPLOYMENTS) if d.call_type == "aget_responses"))
@@ -373,6 +393,6 @@ def _with_templates(drawn: Requests, rng: np.random.Generator) -> Requests:
 
 
 def keys(requests: Requests, rng: np.random.Generator) -> Integers:
-    """Return the virtual key of every call: an index that tells subscription and key apart."""
+    """Return the virtual key of every call: an index that tells subscription and key apart, in this order."""
     drawn = rng.choice(KEYS_PER_SUBSCRIPTION, size=len(requests.end_ms), p=[0.6, 0.3, 0.1])
     return requests.subscription * KEYS_PER_SUBSCRIPTION + drawn.astype(np.int64)

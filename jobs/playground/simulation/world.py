@@ -354,5 +354,8 @@ HOSTILE_DEPLOYMENTS = tuple(range(GET_RESPONSES + 1, len(DEPLOYMENTS)))
 
 ALL_SUBSCRIPTIONS = SUBSCRIPTIONS + HOSTILE_SUBSCRIPTIONS
 KEYS_PER_SUBSCRIPTION = 3
+# Where LiteLLM pins keys: the customer whose first call pinned a key, and those who call with it besides.
+PINNED_CUSTOMER, SHARING_CUSTOMERS = 7, (6, 8)
+SHARED_KEY = PINNED_CUSTOMER * KEYS_PER_SUBSCRIPTION + 2
 HEALTH_CHECK_KEY = "litellm-internal-health-check"
 INTERNAL_JOBS_KEY = "litellm_internal_jobs"

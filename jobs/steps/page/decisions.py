@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from jobs.core.figures import grouped, usd
-from jobs.core.kinds import DETAILS, Cause, Detail, Kind, next_step, reason_of
+from jobs.core.kinds import Cause, Detail, Kind
+from jobs.core.sorts import DETAILS, next_step, reason_of
 from jobs.core.telling.cause_texts import CAUSE_TEXTS
 from jobs.core.telling.page import Cell, Column, Decision, Table
 from jobs.steps.page.cells import listed, number_cell, text_cell

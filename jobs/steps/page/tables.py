@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from jobs.core.figures import share, usd
+from jobs.core.kinds import COUNTED, PAIRED
 from jobs.core.telling.page import Cell, Column, Table
 from jobs.steps.page.cells import listed, number_cell, text_cell
 
@@ -86,8 +87,9 @@ def any_of(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
 
 def models_table(rows: Sequence[Mapping[str, Any]], several: bool) -> Table:
     """Return the rows of `page_models`; `several`: there is more than one code."""
-    kinds = ("missing", "held", "ambiguous", "mismatched", "misattributed", "duplicated", "orphaned", "unbilled")
-    shown = [kind for kind in kinds if any(row[kind] for row in rows)]
+    counts = {kind: f"{kind}_expected_events" if kind in PAIRED else f"{kind}_events" for kind in COUNTED}
+    shown = {kind: name for kind, name in counts.items() if any(row[name] for row in rows)}
+    events = ("expected_events", "recorded_events", "matched_expected_events", *shown.values())
     quantities = {"expected_quantity": "expected", "recorded_quantity": "recorded"}
     gross = {"missing_quantity": "missing", "surplus_quantity": "too much"}
     return Table(
@@ -109,7 +111,7 @@ def models_table(rows: Sequence[Mapping[str, Any]], several: bool) -> Table:
                 text_cell(row["model"]),
                 *([text_cell(row["code"])] if several else []),
                 *(number_cell(row[name]) for name in (*quantities, *gross)),
-                *(number_cell(row[name]) for name in ("expected_events", "recorded_events", "matched", *shown)),
+                *(number_cell(row[name]) for name in events),
             ]
             for row in rows
         ],

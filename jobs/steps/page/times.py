@@ -7,8 +7,7 @@ from decimal import Decimal
 
 from jobs.adapters.workspace import Workspace
 from jobs.core.telling.page import Cell, Column, Step, Table, TimeChart
-from jobs.core.window import Window
-from jobs.steps.match import naive
+from jobs.core.window import Window, naive
 from jobs.steps.page.cells import number_cell
 
 _MOST_STEPS = 48

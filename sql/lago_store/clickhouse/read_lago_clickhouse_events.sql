@@ -10,8 +10,8 @@ SELECT
     external_subscription_id,
     code,
     concat(toString(toTimeZone(timestamp, 'UTC')), 'Z') AS time,
-    concat(toString(toTimeZone(toDateTime(enriched_at, 'UTC'), 'UTC')), 'Z') AS created_at,
-    toString(precise_total_amount_cents) AS precise_total_amount_cents,
+    concat(toString(toDateTime(enriched_at, 'UTC')), 'Z') AS created_at,
+    toString(precise_total_amount_cents) AS amount,
     toJSONString(
         arrayMap(name -> if(mapContains(properties, name), properties[name], NULL), {property_names:Array(String)})
     ) AS texts

@@ -43,7 +43,7 @@ WITH united AS (
         recorded.subscription AS recorded_subscription
     FROM judged_recorded AS judged
     JOIN recorded_event AS recorded ON recorded.id = judged.id
-    WHERE judged.kind IN ('duplicated', 'orphaned')
+    WHERE judged.kind NOT IN ('matched', 'mismatched', 'misattributed')
     UNION ALL BY NAME
     -- An event that is a call's as it should be, and that Lago does not bill.
     SELECT

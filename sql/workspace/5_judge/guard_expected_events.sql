@@ -69,15 +69,18 @@ unexplained AS (
         )
 ),
 -- It may be the call's, though nothing agrees: an event that came at once, or one that counts a part, as LiteLLM's is of a
--- call that took several attempts.
+-- call that took several attempts. One that names the model of other calls is of another call. Where one event of a call
+-- is in such doubt, so are its others: they were counted together.
 same_moment AS (
-    SELECT DISTINCT undecided.id
+    SELECT DISTINCT undecided.spend_log_id
     FROM undecided
     JOIN unexplained ON unexplained.subscription = undecided.subscription AND unexplained.code = undecided.code
         AND unexplained.others = undecided.others
         AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
     WHERE undecided.quantity <> 0 AND NOT undecided.is_near AND NOT counts_nothing(unexplained.quantities)
+        AND (unexplained.model_key IS NOT DISTINCT FROM undecided.model_key OR unexplained.model_key IS NULL
+            OR unexplained.model_key NOT IN (SELECT model_key FROM event_tally WHERE is_expected AND model_key IS NOT NULL))
         AND (
             (counts_at_most(unexplained.quantities, undecided.quantities)
                 AND NOT (unexplained.answers_another AND telling_numbers(unexplained.quantities) > 1))
@@ -131,7 +134,7 @@ reasoned AS (
         undecided.id,
         CASE
             WHEN same_quantities.id IS NOT NULL THEN 'same_quantities'
-            WHEN same_moment.id IS NOT NULL THEN 'same_moment'
+            WHEN same_moment.spend_log_id IS NOT NULL AND undecided.quantity <> 0 AND NOT undecided.is_near THEN 'same_moment'
             WHEN undecided.topped_up IS NOT NULL THEN 'top_up_without_event'
             WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN 'unreadable_quantity'
             WHEN undecided.quantity = 0 AND undecided.spend_without_tokens > 0 AND undecided.is_otherwise_priced
@@ -140,6 +143,7 @@ reasoned AS (
             WHEN undecided.quantity = 0 THEN 'nothing_to_bill'
             WHEN is_internal(mark.origin) AND NOT undecided.is_near THEN 'internal_call'
             WHEN mark.counts_attempts THEN 'counts_attempts'
+            WHEN undecided.request_id IN (SELECT request_id FROM read_by_another) THEN 'read_by_another'
             WHEN undecided.time_is_ambiguous THEN 'time_reads_two_ways'
             WHEN undecided.time >= $settled_until THEN 'within_settlement'
             WHEN undecided.time >= $overtaken_until THEN 'event_may_come'
@@ -172,7 +176,7 @@ reasoned AS (
     JOIN placed ON placed.id = undecided.id
     JOIN metered_code ON metered_code.code = undecided.code
     LEFT JOIN same_quantities ON same_quantities.id = undecided.id
-    LEFT JOIN same_moment ON same_moment.id = undecided.id
+    LEFT JOIN same_moment ON same_moment.spend_log_id = undecided.spend_log_id
     LEFT JOIN complementary ON complementary.id = undecided.id
     LEFT JOIN pinned_key AS pinned
         ON pinned.api_key = undecided.api_key AND pinned.subscription = undecided.subscription

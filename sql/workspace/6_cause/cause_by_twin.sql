@@ -1,6 +1,8 @@
 -- Duplicated events close behind, or before, the event of a call of the same content. That one call was sent twice is sure
 -- of call types of which LiteLLM is known to do so, and where its daily tables count no more calls than there are spend
--- logs; else they may be two calls that share one request id, and both be owed. Runs on DuckDB.
+-- logs; else they may be two calls that share one request id, and both be owed. Where they do count more, as many events are
+-- put down to that, and what is left is sent twice if all surplus there is of one content: which is which, nothing asks. Runs
+-- on DuckDB.
 INSERT INTO finding_cause
 WITH twice AS (
     SELECT
@@ -30,6 +32,16 @@ counted AS (
     LEFT JOIN attribution ON attribution.source = difference.source
     WHERE difference.daily_requests <> difference.logged_requests
 ),
+alike AS (
+    SELECT strftime(finding.time, '%Y-%m-%d') AS day, finding.subscription, finding.model_key
+    FROM finding
+    JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
+    LEFT JOIN finding_cause AS cause ON cause.finding_id = finding.id
+    WHERE finding.kind IN ('duplicated', 'orphaned')
+    GROUP BY ALL
+    HAVING count(DISTINCT (recorded.code, recorded.dimensions, recorded.quantities)) = 1
+        AND count(*) FILTER (cause.cause = 'repeated_request_id') > 0
+),
 content AS (SELECT DISTINCT subscription, code, dimensions, quantities FROM twice),
 twin AS (
     SELECT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities, recorded.time, log.call_type
@@ -44,6 +56,7 @@ FROM twice
 JOIN twin USING (subscription, code, dimensions, quantities)
 LEFT JOIN counted
     ON counted.day = twice.day AND counted.subscription = twice.subscription AND counted.model_key = twice.model_key
+LEFT JOIN alike ON alike.day = twice.day AND alike.subscription = twice.subscription AND alike.model_key = twice.model_key
 WHERE abs(epoch_us(twin.time) - epoch_us(twice.time)) <= $within_us
-    AND (counted.day IS NOT NULL OR list_contains($sent_twice_types, twin.call_type))
+    AND (counted.day IS NOT NULL OR alike.day IS NOT NULL OR list_contains($sent_twice_types, twin.call_type))
 GROUP BY twice.id

@@ -1,5 +1,5 @@
--- Law 10, no second answer: planned events for which what was read holds an event of the same subscription, code and
--- quantities that no other call explains for certain. Runs on DuckDB.
+-- Law 10 of docs/matching.md, no second answer: planned events for which what was read holds an event of the same
+-- subscription, code and quantities that no other call explains for certain. Runs on DuckDB.
 SELECT planned.transaction_id, planned.request_id, recorded.transaction_id AS recorded_id
 FROM planned_event AS planned
 JOIN unmatched_expected AS expected

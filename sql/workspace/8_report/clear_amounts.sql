@@ -3,4 +3,5 @@ DELETE FROM usage_period;
 DELETE FROM currency;
 DELETE FROM bucket_group;
 DELETE FROM unpriced_group;
-DELETE FROM bucket_share
+DELETE FROM bucket_share;
+DELETE FROM finding_amount

@@ -5,9 +5,9 @@ WITH gross AS (
         coalesce(subscription, '') AS subscription,
         coalesce(model_key, '') AS model,
         code,
-        coalesce(sum(missing_quantity) FILTER (kind <> 'misattributed'), 0) AS missing_quantity,
-        coalesce(sum(missing_quantity) FILTER (kind = 'misattributed'), 0) AS elsewhere_quantity,
-        coalesce(sum(surplus_quantity) FILTER (kind <> 'misattributed'), 0) AS surplus_quantity
+        coalesce(sum(missing_quantity) FILTER (NOT is_elsewhere), 0) AS missing_quantity,
+        coalesce(sum(missing_quantity) FILTER (is_elsewhere), 0) AS elsewhere_quantity,
+        coalesce(sum(surplus_quantity) FILTER (NOT is_elsewhere), 0) AS surplus_quantity
     FROM finding
     WHERE code IS NOT NULL
     GROUP BY ALL
@@ -16,17 +16,7 @@ SELECT
     summary.subscription,
     summary.model,
     summary.code,
-    summary.expected_events,
-    summary.recorded_events,
-    summary.matched_expected_events AS matched,
-    summary.missing_events AS missing,
-    summary.held_events AS held,
-    summary.ambiguous_events AS ambiguous,
-    summary.mismatched_expected_events AS mismatched,
-    summary.misattributed_expected_events AS misattributed,
-    summary.duplicated_events AS duplicated,
-    summary.orphaned_events AS orphaned,
-    summary.unbilled_events AS unbilled,
+    COLUMNS('_events$'),
     plain_number(summary.expected_quantity) AS expected_quantity,
     plain_number(summary.recorded_quantity) AS recorded_quantity,
     plain_number(coalesce(gross.missing_quantity, 0)) AS missing_quantity,

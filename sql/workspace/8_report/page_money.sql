@@ -5,7 +5,7 @@ WITH concerned AS (
         any_value(finding.spend) AS spend,
         bool_or(finding.kind IN ('missing', 'held', 'ambiguous') OR (finding.kind = 'mismatched' AND finding.missing_quantity > 0))
             AS is_missing,
-        bool_or(finding.kind = 'misattributed') AS is_elsewhere,
+        bool_or(finding.is_elsewhere) AS is_elsewhere,
         bool_or(finding.kind = 'unattributed') AS is_unattributed
     FROM finding
     WHERE finding.spend_log_id IS NOT NULL

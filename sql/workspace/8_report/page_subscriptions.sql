@@ -4,9 +4,9 @@ WITH gross AS (
     SELECT
         coalesce(CASE WHEN reason = 'session' THEN '(sessions of coding agents)' ELSE subscription END, '') AS subscription,
         code,
-        coalesce(sum(missing_quantity) FILTER (kind <> 'misattributed'), 0) AS missing_quantity,
-        coalesce(sum(missing_quantity) FILTER (kind = 'misattributed'), 0) AS elsewhere_quantity,
-        coalesce(sum(surplus_quantity) FILTER (kind <> 'misattributed'), 0) AS surplus_quantity
+        coalesce(sum(missing_quantity) FILTER (NOT is_elsewhere), 0) AS missing_quantity,
+        coalesce(sum(missing_quantity) FILTER (is_elsewhere), 0) AS elsewhere_quantity,
+        coalesce(sum(surplus_quantity) FILTER (NOT is_elsewhere), 0) AS surplus_quantity
     FROM finding
     WHERE code IS NOT NULL
     GROUP BY ALL

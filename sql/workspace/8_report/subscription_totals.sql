@@ -9,10 +9,7 @@ WITH whole AS (
         sum(recorded_quantity) AS recorded_quantity,
         sum(missing_quantity) AS missing_quantity,
         sum(duplicated_quantity + orphaned_quantity) AS surplus_quantity,
-        sum(
-            abs(missing_quantity) + abs(held_quantity) + abs(ambiguous_quantity) + abs(orphaned_quantity)
-            + abs(duplicated_quantity) + abs(mismatched_expected_quantity - mismatched_recorded_quantity)
-        ) AS at_stake
+        sum(at_stake(summary)) AS at_stake
     FROM summary
     GROUP BY subscription, code
 ),

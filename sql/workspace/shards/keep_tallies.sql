@@ -13,4 +13,5 @@ CREATE TABLE kept.minute_tally AS FROM minute_tally;
 CREATE TABLE kept.arrival AS FROM arrival;
 CREATE TABLE kept.open_chain AS FROM open_chain;
 CREATE TABLE kept.spend_log_mark AS FROM spend_log_mark;
+CREATE TABLE kept.read_by_another AS FROM read_by_another;
 CREATE TABLE kept.known_end_user AS FROM known_end_user

@@ -1,0 +1,85 @@
+"""Reading events: no row lost or doubled at any border, under any fault, from either event store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from jobs.adapters.lago.event_pages import EVENT_COLUMNS
+from jobs.adapters.lago.events import read_events
+from jobs.adapters.lago.http import LagoClient
+from jobs.core.lago.values import LagoConnection
+from jobs.core.window import Window
+from jobs.drivers.queries import query
+from jobs.playground.lago_standin.handle import Organization
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+WINDOW = Window(START, START + timedelta(days=3))
+
+
+MILLISECOND = timedelta(milliseconds=1)
+
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+Rows = list[dict[str, Any]]
+
+
+@contextmanager
+def talking_to(organization: Organization, **limits: Any) -> Iterator[LagoClient]:
+    given = {"requests_per_second": 10_000.0, "timeout_seconds": 10.0} | limits
+    with LagoClient(
+        LagoConnection(organization.api_base, organization.api_key, **given), sleep=lambda _seconds: None
+    ) as client:
+        yield client
+
+
+def loaded(chunks: Iterable[bytes], folder: Path) -> Rows:
+    """Load the chunks with the query that the workspace uses, and return the rows."""
+    spool = folder / "events.csv"
+    with duckdb.connect() as connection:
+        connection.execute(query("workspace", "workspace_schema"))
+        for chunk in chunks:
+            spool.write_bytes(chunk)
+            connection.execute(query("workspace", "load_listed_events"), {"path": str(spool), "shard": 0, "shards": 1})
+        rows = connection.execute("FROM scratch.listed_event").fetchall()
+    return [dict(zip(EVENT_COLUMNS, row, strict=True)) for row in rows]
+
+
+def read(
+    client: LagoClient,
+    folder: Path,
+    *,
+    codes: Sequence[str] = ("tokens",),
+    window: Window = WINDOW,
+    names: Sequence[str] = ("model", "total_tokens"),
+) -> Rows:
+    chunks = read_events(client, codes=codes, window=window, property_names=names, progress=lambda _read, _all: None)
+    return loaded(chunks, folder)
+
+
+def event(number: int, timestamp: datetime, **changes: Any) -> dict[str, Any]:
+    return {
+        "transaction_id": f"t{number}",
+        "external_subscription_id": "s",
+        "code": "tokens",
+        "timestamp": timestamp,
+        "properties": {"model": "gpt-4o", "total_tokens": number},
+    } | changes
+
+
+def spread(count: int, window: Window = WINDOW) -> Rows:
+    step = (window.end - window.start) / max(count, 1)
+    return [event(number, window.start + number * step) for number in range(count)]
+
+
+def ids(rows: Rows) -> list[str]:
+    return sorted(row["transaction_id"] for row in rows)

@@ -1,0 +1,20 @@
+"""What the tests of this folder share: lago sending."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.playground.lago_standin import LagoStandIn, Organization
+from tests.adapters.lago_sending.helpers import POSTGRES, SERVERS, new_organization
+
+
+@pytest.fixture(params=SERVERS, ids="-".join)
+def organization(standin: LagoStandIn, request: pytest.FixtureRequest) -> Organization:
+    """Give an organization of each kind of server."""
+    return new_organization(standin, request.param)
+
+
+@pytest.fixture(params=POSTGRES, ids="-".join)
+def refusing(standin: LagoStandIn, request: pytest.FixtureRequest) -> Organization:
+    """Give an organization that refuses ids it has already."""
+    return new_organization(standin, request.param)

@@ -1,0 +1,40 @@
+"""Each fault is told with what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jobs.core.doctor.checks import CHECKS, Status
+from tests.support.backfilling import CODE
+
+if TYPE_CHECKING:
+    pass
+
+from tests.commands.doctor.faults import FAULTS
+from tests.commands.doctor.helpers import World, told
+
+
+def test_a_healthy_deployment_passes_entirely(world: World) -> None:
+    diagnosis = world.diagnose()
+    assert [finding for finding in diagnosis.findings if finding.verdict.status is not Status.PASS] == []
+    assert [finding.check for finding in diagnosis.findings] == list(CHECKS)
+    told = {finding.check.id: finding.verdict.found for finding in diagnosis.findings}
+    # The user's report: this host with its port was given to psql -h as one name.
+    assert "DATABASE_HOST holds host:port and is taken apart here" in told["database-name"]
+    assert "psql -h" in told["database-name"]
+    assert "all name who pays" in told["attribution"]
+    assert told["metric"] == f"{CODE} is sum_agg of total_tokens"
+    assert not (world.folder / "runs").exists(), "it only reads"
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_named_with_what_to_do(name: str, world: World) -> None:
+    setup, check, status, words = FAULTS[name]
+    setup(world)
+    verdict = told(world, check)
+    assert verdict.status == status, verdict
+    assert verdict.remedy, verdict
+    said = f"{verdict.found}. {verdict.remedy}"
+    assert [word for word in words if word not in said] == [], said

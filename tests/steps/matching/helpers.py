@@ -1,0 +1,3 @@
+"""The stages of the matching, one small case each."""
+
+HOUR = 3_600_000
