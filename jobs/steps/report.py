@@ -30,7 +30,6 @@ from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.laws import check_accounting, check_conservation, check_unbilled
 from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
 from jobs.core.money.told import Money
-from jobs.core.rules import Rules
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.core.window_facts import WindowFacts
@@ -40,7 +39,7 @@ from jobs.steps.counts import Counts, judge_counts
 from jobs.steps.money import price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
 from jobs.steps.plan import PlanRequest, PlanSummary, choose_events, plan_worth, write_plan
-from jobs.steps.reconcile_values import Doubt, Judged, Progress, Reading, ReconcileSettings, Run, told_settings
+from jobs.steps.reconcile_values import Doubt, Judged, Progress, Run, told_settings
 
 METRICS_FILE, SUMMARY_FILE, RUN_FILE = "metrics.txt", "summary.csv", "run.json"
 
@@ -49,11 +48,17 @@ METRICS_FILE, SUMMARY_FILE, RUN_FILE = "metrics.txt", "summary.csv", "run.json"
 class _Found:
     """What is known beyond the single discrepancies."""
 
-    window_facts: WindowFacts
+    source: SourceFacts
+    """What decides whether the sources are complete."""
+    shared_keys: int
+    """Keys that serve more than one end user."""
+    possible_top_ups: int
+    """Mismatched events that a top-up would complete."""
     causes: tuple[Explanation, ...]
     doubts: tuple[Doubt, ...]
     money: Money
     counts: Counts
+    plan: PlanSummary
 
 
 def report_run(
@@ -71,7 +76,6 @@ def report_run(
     """
     workspace, settings, reading, window_facts = judged.workspace, judged.settings, judged.reading, judged.window_facts
     progress.step("checking and reporting")
-    facts = _facts(workspace, settings, reading, now)
     request = PlanRequest(settings.window, settings.caps, settings.only)
     choose_events(workspace, settings.rules, request)
     workspace.run("collect_sides")
@@ -89,9 +93,26 @@ def report_run(
         money.planned,
     )
     causes = find_causes(workspace, settings.rules, settings.window, window_facts)
-    found = _Found(window_facts, causes, _doubts(workspace, causes, window_facts), money.found, counts)
-    run = _conclude(workspace, settings, reading, facts, found, plan, folder.path, run_id)
-    _report(folder, workspace, settings, reading, facts, run, now)
+    (facts,) = workspace.rows("source_facts")
+    found = _Found(
+        shared_keys=facts.pop("shared_keys"),
+        possible_top_ups=facts.pop("possible_top_ups"),
+        source=SourceFacts(
+            **facts,
+            settled_until=now - settings.rules.settlement_lag,
+            now=now,
+            oldest_spend_log=reading.bounds.oldest_start,
+            newest_spend_log=reading.bounds.newest_end,
+            legacy_rows=reading.legacy_rows,
+        ),
+        causes=causes,
+        doubts=_doubts(workspace, causes, window_facts),
+        money=money.found,
+        counts=counts,
+        plan=plan,
+    )
+    run = _conclude(judged, found, folder.path, run_id)
+    _report(folder, judged, found.source, run)
     if keep is not None:
         with workspace.keeping(keep):
             workspace.run("keep_judgement")
@@ -108,40 +129,19 @@ def _doubts(workspace: Workspace, causes: tuple[Explanation, ...], window_facts:
     return tuple(found)
 
 
-def _facts(workspace: Workspace, settings: ReconcileSettings, reading: Reading, now: datetime) -> dict[str, Any]:
-    (counted,) = workspace.rows("source_facts")
-    return {
-        **counted,
-        "settled_until": now - settings.rules.settlement_lag,
-        "now": now,
-        "oldest_spend_log": reading.bounds.oldest_start,
-        "newest_spend_log": reading.bounds.newest_end,
-        "legacy_rows": reading.legacy_rows,
-    }
-
-
-def _conclude(
-    workspace: Workspace,
-    settings: ReconcileSettings,
-    reading: Reading,
-    facts: dict[str, Any],
-    beyond: _Found,
-    plan: PlanSummary,
-    path: Path,
-    run_id: str,
-) -> Run:
+def _conclude(judged: Judged, beyond: _Found, path: Path, run_id: str) -> Run:
+    workspace, settings, reading, window_facts = judged.workspace, judged.settings, judged.reading, judged.window_facts
     spend_logs = workspace.rows("count_spend_logs")
     dispositions: dict[str, int] = {}
     for row in spend_logs:
         dispositions[row["disposition"]] = dispositions.get(row["disposition"], 0) + row["spend_logs"]
-    check_accounting(facts["spend_logs_read"], dispositions)
+    check_accounting(beyond.source.spend_logs_read, dispositions)
     check_conservation(workspace.records("summary_rows"))
     check_unbilled(workspace.rows("summary_totals"), workspace.rows("unbilled_counts"))
     counts = workspace.rows("kind_counts")
     kinds = {kind: sum(row["count"] for row in counts if row["kind"] == kind) for kind in Kind}
     held = {HoldReason(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.HELD}
     unbilled = {Unbilled(row["reason"]): row["count"] for row in counts if row["kind"] == Kind.RECORDED_UNBILLED}
-    shared_keys, possible_top_ups = facts.pop("shared_keys"), facts.pop("possible_top_ups")
     first_seen = tuple(workspace.rows("first_seen_end_users"))
     (not_allowed,) = workspace.rows("count_not_allowed") if settings.rules.allowed is not None else [{"spend_logs": 0}]
     evidence = UsageEvidence(workspace.rows("unbilled_spend", most=MOST_NAMED), workspace.rows("unknown_call_types"))
@@ -151,7 +151,7 @@ def _conclude(
         *evidence.warnings(),
         *beyond.counts.warnings(),
         *metric_warnings(metered),
-        *_warnings(settings.rules, reading, beyond.window_facts, shared_keys, possible_top_ups),
+        *_warnings(judged, beyond),
         *_abuses(first_seen, not_allowed["spend_logs"]),
     )
     found = Findings(
@@ -159,15 +159,15 @@ def _conclude(
         reasons=(
             *(_doubt_reason(doubt) for doubt in beyond.doubts),
             *beyond.counts.reasons(),
-            *window_reasons(beyond.window_facts, settings.rules.settlement_lag),
-            *reasons_against(settings.window, SourceFacts(**facts), kinds, held, unbilled),
+            *window_reasons(window_facts, settings.rules.settlement_lag),
+            *reasons_against(settings.window, beyond.source, kinds, held, unbilled),
             *evidence.reasons(),
             *metric_reasons(metered),
         ),
         warnings=warnings,
         spend_logs=tuple(spend_logs),
         causes=beyond.causes,
-        plan=plan,
+        plan=beyond.plan,
         money=beyond.money,
     )
     measured = Measured(
@@ -177,7 +177,7 @@ def _conclude(
         held=held,
         unbilled=unbilled,
         totals=subscription_totals(workspace, settings.metrics_subscriptions),
-        planned=plan.events,
+        planned=beyond.plan.events,
         money=beyond.money,
     )
     return Run(
@@ -193,15 +193,15 @@ def _conclude(
         totals=tuple(workspace.rows("summary_totals")),
         spend_logs=found.spend_logs,
         causes=beyond.causes,
-        window_facts=beyond.window_facts,
+        window_facts=window_facts,
         first_seen=first_seen,
-        plan=plan,
+        plan=beyond.plan,
         doubts=beyond.doubts,
         money=beyond.money,
         counts=beyond.counts.document(),
         page=make_page(workspace, found),
         measured=measured,
-        ends_in_the_future=SourceFacts(**facts).ends_in_the_future,
+        ends_in_the_future=beyond.source.ends_in_the_future,
         catalogue=reading.catalogue,
     )
 
@@ -232,22 +232,21 @@ def _doubt_reason(doubt: Doubt) -> Reason:
     return Reason("setting_in_doubt", text, setting.next_step)
 
 
-def _warnings(
-    rules: Rules, reading: Reading, window_facts: WindowFacts, shared_keys: int, possible_top_ups: int
-) -> Iterator[str]:
+def _warnings(judged: Judged, beyond: _Found) -> Iterator[str]:
+    rules, reading, window_facts = judged.settings.rules, judged.reading, judged.window_facts
     if window_facts.late_events and window_facts.longest_delay <= rules.settlement_lag:
         yield (
             f"Events that came late and were matched all the same: {window_facts.late_events}, up to "
             f"{in_words(window_facts.longest_delay)} after the call. Raise RECONCILE_LATE if such delays are usual"
         )
-    if rules.charge_by is ChargeBy.END_USER_ID and shared_keys and reading.schema.may_pin_end_users:
+    if rules.charge_by is ChargeBy.END_USER_ID and beyond.shared_keys and reading.schema.may_pin_end_users:
         yield (
-            f"API keys that serve more than one end user: {shared_keys}. LiteLLM 1.60 to 1.90, whose schema this "
-            "is, log a wrong end_user then: charge by key, team or user instead"
+            f"API keys that serve more than one end user: {beyond.shared_keys}. LiteLLM 1.60 to 1.90, whose schema "
+            "this is, log a wrong end_user then: charge by key, team or user instead"
         )
-    if possible_top_ups and not rules.top_up:
+    if beyond.possible_top_ups and not rules.top_up:
         yield (
-            f"Events that bill less than was used and can be completed: {possible_top_ups}. Top-ups "
+            f"Events that bill less than was used and can be completed: {beyond.possible_top_ups}. Top-ups "
             "(RECONCILE_TOP_UP) would bill the difference"
         )
     if reading.dead_letters:
@@ -274,15 +273,8 @@ def _abuses(first_seen: tuple[Mapping[str, Any], ...], not_allowed: int) -> Iter
         )
 
 
-def _report(
-    folder: RunFolder,
-    workspace: Workspace,
-    settings: ReconcileSettings,
-    reading: Reading,
-    facts: dict[str, Any],
-    run: Run,
-    now: datetime,
-) -> None:
+def _report(folder: RunFolder, judged: Judged, source: SourceFacts, run: Run) -> None:
+    workspace, settings, reading = judged.workspace, judged.settings, judged.reading
     rows = {
         "discrepancies.csv": workspace.write_csv(
             folder.file("discrepancies.csv"), DISCREPANCY_COLUMNS, "discrepancies"
@@ -299,7 +291,7 @@ def _report(
             "run_id": run.run_id,
             "version": __version__,
             "exit_code": run.exit_code,
-            "started_at": now.astimezone(UTC),
+            "started_at": source.now.astimezone(UTC),
             "window": {"start": settings.window.start, "end": settings.window.end},
             "certified": run.certified,
             "reasons": [asdict(reason) for reason in run.reasons],
@@ -331,7 +323,7 @@ def _report(
                 "caps_exceeded": run.plan.exceeded,
             },
             "sources": {
-                **facts,
+                **asdict(source),
                 "postgres_version": reading.schema.server_version,
                 "spend_log_columns": sorted(reading.schema.columns),
                 "partitioned": reading.schema.partitioned,

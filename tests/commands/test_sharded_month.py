@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import psycopg
+import pytest
 
 from jobs.core.litellm.variables import database_settings
 from jobs.core.shard import Shard
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 REQUESTS, SHARDS = 20_000, 3
 
 
+@pytest.mark.deep
 def test_a_month_in_shards_leaves_the_same_files_from_few_rows(
     litellm_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path
 ) -> None:

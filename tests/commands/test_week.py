@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.support.backfilling import SUBSCRIPTIONS, Call, assert_billed_once, fill_litellm, new_organization
 from tests.support.command_runner import Commanded, run_command
 
@@ -92,6 +94,7 @@ class Week:
         assert self.metric("last-run", "last_run_exit_code") == 1
 
 
+@pytest.mark.deep
 def test_a_week(litellm_database: str, standin: LagoStandIn, tmp_path: Path) -> None:
     calls = calls_of_the_week(seed=21)
     fill_litellm(litellm_database, calls)

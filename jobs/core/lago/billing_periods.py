@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from jobs.core.lago.values import Plan, Subscription
@@ -31,7 +32,12 @@ def period_holding(row: Subscription, plan: Plan, at: datetime) -> Window | None
     anchor = _A_MONDAY_AND_NEW_YEAR
     if row.billing_time == "anniversary" and row.subscription_at is not None:
         anchor = row.subscription_at.astimezone(zone).date()
-    day = at.astimezone(zone).date()
+    return _period(interval, zone, anchor, at.astimezone(zone).date())
+
+
+@lru_cache(maxsize=4096)
+def _period(interval: str, zone: ZoneInfo, anchor: date, day: date) -> Window | None:
+    """Return the period that a day of a zone lies in; most subscriptions share theirs with many."""
     if interval == "weekly":
         first = day - timedelta(days=(day - anchor).days % 7)
         return Window(_midnight(first, zone), _midnight(first + _WEEK, zone))

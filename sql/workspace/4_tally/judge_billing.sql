@@ -2,18 +2,18 @@
 -- `BillingRules.judge` says of one event. Runs on DuckDB.
 --
 -- Nearly all events are of a subscription and code of which all are billed, whatever they are: those are found first, by
--- what holds for them as a whole, and only the others are looked at one by one. An amount, a late arrival and a property
--- that Lago reads no number from are matters of the single event.
+-- what holds for them as a whole, and only the others are looked at one by one, and what came after the first of the
+-- periods was invoiced. An amount and a property that Lago reads no number from are matters of the single event.
 CREATE TABLE unbilled_event AS
 WITH billed_as_a_whole AS (
-    SELECT span.external_id, metered.code
+    SELECT span.external_id, metered.code, min(span.closes_at) AS closes_at
     FROM billing_span AS span
     CROSS JOIN metered_code AS metered
     LEFT JOIN metric ON metric.code = metered.code
     LEFT JOIN charge ON charge.plan_code = span.plan_code AND charge.code = metered.code
     GROUP BY span.external_id, metered.code
     HAVING bool_and(
-        span.unbilled IS NULL AND span.closes_at IS NULL AND metric.code IS NOT NULL AND charge.code IS NOT NULL
+        span.unbilled IS NULL AND metric.code IS NOT NULL AND charge.code IS NOT NULL
         AND NOT coalesce(charge.needs_amount, true)
     )
 ),
@@ -23,7 +23,9 @@ doubtful AS (
     LEFT JOIN billed_as_a_whole AS billed
         ON billed.external_id = recorded.subscription AND billed.code = recorded.code
     WHERE recorded.in_window AND recorded.time IS NOT NULL
-        AND (billed.code IS NULL OR recorded.lacks_quantity OR recorded.is_unreadable)
+        AND (
+            billed.code IS NULL OR recorded.received_at > billed.closes_at OR recorded.lacks_quantity OR recorded.is_unreadable
+        )
 ),
 placed AS (
     SELECT

@@ -56,7 +56,7 @@ def _summary_row(**numbers: int | Decimal) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("side", "kinds"),
     [
-        ("expected", "matched_expected mismatched_expected misattributed_expected ambiguous missing held"),
+        ("expected", "matched_expected mismatched_expected misattributed_expected missing held ambiguous"),
         ("recorded", "matched_recorded mismatched_recorded misattributed_recorded duplicated orphaned"),
         ("recorded", "billed unbilled"),
     ],
