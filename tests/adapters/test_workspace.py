@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import subprocess
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from jobs.adapters.workspace import Workspace
+from jobs.core.telling.reports import Columns
+from jobs.core.text import spreadsheet_safe
 from jobs.errors import ReconcileError
 
 
@@ -28,3 +36,66 @@ def test_a_memory_limit_that_is_too_small_is_told(tmp_path: Path) -> None:
         pytest.raises(ReconcileError, match=r"memory limit is too small for .*\. Raise RECONCILE_MEMORY_LIMIT"),
     ):
         workspace.load("load_listed_events", [rows], shard=0, shards=1)
+
+
+def test_a_csv_holds_what_python_would_write_of_strangers_texts(tmp_path: Path) -> None:
+    names = [
+        "plain",
+        "=1+1",
+        "a,b",
+        'say "x"',
+        " =x",
+        "a;-1",
+        "b|+2",
+        "@x",
+        "line\nbreak",
+        "tab\t=1",
+        "\u202egpt",
+        "\uff1d1",
+        "é",
+        "-",
+        "a-b",
+    ]
+    with Workspace(tmp_path, memory_limit="200MB") as workspace:
+        workspace.insert("sent_event", [("id", "alice", "tokens", 1, dict.fromkeys(names, "1"))])
+        rows = workspace.write_csv(
+            tmp_path / "names.csv", Columns(("name",), frozenset({"name"})), "sent_property_names"
+        )
+    expected = io.StringIO()
+    csv.writer(expected, lineterminator="\n").writerows(
+        [["name"], *([spreadsheet_safe(name)] for name in sorted(names))]
+    )
+    assert (tmp_path / "names.csv").read_text(encoding="utf-8") == expected.getvalue()
+    assert rows == len(names)
+
+
+def test_a_csv_of_several_queries_has_one_header(tmp_path: Path) -> None:
+    with Workspace(tmp_path, memory_limit="200MB") as workspace:
+        workspace.insert("sent_event", [("id", "alice", "tokens", 1, {"model": "gpt", "": "1"})])
+        both = ("sent_property_names", "sent_property_names")
+        rows = workspace.write_csv(tmp_path / "names.csv", Columns(("name",), frozenset({"name"})), *both)
+    assert ((tmp_path / "names.csv").read_bytes(), rows) == (b"name\n\nmodel\n\nmodel\n", 4)
+
+
+def test_values_arrive_in_a_table_as_they_are(tmp_path: Path) -> None:
+    began = datetime(2026, 11, 1, 0, 0, 0, 123456, tzinfo=UTC).replace(tzinfo=None)
+    with Workspace(tmp_path, memory_limit="200MB") as workspace:
+        workspace._database.execute(
+            "CREATE TABLE kept (a VARCHAR, b BIGINT, c DECIMAL(38, 20), d TIMESTAMP, e BOOLEAN, f VARCHAR[])"
+        )
+        rows = [
+            ('x\0"\n\u2028é', 2**63 - 1, Decimal("12.00000000000000000001"), began, True, ["1", None]),
+            ("", None, None, None, None, []),
+        ]
+        workspace.insert("kept", rows)
+        assert workspace._database.execute("FROM kept").fetchall() == rows
+
+
+def test_a_run_imports_neither_pandas_nor_what_opens_a_ledger() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, jobs.reconcile, jobs.settings; print(*sys.modules)"],
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout.split()
+    assert not {"pandas", "sqlalchemy"} & set(loaded)

@@ -39,3 +39,25 @@ def test_a_content_of_many_events_is_paired_in_proportion_to_them(tmp_path: Path
         found = workspace._database.execute("SELECT count(*), count(DISTINCT recorded_id) FROM pair").fetchall()
     assert found == [(pairs, pairs)]
     assert spent < MOST_CPU_SECONDS
+
+
+def test_identical_calls_beside_a_lost_one_are_found_in_proportion_to_them(tmp_path: Path) -> None:
+    with Workspace(tmp_path, memory_limit="500MB", threads=1) as workspace:
+        workspace._database.execute(
+            """
+            CREATE TABLE expected_event AS
+            SELECT
+                number AS id, number AS spend_log_id, CAST(number AS VARCHAR) AS request_id, 'alice' AS subscription,
+                'tokens' AS code, '["gpt"]' AS dimensions, '1|2|3' AS quantities,
+                make_timestamp(number * 6000000) AS time
+            FROM range(?) AS numbered (number)
+            """,
+            [EVENTS],
+        )
+        workspace._database.execute("INSERT INTO pair SELECT id, id, 'content' FROM expected_event WHERE id <> 7")
+        began = time.process_time()
+        workspace.run("find_alike_calls", early_us=TOLERANCE.early_us, late_us=TOLERANCE.late_us)
+        spent = time.process_time() - began
+        found = workspace._database.execute("SELECT count(*), count(stage) FROM scratch.alike_call").fetchall()
+    assert found == [(EVENTS, EVENTS - 1)]
+    assert spent < MOST_CPU_SECONDS
