@@ -24,7 +24,7 @@ import httpx
 import orjson
 
 from benchmarks.measuring import MEGABYTE, machine, peak_bytes
-from benchmarks.reconciling import CODE, make_data
+from benchmarks.traffic import CODE, make_data
 from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.workspace import Workspace

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -29,20 +29,16 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.measuring import MEGABYTE, machine, peak_bytes
+from benchmarks.traffic import CODE, HERE, Target, make_data
 from jobs.playground.embedded_postgres import EmbeddedPostgres
 from jobs.playground.lago_standin import LagoStandIn
-from jobs.playground.litellm_schema import apply_migrations
 
 if TYPE_CHECKING:
     from jobs.steps.reconcile_values import ReconcileSettings, Run
 
-SEED = 20261124
-CODE = "llm_tokens"
-SUBSCRIPTIONS = 500
 NOW = datetime(2026, 12, 10, tzinfo=UTC)
 STORE = {"RECONCILE_EVENTS_FROM": "postgres"}
 ONE_THREAD = {"RECONCILE_THREADS": "1"}
-HERE = Path(__file__).parent
 OTHERS = HERE.parent / ".venv" / "bench" / "bin" / "python"
 """Has the packages that others.py needs, in the versions that they need."""
 
@@ -62,24 +58,6 @@ FLOOR_JOIN = """
     SELECT count(*) FROM "LiteLLM_SpendLogs"
     JOIN events ON external_subscription_id = end_user AND "timestamp" = "endTime"
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where the two sides are."""
-
-    database_url: str
-    """LiteLLM's and Lago's tables."""
-    api_base: str
-    """The Lago stand-in, for the catalogue."""
-    api_key: str
-    """The organization's key."""
-    organization_id: str
-    """The organization's id in Lago."""
-    memory_limit: str
-    """Of the matching."""
-    page_size: int = 1000
-    """Events per page where the API is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,56 +298,6 @@ def _check_alike(measured: Mapping[tuple[str, str], list[Measurement]]) -> None:
         files = {run.files for name in ALIKE for run in measured.get((shape, name), ())}
         if len(files) > 1:
             raise click.ClickException(f"{', '.join(ALIKE)} did not leave the same files for {shape}")
-
-
-def make_data(
-    database_url: str,
-    standin: LagoStandIn,
-    rows: int,
-    shape: str = "usual",
-    memory_limit: str = "500MB",
-    *,
-    with_shared_ids: bool = False,
-) -> Target:
-    """Fill LiteLLM's and Lago's tables with the same traffic, less what Lago never got.
-
-    `with_shared_ids` adds the narrow tables for tools that compare rows of one id.
-    """
-    organization = standin.create_organization(f"bench {shape} {rows}")
-    organization.add_metric(CODE, field_name="total_tokens")
-    organization.add_plan("tokens", charges=[(CODE, {})])
-    organization.add_customer("customer")
-    start, began = datetime(2026, 11, 1, tzinfo=UTC), time.perf_counter()
-    for number in range(SUBSCRIPTIONS if shape == "usual" else 1):
-        organization.add_subscription(
-            f"sub_{number:03d}", customer="customer", plan="tokens", started_at=start, current_period_started_at=start
-        )
-    parameters = {"rows": rows, "seed": SEED, "shape": shape, "organization_id": organization.id}
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        apply_migrations(connection)
-        cursor = psycopg.ClientCursor(connection)
-        _drop_indexes(connection)
-        # What lies there is read only, and a crash ends the benchmark: a log of it would be as much again to write.
-        connection.execute('ALTER TABLE "LiteLLM_SpendLogs" SET UNLOGGED')
-        names = ("make_traffic", "make_spend_logs", "make_events", *(("make_shared_ids",) if with_shared_ids else ()))
-        for name in names:
-            cursor.execute((HERE / f"{name}.sql").read_bytes(), parameters)
-        connection.execute("DROP TABLE traffic")
-        connection.execute('CREATE INDEX ON "LiteLLM_SpendLogs" ("startTime")')
-        connection.execute('CREATE INDEX ON events (organization_id, "timestamp" DESC) WHERE deleted_at IS NULL')
-        connection.execute("VACUUM ANALYZE")
-    click.echo(f"{shape}: {rows:,} spend logs and their events made in {time.perf_counter() - began:.0f} s", err=True)
-    return Target(database_url, standin.api_base, organization.api_key, organization.id, memory_limit)
-
-
-def _drop_indexes(connection: psycopg.Connection[Any]) -> None:
-    """Drop what only slows the filling down: no contender reads a month by an index."""
-    found = connection.execute(
-        "SELECT format('DROP INDEX %I.%I', schemaname, indexname) FROM pg_indexes"
-        " WHERE tablename IN ('LiteLLM_SpendLogs', 'events') AND indexname NOT LIKE '%pkey'"
-    ).fetchall()
-    for (statement,) in found:
-        connection.execute(statement)
 
 
 def _measure(name: str, target: Target) -> Measurement:
