@@ -25,6 +25,7 @@ from jobs.core.money.pricing import PricedBucket
 from jobs.core.money.revenue import Revenue
 from jobs.core.periods import DaySpan, PeriodLength
 from jobs.core.rules import Rules
+from jobs.core.telling.focus import FOCUS_COLUMNS
 from jobs.core.telling.reports import COMPARISON_COLUMNS, USAGE_REPORT_COLUMNS, csv_lines
 from jobs.core.telling.usage_values import (
     CACHED,
@@ -43,7 +44,7 @@ from jobs.steps.match import account
 from jobs.steps.read import load_marks, refuse_future
 from jobs.steps.reconcile_values import Progress
 from jobs.steps.references import load_accounting
-from jobs.steps.revenue import RevenueAsked, bill_usage, bind_meter, revenue_of
+from jobs.steps.revenue import RevenueAsked, bill_usage, bind_meter, focus_rows, revenue_of
 
 # A page that lists more is not read; usage.csv has all.
 _MOST_ON_PAGE = 100
@@ -144,6 +145,8 @@ def usage(settings: UsageSettings, progress: Progress, *, now: datetime, run_id:
             revenue = None if meter is None else revenue_of(workspace, buckets)
             told = _conclude(workspace, settings, facts, folder.path, run_id, revenue)
             progress.step("reporting")
+            if meter is not None:
+                folder.write_lines("focus.csv", csv_lines(FOCUS_COLUMNS, focus_rows(workspace, meter.catalogue)))
             _report(folder, workspace, told, schema, facts, now)
         folder.discard_scratch()
     return told

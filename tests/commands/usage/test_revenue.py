@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobs.adapters.lago.usage_periods import UsageAsked, read_usage_periods
+from jobs.core.periods import PeriodLength
 from jobs.errors import SettingError
 from jobs.playground.lago_standin import Fault
 from jobs.telling.console import show_usage
@@ -21,6 +23,7 @@ from jobs.usage import Usage
 from tests.commands.usage.helpers import report, rows
 from tests.steps.test_money import client_of
 from tests.support.backfilling import CODE, NOW, PERIOD_START, SUBSCRIPTIONS, Call, fill_litellm, some_calls
+from tests.support.focus import check_focus
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
@@ -80,6 +83,7 @@ def reported(
     folder: Path,
     *days: str,
     environment: Mapping[str, str] | None = None,
+    **asked: Any,
 ) -> Usage:
     """Report days with revenue, as the command line would."""
     given = {
@@ -89,7 +93,7 @@ def reported(
         "RECONCILE_LAGO_RATE": "5000",
         **(environment or {}),
     }
-    return report(database_url, folder, *days, environment=given, revenue=True, now=NOW)
+    return report(database_url, folder, *days, environment=given, revenue=True, now=NOW, **asked)
 
 
 def cents(amounts: Sequence[Mapping[str, str]], **of: str) -> int:
@@ -250,6 +254,45 @@ def test_two_parts_of_a_meter_add_up_in_a_row(
     two = {"RECONCILE_METER": "input-output"}
     told = reported(litellm_database, made, tmp_path, "2025-11-10", "2025-11-12", environment=two)
     assert cents(rows(told)) == 3 * sum(call.total for call in calls)
+
+
+def test_focus_adds_up_to_the_report(
+    litellm_database: str, standin: LagoStandIn, tmp_path: Path, calls: tuple[Call, ...]
+) -> None:
+    organization = organization_with(standin, {"charge_model": "volume", "properties": VOLUME})
+    organization.insert_events(call.original() for call in calls)
+    fill_litellm(litellm_database, calls)
+    told = reported(litellm_database, organization, tmp_path, "2025-11-10", "2025-11-12")
+    found, charges = rows(told), rows(told, "focus.csv")
+    key = Counter({(row["subscription"], row["model"], row["period"]): Decimal(row["revenue"]) for row in found})
+    of_focus: Counter[tuple[str, str, str]] = Counter()
+    for row in charges:
+        of_focus[row["SubAccountId"], row["ResourceId"], row["ChargePeriodStart"][:10]] += Decimal(row["BilledCost"])  # type: ignore[assignment]
+    assert of_focus == key
+    assert sum(int(row["ConsumedQuantity"]) for row in charges) == sum(call.total for call in calls)
+    assert {row["BillingAccountId"] for row in charges} == {"customer"}
+    assert {row["ConsumedUnit"] for row in charges} == {"total_tokens"}
+    assert {row["BillingPeriodStart"] for row in charges} == {f"{PERIOD_START:%Y-%m-%dT%H:%M:%SZ}"}
+    assert check_focus(charges) == []
+
+
+def test_a_charge_period_lies_within_its_billing_period(
+    litellm_database: str, standin: LagoStandIn, tmp_path: Path, calls: tuple[Call, ...]
+) -> None:
+    organization = organization_with(standin, {"charge_model": "standard", "properties": {"amount": "0.01"}})
+    organization.insert_events(call.original() for call in calls)
+    fill_litellm(litellm_database, calls)
+    told = reported(litellm_database, organization, tmp_path, "2025-11-01", "2025-11-12", by=PeriodLength.MONTH)
+    charges = rows(told, "focus.csv")
+    assert charges
+    assert {row["ChargePeriodStart"] for row in charges} == {f"{PERIOD_START:%Y-%m-%dT%H:%M:%SZ}"}
+    assert {row["ChargePeriodEnd"] for row in charges} == {"2025-11-12T00:00:00Z"}
+
+
+def test_without_revenue_there_is_no_focus(litellm_database: str, tmp_path: Path) -> None:
+    told = report(litellm_database, tmp_path, "2025-11-10", "2025-11-12", now=NOW)
+    assert not (told.folder / "focus.csv").exists()
+    assert told.revenue is None
 
 
 def test_revenue_needs_lago(litellm_database: str, tmp_path: Path) -> None:
