@@ -282,8 +282,10 @@ def _report(
     rows = {"usage.csv": workspace.write_csv(folder.file("usage.csv"), USAGE_REPORT_COLUMNS, "usage_texts")}
     workspace.run("write_usage", path=str(folder.file("usage.parquet")))
     if settings.compare:
+        from jobs.adapters.frames import write_frames  # noqa: PLC0415 - pandas takes long to import, only for this
+
         compared = map(comparison_texts, workspace.records("compare_usage"))
-        folder.write_lines("comparison.csv", csv_lines(COMPARISON_COLUMNS, compared))
+        write_frames(folder.file("comparison.csv"), COMPARISON_COLUMNS, compared)
     folder.write_lines("usage.html", [_page(told)])
     folder.write_json(
         "run.json",

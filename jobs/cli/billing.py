@@ -47,7 +47,7 @@ def reconcile(
     if apply:
         announcement.command = "reconcile --apply"
         _backfill(start, end, config_file, options, announcement, apply=True)
-    # Imported here, so that --help does not wait for pandas and DuckDB.
+    # Imported here, so that --help does not wait for DuckDB and its like.
     from jobs import reconcile as use_case
     from jobs.core.shard import WHOLE
     from jobs.settings import load_settings, reconcile_settings

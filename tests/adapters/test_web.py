@@ -231,7 +231,12 @@ def test_a_status_and_a_field_that_nobody_knows_yet_fail_nothing() -> None:
         "canceled_at": None,
         "previous_plan_code": None,
     }
-    answer = {"subscriptions": [row], "meta": {"next_page": None, "total_count": 1, "new": 1}, "more": {}}
+    answer = {
+        "subscriptions": [row],
+        "customers": [],
+        "meta": {"next_page": None, "total_count": 1, "new": 1},
+        "more": {},
+    }
     with (
         answering(http("200 OK", json.dumps(answer).encode())) as (port, asked),
         LagoClient(LagoConnection(f"http://127.0.0.1:{port}", "k" * 36, attempts=1)) as client,

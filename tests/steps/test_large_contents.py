@@ -42,6 +42,7 @@ def test_a_content_of_many_events_is_paired_in_proportion_to_them(tmp_path: Path
 
 
 def test_identical_calls_beside_a_lost_one_are_found_in_proportion_to_them(tmp_path: Path) -> None:
+    calls = 3 * EVENTS  # of which a window that looks back needs half a minute
     with Workspace(tmp_path, memory_limit="500MB", threads=1) as workspace:
         workspace._database.execute(
             """
@@ -52,12 +53,12 @@ def test_identical_calls_beside_a_lost_one_are_found_in_proportion_to_them(tmp_p
                 make_timestamp(number * 6000000) AS time
             FROM range(?) AS numbered (number)
             """,
-            [EVENTS],
+            [calls],
         )
         workspace._database.execute("INSERT INTO pair SELECT id, id, 'content' FROM expected_event WHERE id <> 7")
         began = time.process_time()
         workspace.run("find_alike_calls", early_us=TOLERANCE.early_us, late_us=TOLERANCE.late_us)
         spent = time.process_time() - began
         found = workspace._database.execute("SELECT count(*), count(stage) FROM scratch.alike_call").fetchall()
-    assert found == [(EVENTS, EVENTS - 1)]
+    assert found == [(calls, calls - 1)]
     assert spent < MOST_CPU_SECONDS

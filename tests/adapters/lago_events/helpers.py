@@ -6,16 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-import duckdb
 
 from jobs.adapters.lago.event_pages import EVENT_COLUMNS
 from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.workspace import Workspace
 from jobs.core.lago.values import LagoConnection
 from jobs.core.window import Window
-from jobs.drivers.queries import query
 from jobs.playground.lago_standin.handle import Organization
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -44,13 +43,10 @@ def talking_to(organization: Organization, **limits: Any) -> Iterator[LagoClient
 
 def loaded(chunks: Iterable[bytes], folder: Path) -> Rows:
     """Load the chunks with the query that the workspace uses, and return the rows."""
-    spool = folder / "events.csv"
-    with duckdb.connect() as connection:
-        connection.execute(query("workspace", "workspace_schema"))
-        for chunk in chunks:
-            spool.write_bytes(chunk)
-            connection.execute(query("workspace", "load_listed_events"), {"path": str(spool), "shard": 0, "shards": 1})
-        rows = connection.execute("FROM scratch.listed_event").fetchall()
+    with TemporaryDirectory(dir=folder) as own, Workspace(Path(own), memory_limit="500MB", threads=1) as workspace:
+        workspace._database.execute("SET preserve_insertion_order = true")
+        workspace.load("load_listed_events", chunks, shard=0, shards=1)
+        rows = workspace._database.execute("FROM scratch.listed_event").fetchall()
     return [dict(zip(EVENT_COLUMNS, row, strict=True)) for row in rows]
 
 
