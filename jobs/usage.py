@@ -1,8 +1,11 @@
-"""Use case: report usage per subscription, model and day or month, from LiteLLM's PostgreSQL alone."""
+"""Use case: report usage per subscription, model and day or month, from LiteLLM's PostgreSQL alone.
+
+Where revenue is asked for, Lago is asked what it bills for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +18,15 @@ from jobs.adapters.workspace import Workspace
 from jobs.core.certification import Reason, SourceFacts, source_reasons
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.laws import check_accounting
+from jobs.core.layout import Layout, lay_out
 from jobs.core.litellm.call_types import READINGS
 from jobs.core.litellm.spend_logs import SourceClock, SpendLogsBounds, SpendLogsSchema
+from jobs.core.money.pricing import PricedBucket
+from jobs.core.money.revenue import Revenue
 from jobs.core.periods import DaySpan, PeriodLength
 from jobs.core.rules import Rules
-from jobs.core.telling.reports import COMPARISON_COLUMNS, USAGE_REPORT_COLUMNS
+from jobs.core.telling.focus import FOCUS_COLUMNS
+from jobs.core.telling.reports import COMPARISON_COLUMNS, USAGE_REPORT_COLUMNS, csv_lines
 from jobs.core.telling.usage_values import (
     CACHED,
     COMPARED,
@@ -37,6 +44,7 @@ from jobs.steps.match import account
 from jobs.steps.read import load_marks, refuse_future
 from jobs.steps.reconcile_values import Progress
 from jobs.steps.references import load_accounting
+from jobs.steps.revenue import RevenueAsked, bill_usage, bind_meter, focus_rows, revenue_of
 
 # A page that lists more is not read; usage.csv has all.
 _MOST_ON_PAGE = 100
@@ -55,7 +63,7 @@ class UsageSettings:
     token_parts: bool
     """Whether to read cached and reasoning tokens out of the metadata."""
     rules: Rules
-    """Who is charged for a spend log, and what is excluded; the same as for reconciling, without a meter."""
+    """Who is charged for a spend log, and what is excluded; the same as for reconciling. The meter is for revenue."""
     memory_limit: str
     """Of the workspace, such as `1GB`."""
     output: Path
@@ -72,6 +80,8 @@ class UsageSettings:
     """Of the workspace; all cores where None."""
     scratch: Path | None = None
     """Where the workspace lies; in the report's folder where None."""
+    revenue: RevenueAsked | None = None
+    """Where to ask what the usage is billed at; None where that is not told."""
 
     @property
     def read(self) -> Window:
@@ -97,6 +107,8 @@ class Usage:
     """Spend logs and tokens that are attributed, unattributed, or excluded under a reason."""
     changes: Mapping[str, Change]
     """How the totals moved against the compared days; empty where nothing was compared."""
+    revenue: Revenue | None = None
+    """What Lago bills for it; None where that was not asked for."""
 
     @property
     def complete(self) -> bool:
@@ -112,20 +124,36 @@ def usage(settings: UsageSettings, progress: Progress, *, now: datetime, run_id:
         for left in folder.removed:
             progress.note(f"removed {left}, which a run that was killed had left unfinished")
         with Workspace(folder.scratch, memory_limit=settings.memory_limit, threads=settings.threads) as workspace:
+            meter = None
+            if settings.revenue is not None:
+                progress.step("reading Lago's catalogue")
+                meter = bind_meter(settings.revenue, settings.rules)
+            also = USAGE_OBJECTS if settings.token_parts else ()
+            layout = lay_out(meter.bound if meter else (), settings.rules.charge_by_path, None, also)
             progress.step("reading spend logs")
-            schema, bounds, legacy_rows = _read_spend_logs(workspace, settings, progress)
+            schema, bounds, legacy_rows = _read_spend_logs(workspace, settings, layout, progress)
             progress.step("adding up")
-            _add_up(workspace, settings, schema)
+            _account(workspace, settings, schema, layout)
+            buckets: tuple[PricedBucket, ...] = ()
+            if settings.revenue is not None and meter is not None:
+                progress.step("asking Lago what it bills")
+                buckets = bill_usage(
+                    workspace, settings.revenue, settings.rules, meter, layout, settings.days.window, progress
+                )
+            workspace.run("report_usage")
             facts = _facts(workspace, settings, bounds, legacy_rows, now)
-            told = _conclude(workspace, settings, facts, folder.path, run_id)
+            revenue = None if meter is None else revenue_of(workspace, buckets)
+            told = _conclude(workspace, settings, facts, folder.path, run_id, revenue)
             progress.step("reporting")
+            if meter is not None:
+                folder.write_lines("focus.csv", csv_lines(FOCUS_COLUMNS, focus_rows(workspace, meter.catalogue)))
             _report(folder, workspace, told, schema, facts, now)
         folder.discard_scratch()
     return told
 
 
 def _read_spend_logs(
-    workspace: Workspace, settings: UsageSettings, progress: Progress
+    workspace: Workspace, settings: UsageSettings, layout: Layout, progress: Progress
 ) -> tuple[SpendLogsSchema, SpendLogsBounds, int | None]:
     with open_spend_logs(
         settings.database,
@@ -144,7 +172,7 @@ def _read_spend_logs(
                 settings.read if unique else settings.rules.read_window(settings.read),
                 clock=settings.clock,
                 longest_call=settings.rules.longest_call,
-                metadata_paths=_metadata_paths(settings),
+                metadata_paths=[path.split(".") for path in layout.metadata_paths],
             ),
         )
         load_marks(workspace, spend_logs, "ask_about_readings", readings=list(READINGS))
@@ -161,14 +189,7 @@ def _read_spend_logs(
         )
 
 
-def _metadata_paths(settings: UsageSettings) -> list[Sequence[str]]:
-    """Return what to read out of the metadata: the value that attributes first, if one does, then the usage."""
-    path = settings.rules.charge_by_path
-    objects = [(name,) for name in USAGE_OBJECTS] if settings.token_parts else []
-    return [*([] if path is None else [path.split(".")]), *objects]
-
-
-def _add_up(workspace: Workspace, settings: UsageSettings, schema: SpendLogsSchema) -> None:
+def _account(workspace: Workspace, settings: UsageSettings, schema: SpendLogsSchema, layout: Layout) -> None:
     spans = {"report": settings.days} | ({"compared": settings.days.previous()} if settings.compare else {})
     workspace.insert(
         "reporting_period",
@@ -178,24 +199,22 @@ def _add_up(workspace: Workspace, settings: UsageSettings, schema: SpendLogsSche
             for period in days.periods(settings.by)
         ),
     )
-    before = 0 if settings.rules.charge_by_path is None else 1
-    load_accounting(workspace, settings.rules, charge_by_place=before or None)
+    load_accounting(workspace, settings.rules, charge_by_place=layout.charge_by_place)
     account(
         workspace,
         settings.rules,
         settings.read,
-        charge_by_place=before or None,
+        charge_by_place=layout.charge_by_place,
         bills_spend=False,
         ids_are_unique=schema.request_ids_are_unique,
         excludes_internal_calls=True,
     )
     workspace.run(
         "add_up_usage",
-        usage_places=list(range(before + 1, len(_metadata_paths(settings)) + 1)),
+        usage_places=[layout.metadata_paths.index(name) + 1 for name in USAGE_OBJECTS if settings.token_parts],
         cached=list(CACHED),
         reasoning=list(REASONING),
     )
-    workspace.run("report_usage")
 
 
 def _facts(
@@ -217,7 +236,14 @@ def _facts(
     )
 
 
-def _conclude(workspace: Workspace, settings: UsageSettings, facts: SourceFacts, path: Path, run_id: str) -> Usage:
+def _conclude(
+    workspace: Workspace,
+    settings: UsageSettings,
+    facts: SourceFacts,
+    path: Path,
+    run_id: str,
+    revenue: Revenue | None,
+) -> Usage:
     dispositions = workspace.rows("usage_dispositions")
     counted: dict[str, int] = {}
     for row in dispositions:
@@ -237,6 +263,7 @@ def _conclude(workspace: Workspace, settings: UsageSettings, facts: SourceFacts,
         sums=sums,
         dispositions=tuple(dispositions),
         changes=changes,
+        revenue=revenue,
     )
 
 
@@ -273,6 +300,7 @@ def _report(
             "spend_logs": told.dispositions,
             "total": _texts(told.total),
             "changes": {name: _moved(moved) for name, moved in told.changes.items()},
+            "revenue": None if told.revenue is None else told.revenue.document(),
             "sources": {
                 "oldest_spend_log": facts.oldest_spend_log,
                 "newest_spend_log": facts.newest_spend_log,

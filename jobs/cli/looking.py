@@ -26,6 +26,7 @@ from jobs.cli.options import USAGE_OPTIONS, config_option, setting_options, text
     "--by", type=click.Choice(["day", "month"]), default="day", show_default=True, help="What to add up over."
 )
 @click.option("--compare", is_flag=True, help="Compare with the same days of an earlier month.")
+@click.option("--revenue", is_flag=True, help="Ask Lago what it bills for it, and tell the margin.")
 @config_option
 @setting_options(USAGE_OPTIONS)
 def usage(
@@ -34,10 +35,11 @@ def usage(
     month: str | None,
     by: str,
     compare: bool,
+    revenue: bool,
     config_file: Path | None,
     **options: str | None,
 ) -> None:
-    """Report requests, tokens and spend per subscription, model and day or month; needs no Lago.
+    """Report requests, tokens and spend per subscription, model and day or month; needs no Lago without --revenue.
 
     Without --from, --to and --month it is the last full month, in the time zone RECONCILE_REPORT_TIME_ZONE.
     """
@@ -49,7 +51,7 @@ def usage(
 
     now = datetime.now(UTC)
     settings = load_settings(os.environ, config_file, texts(options))
-    request = usage_settings(settings, start, end, month, now, by=PeriodLength(by), compare=compare)
+    request = usage_settings(settings, start, end, month, now, by=PeriodLength(by), compare=compare, revenue=revenue)
     with console_progress() as progress:
         told = use_case.usage(request, progress, now=now, run_id=new_run_id(now))
     show_usage(told)

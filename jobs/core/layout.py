@@ -34,13 +34,18 @@ class Layout:
     """Some meter part has a dimension that is one of the spend log's columns, besides the model."""
 
 
-def lay_out(bound: Sequence[BoundPart], charge_by_path: str | None, id_template: str | None) -> Layout:
-    """Return the layout of these meter parts; `charge_by_path` is the metadata path that attributes, if one does."""
+def lay_out(
+    bound: Sequence[BoundPart], charge_by_path: str | None, id_template: str | None, also: Sequence[str] = ()
+) -> Layout:
+    """Return the layout of these meter parts; `charge_by_path` is the metadata path that attributes, if one does.
+
+    `also` are more paths to read.
+    """
     sources = [source for item in bound for _, source in _compared(item) + item.part.carried]
     paths = {source.removeprefix(METADATA): None for source in sources if source.startswith(METADATA)}
     if charge_by_path is not None:
         paths[charge_by_path] = None
-    extras = tuple(paths)
+    extras = tuple(dict.fromkeys((*paths, *also)))
     names = tuple(dict.fromkeys(name for item in bound for name, _ in _compared(item)))
     return Layout(
         metadata_paths=extras,

@@ -31,6 +31,7 @@ from jobs.settings.sources import Settings, given_database, not_set
 from jobs.settings.texts import as_sentence, parse_instant
 from jobs.steps.backfill_values import BackfillSettings
 from jobs.steps.reconcile_values import ReconcileSettings
+from jobs.steps.revenue import RevenueAsked
 from jobs.telling.chat import Notification
 from jobs.telling.metrics import Publication
 from jobs.usage import UsageSettings
@@ -91,8 +92,9 @@ def usage_settings(
     *,
     by: PeriodLength,
     compare: bool,
+    revenue: bool = False,
 ) -> UsageSettings:
-    """Return what a usage report is asked to tell; no setting of Lago's is needed but whose id is the subscription.
+    """Return what a usage report is asked to tell; without revenue, of Lago's settings only whose id pays is needed.
 
     `start` and `end` are the command line's texts, both or neither given, or `month` alone.
     """
@@ -101,7 +103,7 @@ def usage_settings(
         by=by,
         compare=compare,
         token_parts=settings.required(run.TOKEN_PARTS),
-        rules=_rules(settings, parts=()),
+        rules=_rules(settings, settings.meter() if revenue else ()),
         memory_limit=settings.required(run.MEMORY_LIMIT),
         output=settings.required(run.OUTPUT),
         database=_database(settings),
@@ -110,6 +112,7 @@ def usage_settings(
         patience=Patience(attempts=settings.required(database.CONNECT_ATTEMPTS)),
         threads=settings.optional(run.THREADS),
         scratch=settings.optional(run.SCRATCH),
+        revenue=RevenueAsked(_lago(settings), settings.required(run.USAGE_SUBSCRIPTIONS)) if revenue else None,
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from jobs.adapters.lago.catalogue import read_own_charges
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.usage_periods import UsageAsked, read_usage_periods
 from jobs.adapters.workspace import Workspace
-from jobs.core.lago.values import Catalogue, Charge
+from jobs.core.lago.values import Catalogue, Charge, LagoConnection
 from jobs.core.money.usage import PeriodUsage
 from jobs.errors import LagoError
 from jobs.steps.reconcile_values import Progress, ReconcileSettings
@@ -38,16 +39,23 @@ def ask_usage(workspace: Workspace, settings: ReconcileSettings, catalogue: Cata
 
     A Lago that does not answer is told, and fails no run.
     """
+    touched = workspace.records("touched_subscriptions", start=settings.window.start.replace(tzinfo=None))
+    return ask_usage_of(touched, settings.lago, settings.usage_subscriptions, catalogue, progress)
+
+
+def ask_usage_of(
+    touched: Iterable[Mapping[str, Any]], lago: LagoConnection, most: int, catalogue: Catalogue, progress: Progress
+) -> Told:
+    """Ask Lago what it has counted of the first of these subscriptions, `most` at most; each since its own time."""
     customers = {
         row.external_id: row.external_customer_id
         for row in catalogue.subscriptions
         if row.external_customer_id is not None and row.started_at is not None
     }
-    touched = workspace.rows("touched_subscriptions", start=settings.window.start.replace(tzinfo=None))
     concerned = [row for row in touched if row["subscription"] in customers]
     asked = [
         UsageAsked(str(customers[row["subscription"]]), row["subscription"], row["since"].replace(tzinfo=UTC))
-        for row in concerned[: settings.usage_subscriptions]
+        for row in concerned[:most]
     ]
     charges = {charge.lago_id: charge for plan in catalogue.plans for charge in plan.charges}
     names = frozenset(one.subscription for one in asked)
@@ -56,7 +64,7 @@ def ask_usage(workspace: Workspace, settings: ReconcileSettings, catalogue: Cata
     if len(asked) < len(concerned):
         progress.note(f"asking for the usage of {len(asked):,} of {len(concerned):,} subscriptions")
     try:
-        with LagoClient(settings.lago) as client:
+        with LagoClient(lago) as client:
             periods = read_usage_periods(client, asked)
             strange = {
                 one.subscription

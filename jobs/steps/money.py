@@ -56,8 +56,8 @@ def price_findings(
 
     def priced(*, is_planned: bool) -> Pricing:
         rows = workspace.records("side_groups", is_planned=is_planned)
-        groups = [_group(row, bound, spellings) for row in rows]
-        without = {group.number: _without_period(group, billing, told) for group in groups if group.period is None}
+        groups = [group_of(row, bound, spellings) for row in rows]
+        without = {group.number: why_no_period(group, billing, told) for group in groups if group.period is None}
         return price(groups, told.periods, billing.metrics, told.charges, without)
 
     found = priced(is_planned=False)
@@ -73,7 +73,8 @@ def _money(pricing: Pricing) -> Money:
     )
 
 
-def _group(row: Mapping[str, Any], bound: Sequence[BoundPart], spellings: Mapping[tuple[str, str], str]) -> Group:
+def group_of(row: Mapping[str, Any], bound: Sequence[BoundPart], spellings: Mapping[tuple[str, str], str]) -> Group:
+    """Return the group that this row of `side_groups` or `billed_groups` tells; `spellings` as in `planned_event`."""
     code, model = row["code"], row["model"]
     if row["is_to_be_sent"]:
         model = spellings.get((code, row["model_key"]), model)
@@ -99,7 +100,7 @@ def _properties(
         yield name, model if source == "model" else next(rest, None)
 
 
-def _without_period(group: Group, billing: BillingRules, told: Told) -> Unpriced:
+def why_no_period(group: Group, billing: BillingRules, told: Told) -> Unpriced:
     """Return why no period is told that holds the group's time."""
     name = group.subscription
     if name is None or not billing.has(name):
@@ -117,7 +118,7 @@ def _share(workspace: Workspace, pricing: Pricing) -> None:
     workspace.insert("currency", exponents.items())
     workspace.insert("unpriced_group", ((number, reason.value) for number, reason in pricing.unpriced.items()))
     workspace.insert("bucket_group", _places(pricing.buckets))
-    workspace.map_rows("bucket_sides", "bucket_share", _Sharing().share)
+    workspace.map_rows("bucket_sides", "bucket_share", Sharing().share)
     workspace.run("share_amounts")
 
 
@@ -127,8 +128,8 @@ def _places(buckets: Sequence[PricedBucket]) -> Iterator[tuple[int, str, int, in
             yield place, bucket.currency, bucket.amount, number
 
 
-class _Sharing:
-    """Shares one bucket after another, each discrepancy as it comes."""
+class Sharing:
+    """Shares one bucket after another, each discrepancy, or part of a report's usage, as it comes."""
 
     def __init__(self) -> None:
         self._place = -1
@@ -145,7 +146,7 @@ class _Sharing:
         whole: Decimal,
         parts: int,
     ) -> tuple[int, bool, str, int]:
-        """Return the row of `bucket_share` for this row of `bucket_sides`."""
+        """Return the row of `bucket_share` for this row of `bucket_sides` or `billed_parts`."""
         if place != self._place:
             self._place, self._split = place, Split(amount, whole, parts)
         return finding_id, is_missing, currency, self._split.share(quantity)

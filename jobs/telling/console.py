@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jobs.configuration import Configuration
     from jobs.core.doctor.checks import Diagnosis
     from jobs.core.ledger_values import EventRecord, RunDetail, RunRecord
+    from jobs.core.money.revenue import Revenue
     from jobs.core.telling.usage_values import UsageSum
     from jobs.demo import Demo
     from jobs.explain import Story
@@ -91,13 +92,16 @@ def show_usage(told: Usage, stream: TextIO = sys.stdout) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("subscription", no_wrap=True)
     headings = ("requests", "prompt", "cached", "completion", "reasoning", "tokens", "spend (USD)")
-    for heading in headings:
+    money = ("revenue", "margin (USD)") if told.revenue else ()
+    for heading in (*headings, *money):
         table.add_column(heading, justify="right", no_wrap=True)
     for line in told.sums["subscription"][:_MOST_ROWS]:
-        table.add_row(_named(line.name or "(unattributed)"), *_usage_cells(line))
+        table.add_row(_named(line.name or "(unattributed)"), *_usage_cells(line, told.revenue, "subscription"))
     table.add_section()
-    table.add_row("TOTAL", *_usage_cells(told.total), style="bold")
+    table.add_row("TOTAL", *_usage_cells(told.total, told.revenue, "total"), style="bold")
     console.print(table)
+    for text in told.revenue.reasons if told.revenue else ():
+        console.print(Text(f"  ! {visible(text)}", "yellow"))
     for name, moved in told.changes.items():
         percent = "nothing before" if moved.percent is None else f"{moved.percent:+,f} %"
         console.print(Text(f"Change      {name.replace('_', ' ')} {moved.absolute:+,f} ({percent})"))
@@ -105,10 +109,14 @@ def show_usage(told: Usage, stream: TextIO = sys.stdout) -> None:
     console.print(Text(f"Report      {told.folder}"))
 
 
-def _usage_cells(line: UsageSum) -> tuple[str, ...]:
+def _usage_cells(line: UsageSum, revenue: Revenue | None, grouped_by: str) -> tuple[str, ...]:
     counts = (line.requests, line.prompt_tokens, line.cached_tokens)
     more = (line.completion_tokens, line.reasoning_tokens, line.total_tokens)
-    return (*("·" if count is None else f"{count:,}" for count in (*counts, *more)), f"{line.spend:,.4f}")
+    cells = (*("·" if count is None else f"{count:,}" for count in (*counts, *more)), f"{line.spend:,.4f}")
+    if revenue is None:
+        return cells
+    billed = revenue.of(grouped_by, line.name)
+    return *cells, billed.text or "·", "·" if billed.margin is None else f"{billed.margin:,.4f}"
 
 
 def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:

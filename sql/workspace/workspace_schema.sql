@@ -371,6 +371,17 @@ CREATE TABLE reporting_period (
     end_time TIMESTAMP NOT NULL
 );
 
+-- What Lago bills for the usage of a report: the buckets that each group of it counts in, and what
+-- each row of the report has of them.
+CREATE TABLE billed_bucket (
+    place BIGINT NOT NULL, currency VARCHAR NOT NULL, amount BIGINT NOT NULL, units DECIMAL(38, 20) NOT NULL,
+    number BIGINT NOT NULL
+);
+CREATE TABLE usage_revenue (
+    subscription VARCHAR NOT NULL, model VARCHAR NOT NULL, period VARCHAR NOT NULL, currency VARCHAR, exponent INTEGER,
+    amount HUGEINT, reason VARCHAR
+);
+
 -- The greatest whole number that stands at one of these JSON pointers in one of these texts, and never more than the
 -- whole that it is a part of. What is in a spend log's metadata is anybody's text.
 CREATE MACRO greatest_number(texts, pointers) AS

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -16,7 +17,8 @@ from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.money.worth import REASONS
 from jobs.core.plan import Outcome
 from jobs.core.sorts import next_step
-from jobs.core.telling import reports
+from jobs.core.telling import focus, reports
+from jobs.core.telling.focus import FocusCharge
 from jobs.core.telling.metrics import GAUGES
 from jobs.errors import LagoError, RefusedError, SettingError
 from jobs.settings import SETTINGS
@@ -96,6 +98,16 @@ def test_every_column_is_explained_and_no_other(name: str, columns: reports.Colu
 def test_every_column_of_a_usage_report_is_explained(name: str, columns: reports.Columns) -> None:
     shown = first_cells(section("usage", "Report usage"), f"| column of `{name}` | meaning |")
     assert set(shown) == set(columns.names)
+
+
+def test_every_column_of_focus_that_is_filled_is_explained() -> None:
+    shown = first_cells(section("usage", "Report usage"), "| column of `focus.csv` | meaning |")
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    charge = FocusCharge("s", "c", "o", "code", "tokens", "m", "EUR", 100, "1", now, now, now, now)
+    text = section("usage", "Report usage")
+    filled = {name for name, value in charge.row().items() if value}
+    assert filled == {name for name in focus.FOCUS_COLUMNS.names if f"`{name}`" in text}
+    assert set(shown) == filled - {"ConsumedUnit", "PricingUnit"}
 
 
 def test_metrics_are_those_of_the_product_in_order() -> None:

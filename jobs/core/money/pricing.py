@@ -6,7 +6,7 @@ that all of a group change the same buckets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from decimal import Decimal
 from jobs.core.lago.billing_rules import Bucket, buckets_of
 from jobs.core.lago.values import BillableMetric, Charge
 from jobs.core.money.usage import PeriodUsage, ToldBucket
-from jobs.core.money.worth import NOTHING, Change, Counted, Price, Unpriced, Worth, worth
+from jobs.core.money.worth import NOTHING, Change, Counted, Price, Unpriced, Worth, billed, worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class PricedBucket:
     """In the currency's smallest unit."""
     groups: tuple[int, ...]
     """The groups that it is to be shared among."""
+    units: Decimal
+    """What Lago has counted in the bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,31 @@ def price(
     group without a period why it has none. Buckets that share a group are priced together or not at all, so that what
     is told of a discrepancy is always all of it.
     """
+    return _priced(groups, periods, metrics, charges, without_period, _worth)
+
+
+def bill(
+    groups: Iterable[Group],
+    periods: Sequence[PeriodUsage],
+    metrics: Mapping[str, BillableMetric],
+    charges: Mapping[str, Charge],
+    without_period: Mapping[int, Unpriced],
+) -> Pricing:
+    """Return what Lago bills for each bucket that the groups are counted in, all of it: f(U), which it must tell too.
+
+    The groups are of usage, each with `is_missing`; the rest is as in `price`.
+    """
+    return _priced(groups, periods, metrics, charges, without_period, _billed)
+
+
+def _priced(
+    groups: Iterable[Group],
+    periods: Sequence[PeriodUsage],
+    metrics: Mapping[str, BillableMetric],
+    charges: Mapping[str, Charge],
+    without_period: Mapping[int, Unpriced],
+    value: Callable[[_Side, bool, Price, Counted], Worth],
+) -> Pricing:
     sides: dict[_Key, _Side] = {}
     unpriced: dict[int, Unpriced] = {}
     unknown: dict[tuple[str | None, str, bool], Unpriced] = {}
@@ -110,13 +137,19 @@ def price(
         if reason is not None:
             unpriced[group.number] = reason
             unknown.setdefault((group.subscription, group.code, group.is_missing), reason)
-    worths = {key: _worth(side, is_missing=key[-1]) for key, side in sides.items()}
+    worths = {key: _valued(side, key[-1], value) for key, side in sides.items()}
     failed = _spread(sides, {key: one.unpriced for key, one in worths.items() if one.unpriced is not None}, unpriced)
     counts: dict[Unpriced, int] = {}
     for reason in (*unknown.values(), *failed.values()):
         counts[reason] = counts.get(reason, 0) + 1
     priced = (
-        PricedBucket(key[-1], side.period.currency, _amount(worths[key], is_missing=key[-1]), tuple(side.groups))
+        PricedBucket(
+            key[-1],
+            side.period.currency,
+            _amount(worths[key], is_missing=key[-1]),
+            tuple(side.groups),
+            _units(side),
+        )
         for key, side in sides.items()
         if key not in failed
     )
@@ -166,9 +199,27 @@ def _added(one: Change, other: Change) -> Change:
     return Change(one.quantity + other.quantity, events)
 
 
-def _worth(side: _Side, *, is_missing: bool) -> Worth:
+def _worth(side: _Side, is_missing: bool, its: Price, counted: Counted) -> Worth:
+    missing, surplus = (side.change, NOTHING) if is_missing else (NOTHING, side.change)
+    return worth(its, counted, missing, surplus)
+
+
+def _billed(_side: _Side, _is_missing: bool, its: Price, counted: Counted) -> Worth:
+    return billed(its, counted)
+
+
+def _units(side: _Side) -> Decimal:
+    counted = _counted(side.bucket, _of_charge(side))
+    return Decimal(0) if isinstance(counted, Unpriced) else counted.units
+
+
+def _of_charge(side: _Side) -> list[ToldBucket]:
+    return [told for told in side.period.buckets if told.charge_id == side.bucket.charge.lago_id]
+
+
+def _valued(side: _Side, is_missing: bool, value: Callable[[_Side, bool, Price, Counted], Worth]) -> Worth:
     charge, position = side.bucket.charge, side.bucket.filter_position
-    of_charge = [told for told in side.period.buckets if told.charge_id == charge.lago_id]
+    of_charge = _of_charge(side)
     counted = _counted(side.bucket, of_charge)
     if isinstance(counted, Unpriced):
         return Worth(unpriced=counted)
@@ -185,9 +236,8 @@ def _worth(side: _Side, *, is_missing: bool) -> Worth:
         min_amount=charge.min_amount,
         has_pricing_unit=any(told.has_pricing_unit for told in of_charge),
     )
-    missing, surplus = (side.change, NOTHING) if is_missing else (NOTHING, side.change)
     try:
-        found = worth(its, counted, missing, surplus)
+        found = value(side, is_missing, its, counted)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return Worth(unpriced=Unpriced.NOT_TOLD)  # a price that Lago takes for one, and nobody can read
     return found if abs(found.missing) + abs(found.surplus) < _MOST else Worth(unpriced=Unpriced.NOT_TOLD)

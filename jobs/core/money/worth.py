@@ -42,6 +42,7 @@ class Unpriced(StrEnum):
     BELOW_ZERO = "below_zero"
     MORE_THAN_COUNTED = "more_than_counted"
     OTHER_AMOUNT = "other_amount"
+    SEVERAL_CURRENCIES = "several_currencies"
 
 
 REASONS: Mapping[Unpriced, str] = {
@@ -64,6 +65,7 @@ REASONS: Mapping[Unpriced, str] = {
     Unpriced.BELOW_ZERO: "Lago bills no units though events count: their sum may lie below zero",
     Unpriced.MORE_THAN_COUNTED: "more is too much than Lago has counted",
     Unpriced.OTHER_AMOUNT: "Lago tells another amount for this bucket than its price makes",
+    Unpriced.SEVERAL_CURRENCIES: "it was billed in several currencies, which are never added up",
 }
 """What each reason means, as a clause."""
 
@@ -186,6 +188,14 @@ def worth(price: Price, counted: Counted, missing: Change = NOTHING, surplus: Ch
     if surplus != NOTHING:
         without_surplus = price.amount(counted.units - surplus.quantity, counted.events - (surplus.events or 0))
     return Worth(with_missing - now, now - without_surplus)
+
+
+def billed(price: Price, counted: Counted) -> Worth:
+    """Return what a bucket bills for all that it counts, as what it lacks were it empty, or why that is not known."""
+    reason = price.hindrance
+    if reason is None and counted.is_there and price.amount(counted.units, counted.events) != counted.amount:
+        reason = Unpriced.OTHER_AMOUNT
+    return Worth(unpriced=reason) if reason is not None else Worth(missing=counted.amount)
 
 
 def _doubt(price: Price, counted: Counted, missing: Change, surplus: Change) -> Unpriced | None:

@@ -23,7 +23,7 @@ class Columns:
 # Columns of nothing but words, numbers and times of our own. One that is not named is taken for a stranger's.
 _OURS = frozenset(
     """
-    kind cause difference spend detail next_step timestamp quantity outcome verified day period requests
+    kind cause difference spend detail next_step timestamp quantity outcome verified day period requests revenue margin
     """.split()
 )
 _OUR_ENDINGS = ("_events", "_quantity", "_tokens", "_requests", "_spend", "_change", "_percent", "_time")
@@ -82,6 +82,7 @@ USAGE_COLUMNS = _columns("subscription model day requests prompt_tokens completi
 USAGE_REPORT_COLUMNS = _columns(
     """
     subscription model period requests prompt_tokens cached_tokens completion_tokens reasoning_tokens total_tokens spend
+    revenue revenue_currency margin revenue_unpriced
     """
 )
 COMPARISON_COLUMNS = _columns(

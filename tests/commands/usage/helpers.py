@@ -15,6 +15,7 @@ from jobs.usage import Usage, usage
 from tests.support.scenario import SilentProgress
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+MONEY = ["revenue", "revenue_currency", "margin", "revenue_unpriced"]
 
 
 def report(
@@ -37,8 +38,9 @@ def rows(told: Usage, name: str = "usage.csv") -> list[dict[str, str]]:
 
 
 def parquet(told: Usage) -> list[tuple[Any, ...]]:
-    """Return the rows of the report's Parquet file."""
-    return duckdb.read_parquet(str(told.folder / "usage.parquet")).fetchall()
+    """Return the rows of the report's Parquet file, without what is empty unless revenue was asked for."""
+    found = duckdb.read_parquet(str(told.folder / "usage.parquet"))
+    return found.select(duckdb.StarExpression(exclude=MONEY)).fetchall()
 
 
 def call(metadata: dict[str, Any], prompt: int = 100, completion: int = 40, **others: Any) -> dict[str, Any]:
