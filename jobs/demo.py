@@ -106,7 +106,7 @@ class Demo:
         return complete and self.billed == self.due and not self.again.run.plan.events
 
 
-def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_000) -> Demo:
+def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 60_000) -> Demo:
     """Run everything from nothing; leave only the runs' folders and the ledger."""
     with _services(progress) as (server_url, standin):
         database = database_settings(url=_url(server_url, "litellm"))
