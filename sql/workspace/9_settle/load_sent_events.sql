@@ -15,4 +15,4 @@ FROM read_json(
         'payload': 'STRUCT(transaction_id VARCHAR, external_subscription_id VARCHAR, code VARCHAR, timestamp VARCHAR, properties MAP(VARCHAR, VARCHAR))'
     }
 )
-WHERE payload IS NOT NULL
+WHERE payload.transaction_id IS NOT NULL
