@@ -46,6 +46,7 @@ from jobs.steps.reconcile_values import Progress, ReconcileSettings, Run
 
 CODE = "llm_tokens"
 MONTH_START = datetime(2026, 10, 1, tzinfo=UTC)
+_PRICE = "0.00002"  # of a token, in the customer's currency
 RECORDED_HOUR = Window(datetime(2026, 11, 23, 12, tzinfo=UTC), datetime(2026, 11, 23, 13, tzinfo=UTC))
 # The demo's clock: after everything it judges has settled, whatever the machine's own clock says.
 DEMO_NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -105,7 +106,7 @@ class Demo:
         return complete and self.billed == self.due and not self.again.run.plan.events
 
 
-def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 250_000) -> Demo:
+def demo(output: Path, progress: Progress, *, run_id: str, requests: int = 60_000) -> Demo:
     """Run everything from nothing; leave only the runs' folders and the ledger."""
     with _services(progress) as (server_url, standin):
         database = database_settings(url=_url(server_url, "litellm"))
@@ -181,16 +182,20 @@ def _url(server_url: str, name: str) -> str:
 def _organization(standin: LagoStandIn, name: str, month: Simulation) -> Organization:
     organization = standin.create_organization(name)
     organization.add_metric(CODE, field_name="total_tokens")
-    organization.add_plan("tokens", charges=[(CODE, {"pay_in_advance": False})])
+    organization.add_plan("tokens", charges=[(CODE, {"pay_in_advance": False, "properties": {"amount": _PRICE}})])
     organization.add_customer("customer")
     known = [row.external_id for row in month.subscriptions if row.known_to_lago]
-    for external_id in dict.fromkeys(["sub_ext_1", "sub_hdr", *known]):
+    recorded = ("sub_ext_1", "sub_hdr")
+    for external_id in dict.fromkeys([*recorded, *known]):
         organization.add_subscription(
             external_id,
             customer="customer",
             plan="tokens",
             started_at=MONTH_START - timedelta(days=90),
-            current_period_started_at=MONTH_START,
+            # Both windows lie in a period that is open still.
+            current_period_started_at=RECORDED_HOUR.start.replace(day=1, hour=0)
+            if external_id in recorded
+            else MONTH_START,
         )
     return organization
 

@@ -233,7 +233,7 @@ def test_a_status_and_a_field_that_nobody_knows_yet_fail_nothing() -> None:
     }
     answer = {
         "subscriptions": [row],
-        "customers": [],
+        "customers": [{"external_id": "c"}],
         "meta": {"next_page": None, "total_count": 1, "new": 1},
         "more": {},
     }

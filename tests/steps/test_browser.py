@@ -16,6 +16,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from jobs.adapters.page.usage import render_usage
 from jobs.core.certification import Reason
+from jobs.core.money.revenue import Revenue, RevenueSum
+from jobs.core.money.worth import Unpriced
 from jobs.core.periods import DaySpan
 from jobs.core.telling.usage_values import COMPARED, Change, UsageSum
 from tests.steps.test_report_page import EVENTS, LOGS
@@ -90,6 +92,9 @@ def usage_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         reasons=(reason,),
         dispositions=(disposition,),
         changes={name: Change(Decimal(1), Decimal(10)) for name in COMPARED},
+        revenue=Revenue(
+            {("total", ""): RevenueSum({"USD": 123_456, "EUR": 1}, Decimal(-3))}, {}, {Unpriced.NO_CHARGE: 2}
+        ),
     )
     path = tmp_path_factory.mktemp("usage") / "usage.html"
     path.write_bytes(
