@@ -25,8 +25,7 @@ from jobs.core.money.pricing import PricedBucket
 from jobs.core.money.revenue import Revenue
 from jobs.core.periods import DaySpan, PeriodLength
 from jobs.core.rules import Rules
-from jobs.core.telling.focus import FOCUS_COLUMNS
-from jobs.core.telling.reports import COMPARISON_COLUMNS, USAGE_REPORT_COLUMNS, csv_lines
+from jobs.core.telling.reports import COMPARISON_COLUMNS, USAGE_REPORT_COLUMNS
 from jobs.core.telling.usage_values import (
     CACHED,
     COMPARED,
@@ -41,10 +40,11 @@ from jobs.core.telling.usage_values import (
 from jobs.core.window import Window, naive
 from jobs.reconcile import folder_name
 from jobs.steps.match import account
+from jobs.steps.money import focus_lines
 from jobs.steps.read import load_marks, refuse_future
 from jobs.steps.reconcile_values import Progress
 from jobs.steps.references import load_accounting
-from jobs.steps.revenue import RevenueAsked, bill_usage, bind_meter, focus_rows, revenue_of
+from jobs.steps.revenue import RevenueAsked, bill_usage, bind_meter, revenue_of
 
 # A page that lists more is not read; usage.csv has all.
 _MOST_ON_PAGE = 100
@@ -146,7 +146,7 @@ def usage(settings: UsageSettings, progress: Progress, *, now: datetime, run_id:
             told = _conclude(workspace, settings, facts, folder.path, run_id, revenue)
             progress.step("reporting")
             if meter is not None:
-                folder.write_lines("focus.csv", csv_lines(FOCUS_COLUMNS, focus_rows(workspace, meter.catalogue)))
+                folder.write_lines("focus.csv", focus_lines(workspace, meter.catalogue, "focus_usage"))
             _report(folder, workspace, told, schema, facts, now)
         folder.discard_scratch()
     return told

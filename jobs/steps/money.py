@@ -20,6 +20,9 @@ from jobs.core.money.pricing import Group, PricedBucket, Pricing, price
 from jobs.core.money.told import Money
 from jobs.core.money.worth import Change, Unpriced
 from jobs.core.rules import Rules
+from jobs.core.telling.focus import FOCUS_COLUMNS, FocusCharge
+from jobs.core.telling.reports import csv_lines
+from jobs.core.window import naive
 from jobs.steps.ask_usage import END, Told
 from jobs.steps.plan import model_spellings
 
@@ -48,7 +51,7 @@ def price_findings(
     workspace.insert(
         "usage_period",
         (
-            (place, one.subscription, one.start.replace(tzinfo=None), min(one.end, END).replace(tzinfo=None))
+            (place, one.subscription, naive(one.start), naive(min(one.end, END)), one.is_open)
             for place, one in enumerate(told.periods)
         ),
     )
@@ -63,6 +66,24 @@ def price_findings(
     found = priced(is_planned=False)
     _share(workspace, found)
     return Priced(_money(found), _money(priced(is_planned=True)))
+
+
+def focus_lines(workspace: Workspace, catalogue: Catalogue, name: str) -> Iterator[bytes]:
+    """Yield the lines of `focus.csv` from the query of this name, `focus_usage` or `focus_corrections`."""
+    units = {metric.code: metric.field_name for metric in catalogue.metrics}
+    customers = {row.external_id: row.external_customer_id or "" for row in catalogue.subscriptions}
+    seller = catalogue.organization.name or "Lago"
+    times = ("billing_start", "billing_end", "charge_start", "charge_end")
+    charges = (
+        FocusCharge(
+            customer=customers[row["subscription"]],
+            seller=seller,
+            unit=units[row["code"]],
+            **(row | {one: row[one].replace(tzinfo=UTC) for one in times}),
+        )
+        for row in workspace.records(name)
+    )
+    yield from csv_lines(FOCUS_COLUMNS, (charge.row() for charge in charges))
 
 
 def _money(pricing: Pricing) -> Money:

@@ -36,12 +36,12 @@ from jobs.core.window_facts import WindowFacts
 from jobs.steps.ask_usage import ask_usage
 from jobs.steps.causes import find_causes
 from jobs.steps.counts import Counts, judge_counts
-from jobs.steps.money import price_findings
+from jobs.steps.money import focus_lines, price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
 from jobs.steps.plan import PlanRequest, PlanSummary, choose_events, plan_worth, write_plan
 from jobs.steps.reconcile_values import Doubt, Judged, Progress, Run, told_settings
 
-METRICS_FILE, SUMMARY_FILE, RUN_FILE = "metrics.txt", "summary.csv", "run.json"
+METRICS_FILE, SUMMARY_FILE, RUN_FILE, FOCUS_FILE = "metrics.txt", "summary.csv", "run.json", "focus.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +283,7 @@ def _report(folder: RunFolder, judged: Judged, source: SourceFacts, run: Run) ->
         "usage.csv": workspace.write_csv(folder.file("usage.csv"), USAGE_COLUMNS, "usage_by_day"),
         "daily.csv": workspace.write_csv(folder.file("daily.csv"), DAILY_COLUMNS, "daily_differences"),
     }
+    folder.write_lines(FOCUS_FILE, focus_lines(workspace, reading.catalogue, "focus_corrections"))
     folder.write_lines(PAGE_FILE, render(run.page))
     folder.write_lines(METRICS_FILE, [metrics_text(findings_gauges(run.measured))])
     folder.write_json(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from decimal import Decimal
 
 from jobs.adapters.lago.catalogue import read_catalogue
@@ -21,7 +20,6 @@ from jobs.core.money.pricing import PricedBucket, bill
 from jobs.core.money.revenue import Revenue, RevenueSum
 from jobs.core.money.worth import Unpriced
 from jobs.core.rules import Rules
-from jobs.core.telling.focus import FocusCharge
 from jobs.core.window import Window, naive
 from jobs.steps.ask_usage import END, ask_usage_of
 from jobs.steps.money import Sharing, group_of, why_no_period
@@ -73,7 +71,7 @@ def bill_usage(
     workspace.insert(
         "usage_period",
         (
-            (place, one.subscription, naive(one.start), naive(min(one.end, END)))
+            (place, one.subscription, naive(one.start), naive(min(one.end, END)), one.is_open)
             for place, one in enumerate(told.periods)
         ),
     )
@@ -108,21 +106,6 @@ def revenue_of(workspace: Workspace, buckets: Sequence[PricedBucket]) -> Revenue
         elsewhere={currency: rest for currency, amount in whole.items() if (rest := amount - told.get(currency, 0))},
         unpriced={Unpriced(row["reason"]): row["lines"] for row in workspace.records("unpriced_usage")},
     )
-
-
-def focus_rows(workspace: Workspace, catalogue: Catalogue) -> Iterator[Mapping[str, str]]:
-    """Yield the rows of `focus.csv`, once `usage_revenue` is filled; they add up to the revenue of `usage.csv`."""
-    units = {metric.code: metric.field_name for metric in catalogue.metrics}
-    customers = {row.external_id: row.external_customer_id or "" for row in catalogue.subscriptions}
-    for row in workspace.records("focus_usage"):
-        times = ("billing_start", "billing_end", "charge_start", "charge_end")
-        told = row | {name: row[name].replace(tzinfo=UTC) for name in times}
-        yield FocusCharge(
-            customer=customers[row["subscription"]],
-            seller=catalogue.organization.name or "Lago",
-            unit=units[row["code"]],
-            **told,
-        ).row()
 
 
 def _places(buckets: Sequence[PricedBucket]) -> Iterator[tuple[int, str, int, str, int]]:

@@ -28,10 +28,10 @@ from jobs.core.telling.metrics import findings_gauges
 from jobs.core.window import naive
 from jobs.steps.ask_usage import ask_usage
 from jobs.steps.backfill_values import Applied, Backfill
-from jobs.steps.money import price_findings
+from jobs.steps.money import focus_lines, price_findings
 from jobs.steps.page import PAGE_FILE, Findings, applied_backfill, make_page
 from jobs.steps.reconcile_values import Progress, ReconcileSettings, Run
-from jobs.steps.report import METRICS_FILE, RUN_FILE, SUMMARY_FILE, subscription_totals, write_summary
+from jobs.steps.report import FOCUS_FILE, METRICS_FILE, RUN_FILE, SUMMARY_FILE, subscription_totals, write_summary
 
 BEFORE_FILE = "summary-before.csv"
 
@@ -71,6 +71,7 @@ def settle(
         check_conservation(workspace.records("summary_rows"))
         left = _left(workspace, settings, run, applied, money)
         _write_summary(workspace, run.folder)
+        replace_file(run.folder / FOCUS_FILE, focus_lines(workspace, run.catalogue, "focus_corrections"))
     done = Backfill(run, applied, left)
     replace_file(run.folder / PAGE_FILE, render(left.page))
     replace_file(run.folder / METRICS_FILE, [metrics_text(findings_gauges(done.measured))])

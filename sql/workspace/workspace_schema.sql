@@ -322,7 +322,8 @@ CREATE TABLE finding_side (
     transaction_id VARCHAR
 );
 CREATE TABLE usage_period (
-    place BIGINT NOT NULL, subscription VARCHAR NOT NULL, start_time TIMESTAMP NOT NULL, end_time TIMESTAMP NOT NULL
+    place BIGINT NOT NULL, subscription VARCHAR NOT NULL, start_time TIMESTAMP NOT NULL, end_time TIMESTAMP NOT NULL,
+    is_open BOOLEAN NOT NULL
 );
 CREATE TABLE currency (code VARCHAR NOT NULL, exponent INTEGER NOT NULL);
 CREATE TABLE bucket_group (place BIGINT NOT NULL, currency VARCHAR NOT NULL, amount BIGINT NOT NULL, number BIGINT NOT NULL);

@@ -103,7 +103,7 @@ def test_every_column_of_a_usage_report_is_explained(name: str, columns: reports
 def test_every_column_of_focus_that_is_filled_is_explained() -> None:
     shown = first_cells(section("usage", "Report usage"), "| column of `focus.csv` | meaning |")
     now = datetime(2026, 11, 1, tzinfo=UTC)
-    charge = FocusCharge("s", "c", "o", "code", "tokens", "m", "EUR", 100, "1", now, now, now, now)
+    charge = FocusCharge("s", "c", "o", "code", "tokens", "m", "EUR", 100, "1", now, now, now, now, is_correction=True)
     text = section("usage", "Report usage")
     filled = {name for name, value in charge.row().items() if value}
     assert filled == {name for name in focus.FOCUS_COLUMNS.names if f"`{name}`" in text}

@@ -23,6 +23,7 @@ from jobs.core.money.amounts import main_unit
 from jobs.core.money.pricing import Group, Pricing, price
 from jobs.core.money.usage import PeriodUsage
 from jobs.core.money.worth import Change, Unpriced
+from jobs.core.window import Window
 from jobs.errors import RefusedError
 from jobs.playground.lago_standin import Fault
 from jobs.steps.plan_files import describe_plan
@@ -32,12 +33,14 @@ from tests.support.backfilling import (
     NOW,
     PERIOD_START,
     SUBSCRIPTIONS,
+    WINDOW,
     Call,
     fill_litellm,
     run_one,
     settings_for,
     some_calls,
 )
+from tests.support.focus import check_focus
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
@@ -84,9 +87,13 @@ def client_of(organization: Organization) -> LagoClient:
 
 
 def organization_with(
-    standin: LagoStandIn, charges: Sequence[Mapping[str, Any]], store: Literal["postgres", "clickhouse"] = "postgres"
+    standin: LagoStandIn,
+    charges: Sequence[Mapping[str, Any]],
+    store: Literal["postgres", "clickhouse"] = "postgres",
+    *,
+    is_told: bool = True,
 ) -> Organization:
-    """Make an organization whose subscriptions are on one plan with these charges."""
+    """Make an organization whose subscriptions are on one plan with these charges, in a period told or the month."""
     made = standin.create_organization(f"money {next(_names)}", event_store=store)
     made.configure(now=NOW)
     made.add_metric(CODE, filters=FILTERS)
@@ -98,8 +105,8 @@ def organization_with(
             customer="customer",
             plan="plan",
             started_at=PERIOD_START - timedelta(days=60),
-            current_period_started_at=PERIOD_START,
-            current_period_ending_at=PERIOD_START + timedelta(days=30),
+            current_period_started_at=PERIOD_START if is_told else None,
+            current_period_ending_at=PERIOD_START + timedelta(days=30) if is_told else None,
         )
     return made
 
@@ -191,11 +198,16 @@ CALLS = some_calls(18, lost=(1, 4, 7, 8, 13, 16))
 
 
 def filled(
-    standin: LagoStandIn, database_url: str, charges: Sequence[Mapping[str, Any]], calls: Sequence[Call] = CALLS
+    standin: LagoStandIn,
+    database_url: str,
+    charges: Sequence[Mapping[str, Any]],
+    calls: Sequence[Call] = CALLS,
+    *,
+    is_told: bool = True,
 ) -> Organization:
     """Fill both sides with calls, some of whose events are lost and one of which was sent twice."""
     fill_litellm(database_url, calls)
-    organization = organization_with(standin, charges)
+    organization = organization_with(standin, charges, is_told=is_told)
     twice = calls[9]  # no event of the same content is lost
     organization.insert_events(call.original() for call in calls if not call.lost)
     organization.insert_events([twice.original() | {"transaction_id": "again"}])
@@ -238,6 +250,8 @@ def test_an_apply_moves_the_bill_by_what_the_run_had_told(
     assert added(found, "missing_amount") == Decimal(main_unit(moved, "EUR"))
     assert added(found, "surplus_amount") == Decimal(main_unit(surplus, "EUR"))
     assert {row["missing_currency"] for row in found if row["kind"] == "missing"} == {"EUR"}
+    left = rows_of(folder, "focus.csv")
+    assert added(left, "BilledCost") == -Decimal(main_unit(done.left.money.surplus["EUR"], "EUR"))
     for name, missing in (("summary-before.csv", moved), ("summary.csv", 0)):
         *rows, whole = rows_of(folder, name)
         assert whole["subscription"] == "TOTAL"
@@ -247,6 +261,33 @@ def test_an_apply_moves_the_bill_by_what_the_run_had_told(
     assert document["before"]["money"]["missing"] == {"EUR": main_unit(moved, "EUR")}
     assert document["money"]["missing"] == {}
     assert document["money"]["surplus"] == {"EUR": main_unit(done.left.money.surplus["EUR"], "EUR")}
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_focus_tells_what_is_not_billed_and_what_is_too_much(
+    litellm_database: str, standin: LagoStandIn, tmp_path: Path, is_open: bool
+) -> None:
+    # Half a month earlier, their month is over and invoiced.
+    earlier = timedelta(days=0 if is_open else 15)
+    calls = [replace(call, at=call.at - earlier) for call in CALLS]
+    organization = filled(standin, litellm_database, CHARGES[:1], calls, is_told=is_open)
+    if not is_open:
+        for name in SUBSCRIPTIONS:
+            organization.finalize_period_holding(name, calls[0].at)
+    window = Window(WINDOW.start - earlier, WINDOW.end - earlier)
+    settings = settings_for(litellm_database, organization, tmp_path, window=window)
+    run = run_one(replace(settings, apply=False)).run
+    found = rows_of(run.folder, "focus.csv")
+    assert check_focus(found) == []
+    assert {row["ChargeClass"] for row in found} == {"" if is_open else "Correction"}
+    # All events came after the invoice: what came twice is not in it, and so not billed too much.
+    sides = {"not billed": run.money.missing["EUR"]} | ({"not used": -run.money.surplus["EUR"]} if is_open else {})
+    assert sorted(run.money.surplus) == (["EUR"] if is_open else [])
+    assert all(row["ChargeDescription"].endswith(tuple(sides)) for row in found)
+    for note, amount in sides.items():
+        rows = [row for row in found if row["ChargeDescription"].endswith(note)]
+        assert added(rows, "BilledCost") == Decimal(main_unit(amount, "EUR")) != 0
+        assert all((int(row["ConsumedQuantity"]) > 0) == (amount > 0) for row in rows)
 
 
 @pytest.mark.parametrize(("share", "is_refused"), [("1", False), ("0.99", True)])

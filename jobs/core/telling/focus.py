@@ -1,4 +1,4 @@
-"""`focus.csv`: what Lago bills, in the FinOps Open Cost and Usage Specification (FOCUS), version 1.0.
+"""`focus.csv`: what Lago bills, or should, in the FinOps Open Cost and Usage Specification (FOCUS), version 1.0.
 
 Every column of that version is there by its published name, in alphabetical order; what nothing here can tell is empty,
 where the specification allows that.
@@ -69,6 +69,10 @@ class FocusCharge:
     """Start of the time that this was used in, UTC."""
     charge_end: datetime
     """Its end, excluded."""
+    is_correction: bool = False
+    """Whether its billing period was invoiced without it."""
+    note: str = ""
+    """What else there is to say of it."""
 
     def row(self) -> Mapping[str, str]:
         """Return it by the names of FOCUS. Discounts and taxes are not told, so that all four costs are the same."""
@@ -84,7 +88,8 @@ class FocusCharge:
             "BillingPeriodStart": _instant(self.billing_start),
             "BillingPeriodEnd": _instant(self.billing_end),
             "ChargeCategory": "Usage",
-            "ChargeDescription": f"{self.model}, {self.code}",
+            "ChargeDescription": ", ".join(text for text in (self.model, self.code, self.note) if text),
+            "ChargeClass": "Correction" if self.is_correction else "",
             "ChargeFrequency": "Usage-Based",
             "ChargePeriodStart": _instant(self.charge_start),
             "ChargePeriodEnd": _instant(self.charge_end),

@@ -39,6 +39,7 @@ def test_discrepancies_end_with_3_and_a_folder(environment: dict[str, str], tmp_
         "summary.csv",
         "usage.csv",
         "daily.csv",
+        "focus.csv",
         "plan.jsonl",
         "metrics.txt",
         "report.html",
