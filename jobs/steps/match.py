@@ -13,6 +13,7 @@ from jobs.core.kinds import ChargeBy
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.litellm.call_types import RESPONSE_MAKERS
+from jobs.core.meters import NUMBER_SOURCES, TEXT_SOURCES
 from jobs.core.rules import Rules
 from jobs.core.window import Window, naive, whole_days
 from jobs.steps.references import load_billing
@@ -55,6 +56,17 @@ def account(
     )
 
 
+def meter_spend_logs(workspace: Workspace, layout: Layout) -> None:
+    """Make the events that the spend logs with a payer should have produced."""
+    workspace.run(
+        "meter_spend_logs",
+        counts_spend=layout.counts_spend,
+        compares_texts=layout.compares_texts,
+        number_sources=len(NUMBER_SOURCES),
+        text_sources=len(TEXT_SOURCES),
+    )
+
+
 def match_within(
     workspace: Workspace,
     rules: Rules,
@@ -81,7 +93,7 @@ def match_within(
         bills_spend=layout.bills_spend,
         ids_are_unique=ids_are_unique,
     )
-    workspace.run("meter_spend_logs", counts_spend=layout.counts_spend, compares_texts=layout.compares_texts)
+    meter_spend_logs(workspace, layout)
     workspace.run(
         "normalise_listed_events",
         collapses_duplicates=catalogue.organization.event_store == "clickhouse",

@@ -22,6 +22,7 @@ from jobs.core.money.worth import Unpriced
 from jobs.core.rules import Rules
 from jobs.core.window import Window, naive
 from jobs.steps.ask_usage import END, ask_usage_of
+from jobs.steps.match import meter_spend_logs
 from jobs.steps.money import Sharing, group_of, why_no_period
 from jobs.steps.plan import model_spellings
 from jobs.steps.reconcile_values import Progress
@@ -65,7 +66,7 @@ def bill_usage(
 ) -> tuple[PricedBucket, ...]:
     """Fill `usage_revenue` with what Lago bills for each row of the report, and return its buckets."""
     workspace.insert("meter_part", layout.part_rows)
-    workspace.run("meter_spend_logs", counts_spend=layout.counts_spend, compares_texts=layout.compares_texts)
+    meter_spend_logs(workspace, layout)
     used = workspace.rows("used_subscriptions", start=naive(window.start), end=naive(window.end))
     told = ask_usage_of(used, asked.lago, asked.most, meter.catalogue, progress)
     workspace.insert(

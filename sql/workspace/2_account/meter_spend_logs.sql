@@ -35,7 +35,7 @@ WITH sourced AS (
                     names.model_key, model_group, spend_log.provider, call_type, user_id, team_id, organization_id, end_user,
                     api_key
                 ]
-                ELSE [NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL]
+                ELSE list_resize(CAST([] AS VARCHAR[]), $text_sources)
             END,
             coalesce(extras, [])
         ) AS texts
@@ -70,7 +70,7 @@ metered AS (
         END AS quantity,
         coalesce(
             part.billed_place IS NULL OR sourced.billable[part.billed_place] IS NOT NULL
-                OR (part.billed_place > 4 AND sourced.extras[part.billed_place - 4] IS NULL),
+                OR (part.billed_place > $number_sources AND sourced.extras[part.billed_place - $number_sources] IS NULL),
             true
         ) AS is_readable,
         part.skip_zero,
