@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jobs.errors import ReconcileError, StoppedError
+from jobs.errors import StoppedError
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
@@ -28,8 +28,8 @@ def ending_at_signals() -> Iterator[None]:
         yield
     except StoppedError:
         raise
-    except (RuntimeError, ReconcileError) as error:
-        # What a handler raises while DuckDB is at work is lost there, and one of these comes instead.
+    except Exception as error:
+        # What a handler raises while DuckDB works, or imports what it needs, is lost there, and another comes instead.
         if asked:
             raise asked[-1] from error
         raise

@@ -224,7 +224,8 @@ def test_what_the_image_leaves_out_is_not_needed(packages: Path, tmp_path: Path)
     (command,) = re.findall(r"^RUN (find /opt/litellm-lago .+?)\n[^ ]", _DOCKERFILE, re.MULTILINE | re.DOTALL)
     script = command.replace("/opt/litellm-lago", str(tmp_path))
     subprocess.run(["/bin/sh", "-euc", script], check=True)
-    assert before - _size(tmp_path) > 55_000_000
+    # More where an installer compiles the tests as well, as pip does in the image.
+    assert before - _size(tmp_path) > 20_000_000
     assert not [path for path in tmp_path.rglob("tests") if path.is_dir()]
     every = (
         "import importlib, pkgutil, jobs\n"

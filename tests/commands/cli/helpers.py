@@ -50,7 +50,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Return the exit code, standard output and standard error; no output of ours ever shows a secret or a trace."""
     output, errors = process.communicate(timeout=120)
     assert _SECRET not in output + errors
-    assert "Traceback" not in output + errors
+    assert "Traceback" not in output + errors, output + errors
     return process.returncode, output, errors
 
 
