@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# uv installs in a third of pip's time, but does not read pip's configuration: where it fails, pip tries with its own.
+# uv installs much faster than pip, but does not read pip's configuration: where it fails, pip tries with its own.
 # $(call install,the environment's folder,what)
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2) || { \
 	echo "uv could not install; pip tries, with its own index and certificates" >&2; \

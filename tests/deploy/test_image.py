@@ -163,7 +163,7 @@ def test_process_one_ends_at_sigterm(pod: pods.Pod, environment: dict[str, str])
     nowhere = environment | {"LAGO_API_BASE": "http://127.0.0.1:1"}
     started = pod.start(nowhere, "reconcile", *_WINDOW)
     deadline = time.monotonic() + 60
-    while not list(pod.output.iterdir()) and time.monotonic() < deadline:
+    while not list(pod.output.glob("*/workspace/*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(pods.process_one(started), signal.SIGTERM)
     _, errors = started.communicate(timeout=30)
