@@ -165,8 +165,8 @@ def restarts(rows: Iterable[Mapping[str, object]]) -> tuple[Stretch, ...]:
 def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     """Return the subscriptions that lose events of their own while others' events arrive.
 
-    It takes several losses, most of them while Lago got other events, and so many more than the calmer half of the
-    others' calls has that chance does not explain them. One sender alone is compared with nobody.
+    It takes several losses that are not the others' too, most of them while Lago got events, and so many more than the
+    calmer half of the others' calls has that chance does not explain them. One sender alone is compared with nobody.
     """
     by_share = sorted(rows, key=lambda row: _share(row["lost_in_all"], row["expected"]))
     found = []

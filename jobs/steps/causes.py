@@ -88,6 +88,7 @@ def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) 
     busy = workspace.rows("rushes", fewest_calls=core.BUSY_CALLS, times_typical=core.BUSY_TIMES)
     _apply(workspace, Cause.RUSH, core.rushes(busy), _LOST)
     if by_end_user:
+        workspace.run("find_lone_losses", fewest=core.FEWEST_OF_A_KIND)
         workspace.insert("losing_sender", ((name,) for name in core.losing_senders(workspace.rows("sender_losses"))))
         workspace.run("cause_by_sender")
 

@@ -363,6 +363,8 @@ CREATE TABLE cause_stretch (
     cause VARCHAR NOT NULL, began TIMESTAMP NOT NULL, ended TIMESTAMP NOT NULL, subscription VARCHAR
 );
 CREATE TABLE losing_sender (subscription VARCHAR NOT NULL);
+-- Losses that were not lost together with the others'.
+CREATE TABLE lone_loss (finding_id BIGINT NOT NULL, others_arrived BOOLEAN NOT NULL);
 
 -- The days or months that a usage report adds up over, its own and those that they are compared with.
 CREATE TABLE reporting_period (

@@ -91,8 +91,10 @@ def test_a_restart_leaves_a_short_burst(
     assert restarts(rows) == ((Stretch(NOON, ended or NOON),) if found else ())
 
 
-def sender(name: str, lost: int, expected: int = 100, alone: int = 0) -> dict[str, object]:
-    told = {"lost": lost, "lost_in_all": lost, "while_others_arrived": lost - alone}
+def sender(
+    name: str, lost: int, expected: int = 100, alone: int = 0, with_others: int = 0
+) -> dict[str, object]:
+    told = {"lost": lost, "lost_in_all": lost + with_others, "while_others_arrived": lost - alone}
     return {"subscription": name, "expected": expected, **told}
 
 
@@ -106,6 +108,8 @@ def sender(name: str, lost: int, expected: int = 100, alone: int = 0) -> dict[st
         ([sender("a", 10)], ()),
         ([sender("a", 10, alone=5), sender("b", 0)], ("a",)),
         ([sender("a", 10, alone=6), sender("b", 0)], ()),
+        ([sender("a", 9, with_others=6), sender("b", 0)], ()),
+        ([sender("a", 40), sender("b", 9, with_others=1)], ()),
         ([sender("a", 20), sender("b", 0, expected=20)], ("a",)),
         ([sender("a", 20), sender("b", 0, expected=19)], ()),
         ([sender("a", 40), sender("b", 9)], ("a",)),

@@ -87,6 +87,24 @@ def test_one_sender_loses_while_others_do_not() -> None:
     assert "header" in found[Cause.USER_OUTSIDE_THE_BODY].next_step
 
 
+def test_a_sender_is_not_blamed_for_what_is_lost_while_the_others_lose_theirs() -> None:
+    """An outage in which a few events arrive all the same is no silence, and no sender's fault."""
+    alice = traffic(every_ms=20_000, until_ms=4 * _HOUR)
+    others = [*traffic("bob", first=3000), *traffic("carol", first=6000, until_ms=4 * _HOUR)]
+    began, ended = 2 * _HOUR + 1000, 2 * _HOUR + 10 * _MINUTE
+    busy = [
+        SpendLog(f"carol-busy-{number}", at, "carol", tokens=(8000 + number, 40))
+        for number, at in enumerate(range(began, ended, 30_000))
+    ]
+    logs = alice + others + busy
+    outage = [log.request_id for log in logs if began <= log.at_ms < ended]
+    # One of three of the others' events, and one in each minute.
+    arrived = [log.request_id for log in alice if log.at_ms % _MINUTE == 0]
+    events = delivered(logs, sorted({*outage} - {*arrived}))
+    assert causes(logs, events).keys() == {Cause.UNEXPLAINED}
+    assert Cause.USER_OUTSIDE_THE_BODY in causes(logs, delivered(logs, [log.request_id for log in busy]))
+
+
 def test_a_sender_is_not_blamed_where_charging_does_not_go_by_end_user() -> None:
     logs = [
         replace(log, team_id=log.end_user)

@@ -20,7 +20,7 @@ island AS (
     FROM busy
 ),
 lost AS (
-    SELECT date_trunc('minute', time) AS minute, subscription, count(*) AS lost
+    SELECT date_trunc('minute', time) AS minute, subscription, count(DISTINCT spend_log_id) AS lost
     FROM finding
     WHERE kind IN ('missing', 'held') AND id NOT IN (SELECT finding_id FROM finding_cause)
     GROUP BY ALL

@@ -1,41 +1,32 @@
--- Per subscription the losses that nothing has explained yet, beside its calls, and how many of them happened while Lago
--- got other events (within a minute); `lost_in_all` also counts calls that may be somebody else's. Runs on DuckDB.
-WITH lost AS (
-    SELECT
-        finding.id,
-        finding.subscription,
-        coalesce(finding.reason, '') = 'source_incomplete' AS may_be_others,
-        finding.time,
-        date_trunc('second', finding.time) AS second
-    FROM finding
-    WHERE finding.kind IN ('missing', 'held') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
-),
-near AS (
-    SELECT
-        lost.*,
-        coalesce(lost.second - before.second <= INTERVAL 1 MINUTE, false)
-            OR coalesce(after.second - lost.second <= INTERVAL 1 MINUTE, false) AS others_arrived
-    FROM lost
-    ASOF LEFT JOIN arrival AS before ON before.second <= lost.second
-    ASOF LEFT JOIN arrival AS after ON after.second > lost.second
+-- Per subscription its calls, those of them that lost events which nothing has explained yet (`lost_in_all`), of these the
+-- ones that are its own and were not lost together with the others' (`lost`), and of those the ones that were lost while
+-- anything arrived (`while_others_arrived`). Runs on DuckDB.
+WITH called AS (
+    SELECT subscription, CAST(sum(calls) AS BIGINT) AS expected
+    FROM minute_tally
+    GROUP BY subscription
 ),
 counted AS (
     SELECT
-        subscription,
-        count(*) AS lost_in_all,
-        count(*) FILTER (NOT may_be_others) AS lost,
-        count(*) FILTER (others_arrived AND NOT may_be_others) AS while_others_arrived
-    FROM near
-    GROUP BY subscription
+        finding.subscription,
+        count(DISTINCT finding.spend_log_id) AS lost_in_all,
+        count(DISTINCT finding.spend_log_id) FILTER (
+            lone_loss.finding_id IS NOT NULL AND coalesce(finding.reason, '') <> 'source_incomplete'
+        ) AS lost,
+        count(DISTINCT finding.spend_log_id) FILTER (
+            lone_loss.others_arrived AND coalesce(finding.reason, '') <> 'source_incomplete'
+        ) AS while_others_arrived
+    FROM finding
+    LEFT JOIN lone_loss ON lone_loss.finding_id = finding.id
+    WHERE finding.kind IN ('missing', 'held') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
+    GROUP BY finding.subscription
 )
 SELECT
-    summary.subscription,
-    CAST(sum(summary.expected_events) AS BIGINT) AS expected,
-    coalesce(any_value(counted.lost), 0) AS lost,
-    coalesce(any_value(counted.lost_in_all), 0) AS lost_in_all,
-    coalesce(any_value(counted.while_others_arrived), 0) AS while_others_arrived
-FROM summary
-LEFT JOIN counted ON counted.subscription = summary.subscription
-GROUP BY summary.subscription
-HAVING sum(summary.expected_events) > 0
-ORDER BY summary.subscription
+    called.subscription,
+    called.expected,
+    coalesce(counted.lost_in_all, 0) AS lost_in_all,
+    coalesce(counted.lost, 0) AS lost,
+    coalesce(counted.while_others_arrived, 0) AS while_others_arrived
+FROM called
+LEFT JOIN counted ON counted.subscription = called.subscription
+ORDER BY called.subscription
