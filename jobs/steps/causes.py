@@ -64,9 +64,9 @@ def find_causes(
 def _explain_surplus(
     workspace: Workspace, reach: dict[str, int], *, has_attribution_file: bool, looks_for_restarts: bool
 ) -> None:
-    workspace.run("cause_by_other_spend_log", has_attribution_file=has_attribution_file, **reach)
-    workspace.run("cause_by_daily_totals")
     within_us = SENT_TWICE_WITHIN // timedelta(microseconds=1)
+    workspace.run("cause_by_other_spend_log", has_attribution_file=has_attribution_file, within_us=within_us, **reach)
+    workspace.run("cause_by_daily_totals")
     workspace.run("cause_by_twin", within_us=within_us, sent_twice_types=_SENT_TWICE.split())
     if not looks_for_restarts:
         return

@@ -91,9 +91,7 @@ def test_a_restart_leaves_a_short_burst(
     assert restarts(rows) == ((Stretch(NOON, ended or NOON),) if found else ())
 
 
-def sender(
-    name: str, lost: int, expected: int = 100, alone: int = 0, with_others: int = 0
-) -> dict[str, object]:
+def sender(name: str, lost: int, expected: int = 100, alone: int = 0, with_others: int = 0) -> dict[str, object]:
     told = {"lost": lost, "lost_in_all": lost + with_others, "while_others_arrived": lost - alone}
     return {"subscription": name, "expected": expected, **told}
 

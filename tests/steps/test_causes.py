@@ -257,6 +257,32 @@ def test_events_of_excluded_spend_logs() -> None:
     assert "4 cache_hit" in found[Cause.EXCLUDED_SPEND_LOG].statement
 
 
+def test_each_part_of_an_excluded_spend_log_is_explained_where_a_number_tells() -> None:
+    rules = replace(RULES, parts=preset("input-output", "llm_tokens"), bill_cache_hits=False)
+    knows = catalogue(metrics=[metric(field_name="tokens")])
+    hits = [SpendLog(f"hit-{n}", _HOUR * n, tokens=(size, 40), cache_hit="True") for n, size in ((1, 700), (2, 70))]
+    events = [
+        Event(
+            f"{part}-{hit.request_id}",
+            hit.at_ms + 300,
+            hit.end_user,
+            {"model": "gpt-4o", "type": part, "tokens": str(number)},
+        )
+        for hit in hits
+        for part, number in zip(("input", "output"), hit.tokens, strict=True)
+    ]
+    found = causes(hits, events, rules=rules, knows=knows)
+    assert {cause: item.events for cause, item in found.items()} == {Cause.EXCLUDED_SPEND_LOG: 2, Cause.UNEXPLAINED: 2}
+
+
+def test_a_surplus_that_may_be_a_second_event_or_another_spend_logs_is_not_explained() -> None:
+    logs = [replace(log, call_type="arerank") for log in traffic()[:4]]
+    blank = replace(logs[0], request_id="blank", end_user=None, at_ms=logs[0].at_ms + 1000)
+    second = replace(delivered(logs[:1])[0], transaction_id="second", at_ms=logs[0].at_ms + 1200)
+    found = causes([*logs, blank], [*delivered(logs), second])
+    assert found.keys() == {Cause.NO_USER, Cause.UNEXPLAINED}
+
+
 def test_events_whose_spend_logs_lost_their_user() -> None:
     logs = traffic()[:4]
     blank = [replace(log, end_user=None) for log in logs]

@@ -221,17 +221,33 @@ class _Judge:
 
     def _is_plain(self, call: Call, arrival: Arrival) -> bool:
         """Tell whether this event lies where its call's event belongs, beside its spend log."""
-        at_its_place = call.end - EARLY <= arrival.at <= call.end + LATE
         own = arrival.subscription == call.owner == self.world.logged(call)
         visible = call.has_row and call.fate is not Fate.INTERNAL
         first = arrival.tokens == call.tokens and not arrival.identity.startswith("second-")
-        return visible and own and at_its_place and first
+        return visible and own and first and self._fits(call, arrival)
 
     def _left_over(self) -> Iterator[tuple[Call, Arrival]]:
+        """Yield the events that lie beside no call of theirs, and those that nothing tells from such a one.
+
+        Where an event of equal content lies beside the same call, nobody can tell which of the two is left over.
+        """
+        alike: dict[Content, list[tuple[Call, Arrival]]] = defaultdict(list)
         for call in self.world.calls:
             for arrival in call.arrivals:
-                if not self._is_plain(call, arrival):
-                    yield call, arrival
+                alike[arrival.subscription, arrival.part, call.model, arrival.quantities].append((call, arrival))
+        for events in alike.values():
+            plain = [each for each in events if self._is_plain(*each)]
+            left_over = [each for each in events if not self._is_plain(*each)]
+            while plain and left_over:
+                of_them = [each for each in plain if any(self._fits(each[0], other) for _, other in left_over)]
+                yield from left_over
+                plain, left_over = [each for each in plain if each not in of_them], of_them
+            yield from left_over
+
+    @staticmethod
+    def _fits(call: Call, arrival: Arrival) -> bool:
+        """Tell whether this event lies where an event of the call belongs."""
+        return call.end - EARLY <= arrival.at <= call.end + LATE
 
     def _shared_keys(self) -> set[str]:
         """Return the keys of which both sides show that several users share them."""
@@ -265,6 +281,8 @@ class _Judge:
     def _is_told_by_content(self, call: Call, arrival: Arrival) -> bool:
         """Tell whether this event's content alone says whose it is: the only left-over one like it, on both sides."""
         if not call.has_row or arrival.tokens != call.tokens or arrival.identity.startswith("second-"):
+            return False
+        if self.world.logged(call) != arrival.subscription:
             return False
         content = call.owner, arrival.part, arrival.quantities
         return arrival.subscription == call.owner and self.alike[content] == 1 and content not in self.lost

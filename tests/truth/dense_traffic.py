@@ -189,7 +189,9 @@ class _Traffic:
         if fate is Fate.TWICE:
             call_type, model = self._sent_twice(model)
         if fate is Fate.INTERNAL:
-            yield self._made(key, model, tokens, at + rng.uniform(1, 3) * SECOND, Fate.DELIVERED, named, header)
+            asked = at + rng.uniform(1, 3) * SECOND
+            became = Fate.OUTAGE if self.outage <= asked < self.outage_ends else Fate.DELIVERED
+            yield self._made(key, model, tokens, asked, became, named, header)
             model, tokens = "gpt-4o-mini", (rng.randint(50, 400), rng.randint(1, 20))
         made = self._made(key, model, tokens, at, fate, named, header, call_type)
         yield made

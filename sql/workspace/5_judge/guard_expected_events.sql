@@ -31,12 +31,23 @@ uncertain AS (
     FROM unmatched_recorded
     WHERE id NOT IN (SELECT recorded_id FROM pair WHERE stage = 'late')
 ),
+-- What an event is labelled as (its `type`) tells whether it counts this part of the call or another one. A label may be
+-- wrong, but not at another time as well.
+sibling AS (
+    SELECT DISTINCT spend_log_id, code, other_dimensions(dimensions) AS others
+    FROM expected_event
+    WHERE spend_log_id IN (SELECT spend_log_id FROM undecided)
+),
 same_quantities AS (
     SELECT DISTINCT undecided.id
     FROM undecided
     JOIN uncertain ON uncertain.subscription = undecided.subscription AND uncertain.code = undecided.code
         AND uncertain.quantities = undecided.quantities
-    WHERE undecided.quantity <> 0
+    LEFT JOIN sibling ON sibling.spend_log_id = undecided.spend_log_id AND sibling.code = undecided.code
+        AND sibling.others = uncertain.others AND sibling.others <> undecided.others
+        AND uncertain.time NOT BETWEEN undecided.time - to_microseconds($early_us)
+            AND undecided.time + to_microseconds($late_us)
+    WHERE undecided.quantity <> 0 AND sibling.spend_log_id IS NULL
 ),
 left_over AS (
     SELECT *

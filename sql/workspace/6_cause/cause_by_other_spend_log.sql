@@ -1,6 +1,6 @@
--- Orphaned events at the moment of a spend log that was excluded, or that names nobody, of the same model and with
--- tokens as the event bills them: the gateway billed what this job does not expect. Each spend log explains one event.
--- Runs on DuckDB.
+-- Surplus events at the moment of a spend log that was excluded, or that names nobody, of the same model and with all
+-- numbers that the event counts: the gateway billed what this job does not expect. Each spend log explains one event of
+-- each part. Runs on DuckDB.
 INSERT INTO finding_cause
 WITH other AS (
     SELECT
@@ -10,7 +10,8 @@ WITH other AS (
         names.model_key,
         log.end_time,
         log.request_id,
-        unnest(list_distinct([log.total_tokens, log.prompt_tokens, log.completion_tokens])) AS quantity
+        [log.total_tokens, log.prompt_tokens, log.completion_tokens] AS counts,
+        unnest(list_distinct(counts)) AS quantity
     FROM accounted_spend_log AS account
     JOIN spend_log AS log ON log.rowid = account.spend_log_id
     JOIN spend_log_model AS names ON names.model = log.model AND names.provider IS NOT DISTINCT FROM log.provider
@@ -20,21 +21,40 @@ WITH other AS (
 ),
 surplus AS (
     SELECT
-        finding.id, finding.subscription, finding.model_key, finding.time, finding.surplus_quantity, finding.transaction_id
+        finding.id,
+        finding.subscription,
+        finding.code,
+        finding.model_key,
+        finding.time,
+        finding.transaction_id,
+        recorded.dimensions,
+        recorded.quantities,
+        finding.surplus_quantity,
+        list_filter(string_split(recorded.quantities, '|'), lambda number: number NOT IN ('', '0')) AS counts,
+        -- It may as well be the second event of a call of the same content.
+        EXISTS (
+            SELECT 1
+            FROM recorded_event AS alike
+            JOIN pair ON pair.recorded_id = alike.id
+            WHERE finding.kind = 'duplicated' AND alike.subscription = recorded.subscription AND alike.code = recorded.code
+                AND alike.dimensions = recorded.dimensions AND alike.quantities = recorded.quantities
+                AND alike.time BETWEEN recorded.time - to_microseconds($within_us) AND recorded.time + to_microseconds($within_us)
+        ) AS has_twin
     FROM finding
+    JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
     WHERE finding.kind IN ('orphaned', 'duplicated') AND finding.surplus_quantity > 0
         AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
 ),
 candidate_pair AS (
     SELECT
-        surplus.id,
+        surplus.*,
         other.spend_log_id,
         other.disposition,
         abs(epoch_us(surplus.time) - epoch_us(other.end_time)) AS distance,
-        other.request_id,
-        surplus.transaction_id
+        other.request_id
     FROM surplus
     JOIN other ON other.model_key = surplus.model_key AND other.quantity = surplus.surplus_quantity
+        AND list_has_all(CAST(other.counts AS VARCHAR[]), surplus.counts)
     WHERE surplus.time BETWEEN other.end_time - to_microseconds($early_us) AND other.end_time + to_microseconds($late_us)
         AND (other.payer IS NULL OR other.payer = surplus.subscription)
 ),
@@ -43,9 +63,20 @@ ranked AS (
     SELECT
         *,
         row_number() OVER (PARTITION BY id ORDER BY distance, request_id) AS place,
-        row_number() OVER (PARTITION BY spend_log_id ORDER BY distance, transaction_id) AS turn
+        row_number() OVER (
+            PARTITION BY spend_log_id, code, other_dimensions(dimensions) ORDER BY distance, transaction_id
+        ) AS turn
     FROM candidate_pair
 )
-SELECT id, CASE disposition WHEN 'unattributed' THEN 'unattributed_spend_log' ELSE 'excluded_spend_log' END, disposition
+SELECT
+    id,
+    CASE
+        WHEN has_twin THEN 'unexplained'
+        WHEN disposition = 'unattributed' THEN 'unattributed_spend_log'
+        ELSE 'excluded_spend_log'
+    END,
+    CASE WHEN has_twin THEN '' ELSE disposition END
 FROM ranked
 WHERE place = 1 AND turn = 1
+-- One small number may be anybody's; beside a telling one of the same call it is that call's.
+QUALIFY bool_or(is_telling(quantities)) OVER (PARTITION BY spend_log_id)

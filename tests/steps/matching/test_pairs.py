@@ -93,6 +93,24 @@ def test_the_same_quantities_under_another_model_are_ambiguous() -> None:
     assert result.kinds == {"ambiguous": 1, "orphaned": 1}
 
 
+@pytest.mark.parametrize(
+    ("label", "at_ms", "kinds"),
+    [
+        ("output", 9 * HOUR, {"missing": 2, "orphaned": 1}),
+        ("output", HOUR + 500, {"ambiguous": 2, "orphaned": 1}),
+        ("prompt", 9 * HOUR, {"ambiguous": 1, "missing": 1, "orphaned": 1}),
+    ],
+)
+def test_an_equal_number_of_another_part_is_no_answer_at_another_time(
+    label: str, at_ms: int, kinds: dict[str, int]
+) -> None:
+    """A label may be wrong, but the label of a part of the very call that also came at another time is another call's."""
+    rules = replace(RULES, parts=preset("input-output", CODE))
+    event = Event("e", at_ms, properties={"model": "gpt-4o", "type": label, "tokens": "100"})
+    knows = catalogue(metrics=[metric(field_name="tokens")])
+    assert judged([SpendLog("r", HOUR)], [event], rules=rules, knows=knows).kinds == kinds
+
+
 def test_other_quantities_at_another_time_leave_it_missing() -> None:
     result = judged([SpendLog("r", HOUR)], [Event("e", 9 * HOUR, properties=tokens("gpt-4o", 7, 7))])
     assert result.kinds == {"missing": 1, "orphaned": 1}
