@@ -104,7 +104,7 @@ def test_the_same_quantities_under_another_model_are_ambiguous() -> None:
 def test_an_equal_number_of_another_part_is_no_answer_at_another_time(
     label: str, at_ms: int, kinds: dict[str, int]
 ) -> None:
-    """A label may be wrong, but what is labelled as the call's other part and came at another time is another call's."""
+    """A label may be wrong, but what is labelled as the other part and came at another time is another call's."""
     rules = replace(RULES, parts=preset("input-output", CODE))
     event = Event("e", at_ms, properties={"model": "gpt-4o", "type": label, "tokens": "100"})
     knows = catalogue(metrics=[metric(field_name="tokens")])
