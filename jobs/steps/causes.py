@@ -47,10 +47,11 @@ def find_causes(
     )
     if counts.keys() & {"orphaned", "duplicated"}:
         (charged,) = workspace.rows("count_causes", cause=Cause.WRONG_CHARGE_BY.value)
-        # Under a wrong setting events are left over for that reason, and a burst of them proves no restart.
+        # Under a wrong setting events are left over for that reason: a burst of them proves no restart, and equal content
+        # nothing about a spend log that names nobody.
         knows_settings = not window_facts.zone and charged["findings"] < core.FEWEST_OF_A_KIND
         has_file = rules.mapping is not None
-        _explain_surplus(workspace, reach, has_attribution_file=has_file, looks_for_restarts=knows_settings)
+        _explain_surplus(workspace, reach, has_attribution_file=has_file, knows_settings=knows_settings)
     if counts.keys() & set(_LOST):
         _explain_losses(workspace, window, by_end_user=by_end_user)
     workspace.run("cause_unexplained")
@@ -62,13 +63,16 @@ def find_causes(
 
 
 def _explain_surplus(
-    workspace: Workspace, reach: dict[str, int], *, has_attribution_file: bool, looks_for_restarts: bool
+    workspace: Workspace, reach: dict[str, int], *, has_attribution_file: bool, knows_settings: bool
 ) -> None:
     within_us = SENT_TWICE_WITHIN // timedelta(microseconds=1)
-    workspace.run("cause_by_other_spend_log", has_attribution_file=has_attribution_file, within_us=within_us, **reach)
+    if knows_settings:
+        workspace.run(
+            "cause_by_other_spend_log", has_attribution_file=has_attribution_file, within_us=within_us, **reach
+        )
     workspace.run("cause_by_daily_totals")
     workspace.run("cause_by_twin", within_us=within_us, sent_twice_types=_SENT_TWICE.split())
-    if not looks_for_restarts:
+    if not knows_settings:
         return
     bursts = workspace.rows("bursts", apart_us=core.BURST_APART // timedelta(microseconds=1))
     # Orphans show where the gateway stopped; what it lost there may also look like a call that has its event.

@@ -161,6 +161,10 @@ def test_events_under_another_column_of_the_spend_log() -> None:
     found = causes(logs, delivered(logs, subscription="bob"))
     assert found.keys() == {Cause.WRONG_CHARGE_BY}
     assert "8 team_id" in found[Cause.WRONG_CHARGE_BY].statement
+    blank = SpendLog("blank", logs[0].at_ms + 1000, None, team_id="bob", tokens=(9000, 40))
+    event = Event("blank-event", blank.at_ms + 300, "bob", tokens("gpt-4o", *blank.tokens))
+    found = causes([*logs, blank], [*delivered(logs, subscription="bob"), event])
+    assert found[Cause.UNEXPLAINED].kinds == {"orphaned": 1}, "under a wrong setting equal content proves nothing"
 
 
 def test_events_under_nobody() -> None:
