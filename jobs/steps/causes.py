@@ -47,8 +47,8 @@ def find_causes(
     )
     if counts.keys() & {"orphaned", "duplicated"}:
         (charged,) = workspace.rows("count_causes", cause=Cause.WRONG_CHARGE_BY.value)
-        # Under a wrong setting events are left over for that reason: a burst of them proves no restart, and equal content
-        # nothing about a spend log that names nobody.
+        # Under a wrong setting events are left over for that reason: a burst of them is no restart, and equal content
+        # proves nothing about a spend log that names nobody.
         knows_settings = not window_facts.zone and charged["findings"] < core.FEWEST_OF_A_KIND
         has_file = rules.mapping is not None
         _explain_surplus(workspace, reach, has_attribution_file=has_file, knows_settings=knows_settings)

@@ -89,7 +89,8 @@ same_moment AS (
         AND unexplained.others = undecided.others
         AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
-    WHERE undecided.quantity <> 0 AND NOT undecided.is_near AND NOT counts_nothing(unexplained.quantities)
+    WHERE undecided.quantity <> 0 AND NOT counts_nothing(unexplained.quantities)
+        AND NOT (undecided.is_near AND unexplained.id IN (SELECT recorded_id FROM pair))
         AND (unexplained.model_key IS NOT DISTINCT FROM undecided.model_key OR unexplained.model_key IS NULL
             OR unexplained.model_key NOT IN (SELECT model_key FROM event_tally WHERE is_expected AND model_key IS NOT NULL))
         AND (
@@ -145,7 +146,7 @@ reasoned AS (
         undecided.id,
         CASE
             WHEN same_quantities.id IS NOT NULL THEN 'same_quantities'
-            WHEN same_moment.spend_log_id IS NOT NULL AND undecided.quantity <> 0 AND NOT undecided.is_near THEN 'same_moment'
+            WHEN same_moment.spend_log_id IS NOT NULL AND undecided.quantity <> 0 THEN 'same_moment'
             WHEN undecided.topped_up IS NOT NULL THEN 'top_up_without_event'
             WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN 'unreadable_quantity'
             WHEN undecided.quantity = 0 AND undecided.spend_without_tokens > 0 AND undecided.is_otherwise_priced

@@ -158,3 +158,18 @@ def test_usage_adds_up_per_subscription_model_and_day() -> None:
 
 def test_now_is_after_everything() -> None:
     assert NOW - RULES.settlement_lag > DAY + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("other", "would_bill"),
+    [((1136, 88), False), ((9000, 88), False), (None, True)],
+    ids=["counts a part", "came at once", "nothing else"],
+)
+def test_no_top_up_beside_an_event_that_may_be_the_calls_own(other: tuple[int, int] | None, would_bill: bool) -> None:
+    """Of a call of several attempts the event counts the last; another call's bare event beside it may come first."""
+    bare = Event("bare", HOUR + 115, properties={"model": "gpt-4o"})
+    counting = [Event("counting", HOUR + 598, properties=tokens("gpt-4o", *other))] if other else []
+    calls = [SpendLog("attempts", HOUR, tokens=(2271, 174)), SpendLog("bare", HOUR - 200, call_type="aresponses")]
+    result = judged(calls[: 1 + len(counting)], [bare, *counting])
+    details = dict(result.found("request_id", "detail"))
+    assert (details["attempts"] == "a top-up would bill the difference") is would_bill
