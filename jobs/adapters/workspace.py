@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -54,7 +54,7 @@ class Workspace:
         # Nobody wants the file afterwards: what is to be kept has a file of its own (`keeping`).
         self._database.execute("PRAGMA disable_checkpoint_on_shutdown")
         self._database.create_function("spreadsheet_safe", spreadsheet_safe, ["VARCHAR"], "VARCHAR")
-        self.run("workspace_schema")
+        self._database.execute(query("workspace", "workspace_schema"))
 
     def __enter__(self) -> Self:
         return self
@@ -73,9 +73,7 @@ class Workspace:
         connection: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, object]
     ) -> duckdb.DuckDBPyConnection:
         with _explained(name):
-            for statement in _parsed(name):
-                connection.execute(statement, parameters or None)
-            return connection
+            return connection.execute(query("workspace", name), parameters or None)
 
     def records(self, name: str, **parameters: object) -> Iterator[dict[str, Any]]:
         """Yield a result of any size as dictionaries, one row at a time."""
@@ -203,12 +201,6 @@ class Workspace:
             expected, recorded = sides[True], sides[False]
             for left, right in assign([time for _, time in expected], [time for _, time in recorded], tolerance):
                 yield expected[left][0], recorded[right][0], stage
-
-
-@cache
-def _parsed(name: str) -> list[duckdb.Statement]:
-    """Return the query's statements: parsed once, since that takes longer than what a small run has to look at."""
-    return duckdb.extract_statements(query("workspace", name))
 
 
 def _cell(column: str, *, is_text: bool) -> duckdb.Expression:
