@@ -162,12 +162,13 @@ def database(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def litellm_eras(postgres_url: str) -> Iterator[Eras]:
+def litellm_eras(postgres_url: str, postgres_choice: PostgresChoice) -> Iterator[Eras]:
     """Give databases with LiteLLM's schema of each era, to be copied."""
     eras = Eras(postgres_url)
     yield eras
-    for url in eras.urls.values():
-        _drop_database(postgres_url, url)
+    if postgres_choice.kind == "url":  # the others end with their server
+        for url in eras.urls.values():
+            _drop_database(postgres_url, url)
 
 
 @pytest.fixture
@@ -185,6 +186,19 @@ def litellm_database_at(postgres_url: str, litellm_eras: Eras) -> Iterator[Calla
     yield database_at
     for url in urls:
         _drop_database(postgres_url, url)
+
+
+@pytest.fixture(scope="session")
+def scenario_database_at(litellm_eras: Eras) -> Callable[[str], str]:
+    """Give the URL of the database of an era that all scenarios share: each empties the tables that it fills."""
+
+    def database_at(era: str) -> str:
+        name = f"{era} of the scenarios"
+        if name not in litellm_eras.urls:
+            litellm_eras.urls[name] = litellm_eras.database(era)
+        return litellm_eras.urls[name]
+
+    return database_at
 
 
 @pytest.fixture

@@ -102,12 +102,12 @@ MakeWorld = Callable[[str, str, str], World]
 
 
 @pytest.fixture
-def make_world(litellm_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path) -> MakeWorld:
+def make_world(scenario_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path) -> MakeWorld:
     """Return a maker of worlds: case, store, meter."""
 
     def make(case: str, store: str, meter: str) -> World:
         era = Scenario(SCENARIOS / case).era
-        return World(case, store, meter, litellm_database_at(era), standin, tmp_path)
+        return World(case, store, meter, scenario_database_at(era), standin, tmp_path)
 
     return make
 
