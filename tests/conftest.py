@@ -227,3 +227,13 @@ def standin(postgres_url: str) -> Iterator[LagoStandIn]:
 def no_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Read no public certificates for a server on this machine: it would be most of a fuzzer's time."""
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, no_certificates: None) -> None:
+    """Wait briefly after a failure of Lago, in this process."""
+    from jobs.adapters.lago import http, sending  # noqa: PLC0415 - tests without them need not load them
+
+    monkeypatch.setattr(sending, "_FIRST_BACK_OFF_SECONDS", 0.01)
+    monkeypatch.setattr(http, "_FIRST_BACK_OFF_SECONDS", 0.01)
+    monkeypatch.setattr(http, "_LONGEST_WAIT_SECONDS", 0.05)

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from jobs.adapters.lago import http, sending
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.plan import Outcome
 from jobs.errors import LagoError, RefusedError
@@ -58,16 +57,8 @@ FAULTS = (
 schedules = st.lists(st.sampled_from(FAULTS), max_size=5).map(tuple)
 positions = st.integers(0, len(LOST) - 1)
 
+pytestmark = pytest.mark.usefixtures("impatient")
 _folders = count()
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Wait briefly after a failure, and read no public certificates for a server on this machine."""
-    monkeypatch.setattr(sending, "_FIRST_BACK_OFF_SECONDS", 0.01)
-    monkeypatch.setattr(http, "_FIRST_BACK_OFF_SECONDS", 0.01)
-    monkeypatch.setattr(http, "_LONGEST_WAIT_SECONDS", 0.05)
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
 
 @pytest.fixture

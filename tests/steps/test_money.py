@@ -45,6 +45,7 @@ from tests.support.focus import check_focus
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
 
+pytestmark = pytest.mark.usefixtures("impatient")
 MODELS = ("gpt-4o", "claude", "other")
 FILTERS = [{"key": "model", "values": ["gpt-4o", "claude"]}, {"key": "team", "values": ["a", "b"]}]
 GRADUATED = {
