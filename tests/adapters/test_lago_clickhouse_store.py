@@ -15,12 +15,12 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobs.core.shard import Shard
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from jobs.adapters.lago_clickhouse_store import read_clickhouse_events, whole_rows
 from jobs.core.lago.store import ClickHouseStore, clickhouse_store
-from jobs.core.shard import Shard
 from jobs.errors import SettingError, SourceError
 from tests.adapters.lago_events import helpers as through_api
 from tests.scenarios.test_scenarios import folder_bytes

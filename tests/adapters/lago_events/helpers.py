@@ -45,7 +45,7 @@ def loaded(chunks: Iterable[bytes], folder: Path) -> Rows:
     """Load the chunks with the query that the workspace uses, and return the rows."""
     with TemporaryDirectory(dir=folder) as own, Workspace(Path(own), memory_limit="500MB", threads=1) as workspace:
         workspace._database.execute("SET preserve_insertion_order = true")
-        workspace.load("load_listed_events", chunks, shard=0, shards=1)
+        workspace.load("load_listed_events", chunks)
         rows = workspace._database.execute("FROM scratch.listed_event").fetchall()
     return [dict(zip(EVENT_COLUMNS, row, strict=True)) for row in rows]
 
