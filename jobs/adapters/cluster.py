@@ -147,7 +147,7 @@ class Cluster:
 def open_cluster(address: str, *, wait: timedelta) -> Iterator[Cluster]:
     """Connect to a scheduler, and end what it was asked for when this is left.
 
-    `wait` is how long to do without any worker. TLS is as Dask's own configuration says. Raise `SettingError` without
+    `wait` is how long to do without the scheduler at first, and without any worker. TLS is as Dask's own configuration says. Raise `SettingError` without
     Dask, `ClusterError` if the scheduler cannot be reached.
     """
     try:
@@ -162,7 +162,7 @@ def open_cluster(address: str, *, wait: timedelta) -> Iterator[Cluster]:
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": _NEVER_WARN}):
         try:
-            client = Client(address, set_as_default=False, name="litellm-lago")
+            client = Client(address, timeout=wait.total_seconds(), set_as_default=False, name="litellm-lago")
         except (OSError, ValueError, TimeoutError) as error:
             reason = " ".join(str(error).split())
             raise ClusterError(

@@ -216,7 +216,11 @@ def _import_snapshot(
             cursor.execute(query("postgres", "import_snapshot").encode(), {"snapshot_id": exported.snapshot_id})
             cursor.execute(query("postgres", "imported_snapshot").encode())
             seen = cursor.fetchone() or {}
-    except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject) as error:
+    except (
+        psycopg.errors.InvalidParameterValue,
+        psycopg.errors.UndefinedObject,
+        psycopg.errors.FeatureNotSupported,
+    ) as error:
         raise SourceError(
             f"PostgreSQL at {settings.address} does not know the snapshot that the run reads by: {driver_words(error)}",
             remedy,

@@ -98,7 +98,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Responses:
-    """The spend logs that make or read a response, of all parts: whoever reads one, all parts decide alike whose it is."""
+    """All spend logs that make or read a response: whose one is that somebody else reads, all parts decide alike."""
 
     spend_logs: tuple[bytes, ...] = ()
     marks: tuple[bytes, ...] = ()
