@@ -147,8 +147,8 @@ class Cluster:
 def open_cluster(address: str, *, wait: timedelta) -> Iterator[Cluster]:
     """Connect to a scheduler, and end what it was asked for when this is left.
 
-    `wait` is how long to do without the scheduler at first, and without any worker. TLS is as Dask's own configuration says. Raise `SettingError` without
-    Dask, `ClusterError` if the scheduler cannot be reached.
+    `wait` is how long to do without the scheduler at first, and without any worker. TLS is as Dask's own configuration
+    says. Raise `SettingError` without Dask, `ClusterError` if the scheduler cannot be reached.
     """
     try:
         import dask  # noqa: PLC0415 - see `this_worker`

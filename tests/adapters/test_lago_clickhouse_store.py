@@ -122,12 +122,13 @@ def test_dead_letters_are_told_and_what_waits_refuses(
 ) -> None:
     columns = ["organization_id", "external_subscription_id", "code", "transaction_id", "timestamp"]
     row = [organization.id, "s", "tokens", "t", START.replace(tzinfo=None)]
-    store, asked = ClickHouseStore(clickhouse_url), {"organization_id": organization.id, "codes": ("tokens",)}
+    store = ClickHouseStore(clickhouse_url)
+    asked: dict[str, Any] = {"organization_id": organization.id, "codes": ("tokens",), "window": WINDOW}
     clickhouse.insert("events_raw", [row], column_names=columns)
     with pytest.raises(SourceError, match="1 events of the window that its processor has not enriched"):
-        check_clickhouse_events(store, window=WINDOW, **asked)
+        check_clickhouse_events(store, **asked)
     clickhouse.insert("events_dead_letter", [row], column_names=columns)
-    assert check_clickhouse_events(store, window=WINDOW, **asked) == 1
+    assert check_clickhouse_events(store, **asked) == 1
     assert not list(stored(clickhouse_url, organization))
 
 

@@ -181,7 +181,12 @@ def test_the_query_reads_by_the_index_on_organization_and_time(
 def test_who_joins_a_snapshot_sees_its_events_and_no_newer_ones(
     standin: LagoStandIn, organization: Organization, tmp_path: Path, database: str
 ) -> None:
-    asked = {"organization_id": organization.id, "codes": ("tokens",), "window": WINDOW, "property_names": NAMES}
+    asked: dict[str, Any] = {
+        "organization_id": organization.id,
+        "codes": ("tokens",),
+        "window": WINDOW,
+        "property_names": NAMES,
+    }
     organization.insert_events([through_api.event(1, START)])
     settings, limit = store_settings(standin.database_url), timedelta(seconds=30)
     with opened(settings) as snapshot:

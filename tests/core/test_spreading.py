@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from datetime import UTC, datetime, timedelta
 from hashlib import md5
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_slices_adjoin_and_are_the_whole(seconds: int, pieces: int) -> None:
     window = Window(DAY, DAY + timedelta(seconds=seconds))
     found = cut(window, pieces)
     assert (found[0].start, found[-1].end) == (window.start, window.end)
-    assert all(one.end == other.start for one, other in zip(found, found[1:], strict=False))
+    assert all(one.end == other.start for one, other in pairwise(found))
     assert len(found) == min(pieces, seconds)
     starts = cut_starts(window, pieces)
     assert [(one.since, one.until) for one in starts] == [

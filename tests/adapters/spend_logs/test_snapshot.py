@@ -84,14 +84,14 @@ def test_slices_of_one_snapshot_read_each_row_once(litellm_database: str, tmp_pa
         ),
     )
     settings = database_settings(url=litellm_database)
-    asked = {"clock": UTC_CLOCK, "longest_call": timedelta(days=1)}
     with opened(litellm_database) as logs:
         exported = export_snapshot(logs.snapshot)
         insert(litellm_database, {"request_id": "later"})
         found = []
         for started in cut_starts(DAY, 5):
             with join_spend_logs(settings, exported, logs.schema, statement_timeout=timedelta(seconds=30)) as joined:
-                rows = Table(tmp_path / "slice.csv").load(joined.read(DAY, **asked, started=started), SPEND_LOG_COLUMNS)
+                read = joined.read(DAY, clock=UTC_CLOCK, longest_call=timedelta(days=1), started=started)
+                rows = Table(tmp_path / "slice.csv").load(read, SPEND_LOG_COLUMNS)
                 assert rows
                 found += [row["request_id"] for row in rows]
     assert found == [f"r{n:02}" for n in range(24)]
