@@ -179,6 +179,8 @@ def _environment(target: Target, more: Mapping[str, str]) -> dict[str, str]:
         "RECONCILE_LAGO_ORGANIZATION_ID": target.organization_id,
         "RECONCILE_LAGO_STORE_URL": target.database_url,
         "RECONCILE_LAGO_RATE": "10000",
+        # The stand-in adds current usage up in the PostgreSQL that is measured here, all rows for each answer.
+        "RECONCILE_USAGE_SUBSCRIPTIONS": "0",
         "RECONCILE_MEMORY_LIMIT": target.memory_limit,
         **more,
     }

@@ -34,8 +34,11 @@ _OCTETS_AT_A_TIME = 1024 * 1024
 class Workspace:
     """One run's DuckDB database; a context manager that closes it. The caller removes the folder."""
 
-    def __init__(self, folder: Path, *, memory_limit: str, threads: int | None = None) -> None:
-        """Open an empty workspace in this folder. `memory_limit` is a size such as `1GB`."""
+    def __init__(self, folder: Path, *, memory_limit: str, threads: int | None = None, in_memory: bool = False) -> None:
+        """Open an empty workspace in this folder. `memory_limit` is a size such as `1GB`.
+
+        One in memory writes to the folder what it has no memory for, uncompressed: for rows that pass through.
+        """
         self._folder = folder
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory_limit,
@@ -51,7 +54,7 @@ class Workspace:
         }
         if threads:
             config["threads"] = threads
-        self._database = duckdb.connect(str(folder / _WORKSPACE_FILE), config=config)
+        self._database = duckdb.connect(":memory:" if in_memory else str(folder / _WORKSPACE_FILE), config=config)
         # Nobody wants the file afterwards: what is to be kept has a file of its own (`keeping`).
         self._database.execute("PRAGMA disable_checkpoint_on_shutdown")
         self._database.create_function("spreadsheet_safe", spreadsheet_safe, ["VARCHAR"], "VARCHAR")

@@ -15,7 +15,8 @@ from jobs.core.litellm.spend_logs import SpendLogsBounds
 from jobs.core.window import Window, naive
 
 MOST_PARTS = 1000
-_ROWS_AIMED_AT = 500_000
+_MOST_ROWS_AIMED_AT, _LEAST_ROWS_AIMED_AT = 500_000, 100_000
+"""A part of fewer rows costs more for being one than for what is in it."""
 _PARTS_A_THREAD = 4
 _MOST_BY_ITSELF = 64
 """Each part takes a piece of each slice, and an engine needs a millisecond for each of these."""
@@ -38,7 +39,10 @@ ALL_STARTS = StartTimes()
 
 def parts_for(rows: int | None, threads: int) -> int:
     """Return how many parts, and slices of each side, so many rows are worth; None where their number is not known."""
-    return min(_MOST_BY_ITSELF, max(_PARTS_A_THREAD * threads, (rows or 0) // _ROWS_AIMED_AT))
+    wanted = _PARTS_A_THREAD * threads
+    if rows is not None:
+        wanted = max(threads, min(wanted, rows // _LEAST_ROWS_AIMED_AT), rows // _MOST_ROWS_AIMED_AT)
+    return max(1, min(_MOST_BY_ITSELF, wanted))
 
 
 def rows_within(window: Window, rows: int | None, bounds: SpendLogsBounds) -> int | None:

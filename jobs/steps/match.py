@@ -80,7 +80,7 @@ def match_within(
 ) -> None:
     """Account for every spend log, meter it, pair what agrees within one subscription, and tally what was read.
 
-    Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart. `ids_are_unique` says
+    Nothing here looks beyond one subscription, so parts of the subscriptions can do it apart. `ids_are_unique` says
     that no request id can stand twice, `may_pin_end_users` that this LiteLLM may log a wrong end user for a key;
     `read_marks` brings in what the metadata tells of the spend logs that the query of this name lists.
     """

@@ -213,7 +213,10 @@ def match_part(
     daily_totals: bytes | None,
 ) -> bytes:
     """Match one part's payers as one process matches all, and return what the run asks for, a DuckDB database."""
-    with _workspace(job) as workspace, tempfile.TemporaryDirectory(dir=this_worker().folder) as folder:
+    with (
+        _workspace(job, in_memory=False) as workspace,
+        tempfile.TemporaryDirectory(dir=this_worker().folder) as folder,
+    ):
         workspace.take("take_spend_logs", _joined(spend_log_pieces))
         workspace.take("take_listed_events", _joined(event_pieces))
         workspace.take("take_responses", responses.spend_logs)
@@ -277,7 +280,7 @@ def _spend_logs(job: Job) -> Iterator[SpendLogs]:
 
 
 @contextmanager
-def _workspace(job: Job) -> Iterator[Workspace]:
+def _workspace(job: Job, *, in_memory: bool = True) -> Iterator[Workspace]:
     """Give a task its workspace, on a worker of the run's version; let every error name the worker."""
     here = this_worker()
     refuse_other_version(job.version, here.name)
@@ -285,7 +288,9 @@ def _workspace(job: Job) -> Iterator[Workspace]:
         refuse_full(here.folder, "before a task")
         with (
             tempfile.TemporaryDirectory(prefix="litellm-lago-", dir=here.folder) as folder,
-            Workspace(Path(folder), memory_limit=_memory(job, here), threads=job.threads or 1) as workspace,
+            Workspace(
+                Path(folder), memory_limit=_memory(job, here), threads=job.threads or 1, in_memory=in_memory
+            ) as workspace,
         ):
             yield workspace
     except Exception as error:

@@ -46,7 +46,7 @@ def test_one_slice_is_everything() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "threads", "parts"),
-    [(None, 2, 8), (0, 1, 4), (10**6, 2, 8), (10**7, 2, 20), (10**9, 2, 64), (10, 100, 64)],
+    [(None, 2, 8), (0, 1, 1), (250_000, 1, 2), (10**6, 2, 8), (10**7, 2, 20), (10**9, 2, 64), (10, 100, 64)],
 )
 def test_more_parts_than_workers_and_more_for_more_rows(rows: int | None, threads: int, parts: int) -> None:
     assert parts_for(rows, threads) == parts
