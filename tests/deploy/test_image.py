@@ -141,13 +141,14 @@ def test_it_applies_and_keeps_its_ledger_there_too(pod: pods.Pod, environment: d
     assert not list(pod.scratch.iterdir())
 
 
+@pytest.mark.deep
 def test_scheduler_workers_and_run_work_as_the_manifests_say(pod: pods.Pod, environment: dict[str, str]) -> None:
     """Their own commands, as another user on a read-only root; the scheduler knows no secret."""
     scheduler, worker, job = (cluster_words(name) for name in ("scheduler.yaml", "workers.yaml", "job.yaml"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
+    address, here = f"tcp://127.0.0.1:{port}", f"={pod.scratch}"
     known = dict.fromkeys(("tcp://litellm-lago-scheduler:8786", "--cluster=tcp://litellm-lago-scheduler:8786"))
     assert known.keys() & {*worker, *job} == known.keys()
     started = [
@@ -155,7 +156,7 @@ def test_scheduler_workers_and_run_work_as_the_manifests_say(pod: pods.Pod, envi
         pod.start_program(
             environment,
             *(sys.executable, "-m", "dask"),
-            *(address if "//" in w else re.sub(r"port=\d+", "port=0", w) for w in worker),
+            *(address if "//" in w else re.sub(r"port=\d+", "port=0", w).replace("=/tmp", here) for w in worker),
         ),
     ]
     try:
@@ -254,6 +255,7 @@ def test_what_the_image_leaves_out_is_not_needed(packages: Path, tmp_path: Path)
         "for module in pkgutil.walk_packages(jobs.__path__, 'jobs.'):\n"
         "    if not any(name in module.name for name in ('__main__', 'standin', 'launcher', 'jobs.demo')):\n"
         "        importlib.import_module(module.name)\n"
+        "import distributed.cli.dask_scheduler, distributed.cli.dask_worker\n"
     )
     # Without this environment's own packages: what is not in the copy is not there.
     paths = [str(packages), str(tmp_path), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
