@@ -1,7 +1,8 @@
-"""A simulated month with every class of loss, over a cluster: what parts leave is small, and the files are the same."""
+"""A simulated month with every class of loss, over a cluster: the same files, and each row read once."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from jobs.core.database.settings import store_settings
+from jobs.core.lago.store import PostgresStore
 from jobs.core.litellm.variables import database_settings
 from jobs.core.window import Window
 from jobs.demo import CODE, DEMO_NOW, MONTH_START, _organization, _settings
@@ -48,13 +51,45 @@ def test_a_month_over_a_cluster_leaves_the_same_files(
     )
     hour = _settings(Window(MONTH_START, DEMO_NOW), tmp_path, database_settings(url=database_url), standin, lago)
     whole = replace(hour, window=Window(MONTH_START, month.settings.month_end))
-    cluster.give({"DATABASE_URL": database_url, "LAGO_API_BASE": lago.api_base, "LAGO_API_KEY": lago.api_key})
+    store = PostgresStore(store_settings(standin.database_url), lago.id)
+    # Else the stand-in reads the events as well, to tell current usage.
+    whole = replace(whole, store=store, usage_subscriptions=0)
+    environment = {
+        "DATABASE_URL": database_url,
+        "RECONCILE_EVENTS_FROM": "postgres",
+        "RECONCILE_LAGO_STORE_URL": standin.database_url,
+    }
+    cluster.give(environment)
     over = ClusterSettings(cluster.address, None, timedelta(minutes=1), sources_here)
 
+    for url in (database_url, standin.database_url):
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
+    read = {}
     for name, settings in (("alone", None), ("spread", over)):
+        before = rows_read(database_url, standin.database_url)
         reconcile(
             replace(whole, output=tmp_path / name, cluster=settings), SilentProgress(), now=DEMO_NOW, run_id="month"
         )
+        after = rows_read(database_url, standin.database_url)
+        read[name] = [now - then for now, then in zip(after, before, strict=True)]
     found = folder_bytes(tmp_path / "alone")
     assert found
     assert folder_bytes(tmp_path / "spread") == found
+    # Beside each row once there are the few whose metadata is asked for, and the first and last of the table.
+    spend_logs, events = read["spread"]
+    assert spend_logs <= read["alone"][0] < 1.5 * REQUESTS
+    assert events <= read["alone"][1] < 1.5 * REQUESTS
+    assert min(spend_logs, events) > 0.9 * REQUESTS
+
+
+def rows_read(*urls: str) -> list[int]:
+    """Return how many rows of either table PostgreSQL has fetched so far, by its own counters."""
+    time.sleep(2)  # a session tells its counts when it ends, at the latest
+    found = []
+    for url, table in zip(urls, ("LiteLLM_SpendLogs", "events"), strict=True):
+        with psycopg.connect(url) as connection:
+            statement = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = %s"
+            (rows,) = connection.execute(statement, [table]).fetchone() or (0,)
+            found.append(int(rows))
+    return found

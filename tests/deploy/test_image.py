@@ -294,7 +294,7 @@ def test_the_image_runs_as_in_a_pod(
     with closing(client), built_image(client, _CHECKOUT) as image:
         assert image.attrs["Config"]["User"] == f"{pods.USER}:{pods.USER}"
         assert not image.attrs["Config"].get("Healthcheck")
-        assert image.attrs["Size"] < 420_000_000
+        assert image.attrs["Size"] < 450_000_000
         container = client.containers.run(
             image.id,
             ["reconcile", *_WINDOW],
