@@ -133,7 +133,7 @@ def _over_workers(target: Target, workers: int) -> Outcome:
     for name, text in _environment(target, STORE | ONE_THREAD).items():
         os.environ[name] = text  # which the workers are started with
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit="4GB") as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", memory_limit="4GB") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         for core, worker in enumerate(client.nthreads()):

@@ -101,7 +101,7 @@ class Cluster:
         with self._explained():
             told = self._client.run(_version, on_error="return")
         for address, version in sorted(told.items()):
-            refuse_other_version(version if isinstance(version, str) else None, address)
+            refuse_other_version(address, version if isinstance(version, str) else None, __version__)
 
     def _require_workers(self) -> None:
         """Raise `ClusterError` where there has been no worker that takes tasks for longer than a run waits for one."""
@@ -163,7 +163,7 @@ def open_cluster(address: str, *, wait: timedelta) -> Iterator[Cluster]:
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": _NEVER_WARN}):
         try:
             client = Client(address, timeout=wait.total_seconds(), set_as_default=False, name="litellm-lago")
-        except (OSError, ValueError, TimeoutError) as error:
+        except (OSError, ValueError, TypeError, TimeoutError) as error:  # it takes missing TLS for a TypeError
             reason = " ".join(str(error).split())
             raise ClusterError(
                 f"cannot reach the Dask scheduler at {address}: {reason}",
@@ -178,12 +178,12 @@ def open_cluster(address: str, *, wait: timedelta) -> Iterator[Cluster]:
             client.close(timeout=_CLOSE_WITHIN_SECONDS)
 
 
-def refuse_other_version(version: str | None, worker: str) -> None:
-    """Raise `RefusedError` unless this is the version of the job that asks."""
-    if version != __version__:
+def refuse_other_version(worker: str, version: str | None, asked: str) -> None:
+    """Raise `RefusedError` unless a worker's version of this job, if it has any, is the run's."""
+    if version != asked:
         raise RefusedError(
             f"worker {worker} has {f'version {version}' if version else 'no version'} of this job, and the run has "
-            f"{__version__}",
+            f"{asked}",
             "Run scheduler, workers and the job from one image",
         )
 

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
+from jobs import __version__
 from jobs.adapters.cluster import Place, refuse_other_version, this_worker
 from jobs.adapters.litellm_database import SpendLogs, join_spend_logs
 from jobs.adapters.workspace import Workspace
@@ -283,7 +284,7 @@ def _spend_logs(job: Job) -> Iterator[SpendLogs]:
 def _workspace(job: Job, *, in_memory: bool = True) -> Iterator[Workspace]:
     """Give a task its workspace, on a worker of the run's version; let every error name the worker."""
     here = this_worker()
-    refuse_other_version(job.version, here.name)
+    refuse_other_version(here.name, __version__, job.version)
     try:
         refuse_full(here.folder, "before a task")
         with (

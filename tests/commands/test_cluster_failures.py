@@ -6,6 +6,7 @@ That a run over a cluster leaves what a run alone leaves is shown for every scen
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from jobs.errors import ClusterError, DiskFullError, ReconcileError, RefusedError, SettingError
 from jobs.reconcile import reconcile
@@ -181,6 +183,36 @@ def test_a_worker_that_would_read_other_events_is_refused(sides: Sides, cluster:
         SettingError, match="this worker would read Lago's events from api, and the run reads them from"
     ):
         sides.spread(cluster.address)
+
+
+@pytest.mark.deep
+def test_a_cluster_that_takes_tls_is_reached_by_dasks_own_settings(sides: Sides) -> None:
+    """The variables of docs/scaling.md; who comes without a certificate is not let in."""
+    import dask  # noqa: PLC0415 - heavy, and for these tests only
+
+    authority = trustme.CA()
+    files = {"ca.crt": authority.cert_pem, "tls": authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem}
+    for name, blob in files.items():
+        blob.write_to_path(sides.folder / name)
+    whose = [f"{side}__{kind}" for side in ("SCHEDULER", "WORKER", "CLIENT") for kind in ("CERT", "KEY")]
+    tls = {
+        "REQUIRE_ENCRYPTION": "true",
+        "DEFAULT_SCHEME": "tls",
+        "TLS__CA_FILE": str(sides.folder / "ca.crt"),
+        **{f"TLS__{one}": str(sides.folder / "tls") for one in whose},
+    }
+    variables = {f"DASK_DISTRIBUTED__COMM__{name}": text for name, text in tls.items()}
+    scaling = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"DASK_[A-Z_]+", scaling)) == variables.keys()
+    known = {
+        f"distributed.comm.{name.lower().replace('__', '.').replace('_', '-')}": text for name, text in tls.items()
+    }
+    with dask.config.set(known), started_processes(sides.folder, {**sides.environment(), **variables}) as processes:
+        assert processes.address.startswith("tls://")
+        found = sides.spread(processes.address)
+        with dask.config.set({"distributed.comm.tls.client.cert": None}), pytest.raises(ClusterError):
+            sides.spread(processes.address, RECONCILE_CLUSTER_WAIT="2s")
+    assert found == sides.alone()
 
 
 def test_nobody_there_is_told_with_the_setting(sides: Sides) -> None:

@@ -90,7 +90,7 @@ def running_cluster(workers: int = 2, **options: Any) -> Iterator[RunningCluster
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",  # another cluster may run beside it
             silence_logs=50,
             **{"memory_limit": "2GB", **options},
         ) as cluster,
