@@ -141,6 +141,8 @@ def _over_workers(target: Target, workers: int) -> Outcome:
         # The caller asks, and takes up what is left, while its workers have nothing to do.
         outcome = _reconcile(target, STORE | ONE_THREAD | {"RECONCILE_CLUSTER": cluster.scheduler_address})
         told = client.run(_worker_cost).values()
+    apart = ", ".join(f"{cpu_seconds:.1f}" for cpu_seconds, _, _ in told)
+    click.echo(f"CPU s: the run {time.process_time():.1f}, its workers {apart}", err=True)
     return Outcome(
         outcome.found,
         outcome.files,
