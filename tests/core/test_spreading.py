@@ -17,6 +17,7 @@ from jobs.core.litellm.spend_logs import SpendLogsBounds
 from jobs.core.spreading import StartTimes, cut, cut_starts, parts_for, rows_within
 from jobs.core.window import Window
 from jobs.errors import DiskFullError, LawBrokenError, RefusedError, StoppedError
+from jobs.settings.texts import parse_parts, parse_scheduler
 
 DAY = datetime(2026, 11, 10, tzinfo=UTC)
 
@@ -73,6 +74,23 @@ def test_parts_are_even_and_nobody_is_of_the_empty_text(tmp_path: Path) -> None:
         found = [workspace._database.execute("SELECT part_of_payer(?, 997)", [name]).fetchall()[0][0] for name in names]
     # The same on every machine and in every version, or two workers would take a payer's two sides apart.
     assert found == [int.from_bytes(md5((name or "").encode()).digest()[8:], "little") % 997 for name in names]  # noqa: S324
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "host:8786", "http://h:1", "tcp://h", "tcp://h:0", "tcp://h:x", "tcp://u:p@h:1", "tcp://h:1/x", "tcp://h h:1"],
+)
+def test_what_is_no_schedulers_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write the scheduler's address"):
+        parse_scheduler(text)
+    assert parse_scheduler(" tls://[::1]:8786 ") == "tls://[::1]:8786"
+
+
+@pytest.mark.parametrize("text", ["0", "1001", "-1", "x", "1.5"])
+def test_what_is_no_number_of_parts_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="from 1 to 1000"):
+        parse_parts(text)
+    assert parse_parts("1000") == 1000
 
 
 @pytest.mark.parametrize(
