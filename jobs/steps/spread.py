@@ -7,6 +7,7 @@ by a worker.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def spread_workspace(
             rows = rows_within(window, spend_logs.schema.estimated_rows, bounds)
             threads = cluster.threads
             parts = asked.parts or parts_for(rows, threads)
-            readers = parts if settings.store is not None else min(parts, threads)
+            readers = parts if settings.store is not None else max(1, min(parts, threads))
             job = tasks.Job(
                 version=__version__,
                 sources=asked.sources,
@@ -97,14 +98,17 @@ def spread_workspace(
             starts = cut_starts(window, parts) if job.schema.has_start_time_index else (ALL_STARTS,)
             spend_logs_read, events_read = spread.read(starts, cut(window, readers))
             progress.step("matching")
-            matched = spread.match(spend_logs_read, events_read, daily)
+            matched = deque(spread.match(spend_logs_read, events_read, daily))
+            # What nobody holds any more, the cluster lets go of once it is used.
+            del spend_logs_read, events_read
             load_known_end_users(workspace, settings, spend_logs)
             legacy_rows = spend_logs.count_legacy(
                 settings.window, clock=settings.clock, longest_call=settings.rules.longest_call
             )
-            for done, part in enumerate(matched, start=1):
-                _adopt(workspace, cluster.result(part), folder / "part.duckdb")
-                progress.count(done, len(matched))
+            total = len(matched)
+            while matched:
+                _adopt(workspace, cluster.result(matched.popleft()), folder / "part.duckdb")
+                progress.count(total - len(matched), total)
             if daily is not None:
                 workspace.take("take_daily_totals", (cluster.result(daily),))
             load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
