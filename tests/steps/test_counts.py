@@ -31,6 +31,7 @@ from tests.support.backfilling import (
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
 
+pytestmark = pytest.mark.usefixtures("impatient")
 CALLS = some_calls(18, lost=())
 LAST_MONTH = PERIOD_START - timedelta(days=30)
 
