@@ -113,8 +113,8 @@ lock:
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(COMPILE) pyproject.toml --all-extras --group test --group lint --group deploy --group litellm --group build \
 		-o locks/dev.txt
-	$(COMPILE) pyproject.toml --extra demo --group build -c locks/dev.txt -o locks/demo.txt
-	$(COMPILE) pyproject.toml --extra clickhouse --extra aws --extra socks -c locks/dev.txt -o locks/run.txt
+	$(COMPILE) pyproject.toml --extra demo --extra cluster --group build -c locks/dev.txt -o locks/demo.txt
+	$(COMPILE) pyproject.toml --extra clickhouse --extra aws --extra socks --extra cluster -c locks/dev.txt -o locks/run.txt
 	$(COMPILE) --group pyproject.toml:build -c locks/dev.txt -o locks/build.txt
 	$(COMPILE) --group pyproject.toml:install -o locks/install.txt
 	$(COMPILE) --group pyproject.toml:policy -o locks/policy.txt

@@ -104,7 +104,7 @@ def read_ours(target: Target, clock: Clock) -> int:
     ):
         events = read_events(client, codes=[CODE], window=MONTH, property_names=PROPERTY_NAMES, progress=count)
         with clock:
-            workspace.load("load_listed_events", events, shard=0, shards=1)
+            workspace.load("load_listed_events", events)
     return verified
 
 

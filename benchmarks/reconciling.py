@@ -14,13 +14,12 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -54,6 +53,12 @@ SPEND_LOGS_TO_NOWHERE = b"""
 EVENTS_TO_NOWHERE = b"""
     COPY (SELECT transaction_id, external_subscription_id, code, "timestamp", properties FROM events) TO STDOUT
 """
+ROWS_READ = """
+    SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint
+    FROM pg_stat_user_tables
+    WHERE relname IN ('LiteLLM_SpendLogs', 'events')
+"""
+_COUNTERS_LAG_SECONDS = 2  # a session tells its counts when it ends, at the latest
 FLOOR_JOIN = """
     SELECT count(*) FROM "LiteLLM_SpendLogs"
     JOIN events ON external_subscription_id = end_user AND "timestamp" = "endTime"
@@ -74,6 +79,10 @@ class Measurement:
     """What it found."""
     files: str = ""
     """SHA-256 over the files that a run of ours leaves, without `run.json`, which tells times."""
+    moved_bytes: int = 0
+    """What its workers sent to each other, if it has any."""
+    rows_read: int = 0
+    """Rows of both tables that PostgreSQL fetched for it, by its own counters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,8 @@ class Outcome:
     """Processor seconds of the processes that it started, if any."""
     peak_bytes: int = 0
     """Highest resident memory of one of these."""
+    moved_bytes: int = 0
+    """What these sent to each other."""
 
 
 def run_ours(target: Target) -> Outcome:
@@ -106,31 +117,44 @@ def run_ours_on_one_core(target: Target) -> Outcome:
     return _reconcile(target, STORE | ONE_THREAD)
 
 
-def run_ours_in_two_shards(target: Target) -> Outcome:
-    """Reconcile half of the subscriptions on one core each, both at one time, and merge what they leave."""
-    with tempfile.TemporaryDirectory(prefix="bench-shards-") as output:
-        shards = [
-            subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.reconciling", "shard", str(index), output],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            for index in range(2)
-        ]
-        from jobs.sharding import merge  # noqa: PLC0415 - what a run imports belongs to what it costs
+def run_ours_on_a_worker(target: Target) -> Outcome:
+    """Reconcile the month over a Dask cluster of one worker, on one core."""
+    return _over_workers(target, 1)
 
-        told = orjson.dumps(asdict(target))
-        with ThreadPoolExecutor(len(shards)) as waiting:
-            answers = list(waiting.map(lambda shard: shard.communicate(told)[0], shards))
-        done = [orjson.loads(answer) for answer in answers]
-        folders = [Path(each["folder"]) for each in done]
-        run = merge(_request(target, STORE, output), folders, _Silence(), run_id="bench")
-        return Outcome(
-            _kinds(run),
-            _digest(run.folder),
-            sum(each["cpu_seconds"] for each in done),
-            max(each["peak_bytes"] for each in done),
-        )
+
+def run_ours_on_two_workers(target: Target) -> Outcome:
+    """Reconcile the month over a Dask cluster of two workers, one thread on one core each."""
+    return _over_workers(target, 2)
+
+
+def _over_workers(target: Target, workers: int) -> Outcome:
+    from distributed import Client, LocalCluster  # noqa: PLC0415 - what a run imports belongs to what it costs
+
+    for name, text in _environment(target, STORE | ONE_THREAD).items():
+        os.environ[name] = text  # which the workers are started with
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", memory_limit="4GB") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        for core, worker in enumerate(client.nthreads()):
+            client.run(_pin, core, workers=[worker])
+        # The caller asks, and takes up what is left, while its workers have nothing to do.
+        outcome = _reconcile(target, STORE | ONE_THREAD | {"RECONCILE_CLUSTER": cluster.scheduler_address})
+        told = client.run(_worker_cost).values()
+    apart = ", ".join(f"{cpu_seconds:.1f}" for cpu_seconds, _, _ in told)
+    click.echo(f"CPU s: the run {time.process_time():.1f}, its workers {apart}", err=True)
+    return Outcome(
+        outcome.found,
+        outcome.files,
+        sum(cpu_seconds for cpu_seconds, _, _ in told),
+        max(peak for _, peak, _ in told),
+        sum(moved for _, _, moved in told),
+    )
+
+
+def _worker_cost(dask_worker: Any) -> tuple[float, int, int]:
+    """Return a worker's processor seconds, highest resident memory and what it has sent, in bytes."""
+    return time.process_time(), peak_bytes(), dask_worker.transfer_outgoing_bytes_total
 
 
 def _reconcile(target: Target, environment: Mapping[str, str]) -> Outcome:
@@ -144,22 +168,24 @@ def _reconcile(target: Target, environment: Mapping[str, str]) -> Outcome:
 def _request(target: Target, environment: Mapping[str, str], output: str) -> ReconcileSettings:
     from jobs.settings import load_settings, reconcile_settings  # noqa: PLC0415 - as above
 
-    settings = load_settings(
-        {
-            "DATABASE_URL": target.database_url,
-            "LAGO_API_BASE": target.api_base,
-            "LAGO_API_KEY": target.api_key,
-            "LAGO_API_EVENT_CODE": CODE,
-            "RECONCILE_LAGO_ORGANIZATION_ID": target.organization_id,
-            "RECONCILE_LAGO_STORE_URL": target.database_url,
-            "RECONCILE_LAGO_RATE": "10000",
-            "RECONCILE_MEMORY_LIMIT": target.memory_limit,
-            "RECONCILE_OUTPUT": output,
-            **environment,
-        },
-        None,
-    )
+    settings = load_settings({**_environment(target, environment), "RECONCILE_OUTPUT": output}, None)
     return reconcile_settings(settings, "2026-11-01", "2026-12-01", NOW)
+
+
+def _environment(target: Target, more: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "DATABASE_URL": target.database_url,
+        "LAGO_API_BASE": target.api_base,
+        "LAGO_API_KEY": target.api_key,
+        "LAGO_API_EVENT_CODE": CODE,
+        "RECONCILE_LAGO_ORGANIZATION_ID": target.organization_id,
+        "RECONCILE_LAGO_STORE_URL": target.database_url,
+        "RECONCILE_LAGO_RATE": "10000",
+        # The stand-in adds current usage up in the PostgreSQL that is measured here, all rows for each answer.
+        "RECONCILE_USAGE_SUBSCRIPTIONS": "0",
+        "RECONCILE_MEMORY_LIMIT": target.memory_limit,
+        **more,
+    }
 
 
 def _kinds(run: Run) -> dict[str, int]:
@@ -202,7 +228,8 @@ CONTENDERS: dict[str, Callable[[Target], Outcome]] = {
     "ours": run_ours,
     "floor": run_floor,
     "ours-one-core": run_ours_on_one_core,
-    "ours-two-shards": run_ours_in_two_shards,
+    "ours-one-worker": run_ours_on_a_worker,
+    "ours-two-workers": run_ours_on_two_workers,
     "ours-api": run_ours_by_api,
 }
 TITLES = {
@@ -212,10 +239,11 @@ TITLES = {
     "datacompy": "(c) datacompy",
     "reladiff": "(d) reladiff, on shared ids",
     "ours-one-core": "ours in one process, one thread on one core",
-    "ours-two-shards": "ours in two shards at one time, one thread on one core each, and their merge on both",
+    "ours-one-worker": "ours over a Dask cluster of one worker, on one core",
+    "ours-two-workers": "ours over a Dask cluster of two workers, one thread on one core each",
     "ours-api": "ours, events from the stand-in's API",
 }
-ALIKE = ("ours", "ours-one-core", "ours-two-shards")
+ALIKE = ("ours", "ours-one-core", "ours-one-worker", "ours-two-workers")
 """These leave the same files, or something is wrong."""
 SHAPES = ("usual", "repeated", "island")
 
@@ -232,21 +260,8 @@ def contend(name: str) -> None:
     target = Target(**orjson.loads(sys.stdin.buffer.read()))
     outcome = CONTENDERS[name](target)
     cpu_seconds, peak = time.process_time() + outcome.cpu_seconds, max(peak_bytes(), outcome.peak_bytes)
-    click.echo(orjson.dumps(asdict(Measurement(0, cpu_seconds, peak, outcome.found, outcome.files))))
-
-
-@main.command()
-@click.argument("index", type=int)
-@click.argument("output")
-def shard(index: int, output: str) -> None:
-    """Run one of two shards on a core of its own, on the target that standard input gives as JSON."""
-    from jobs.sharding import reconcile_shard  # noqa: PLC0415 - what a run imports belongs to what it costs
-
-    _pin(index)
-    target = Target(**orjson.loads(sys.stdin.buffer.read()))
-    request = _request(target, STORE | ONE_THREAD | {"RECONCILE_SHARD": f"{index}/2"}, output)
-    folder = reconcile_shard(request, _Silence(), now=NOW, run_id="bench")
-    click.echo(orjson.dumps({"folder": str(folder), "cpu_seconds": time.process_time(), "peak_bytes": peak_bytes()}))
+    told = Measurement(0, cpu_seconds, peak, outcome.found, outcome.files, outcome.moved_bytes)
+    click.echo(orjson.dumps(asdict(told)))
 
 
 @main.command()
@@ -301,10 +316,19 @@ def _check_alike(measured: Mapping[tuple[str, str], list[Measurement]]) -> None:
 
 
 def _measure(name: str, target: Target) -> Measurement:
-    began = time.perf_counter()
+    before, began = _rows_read(target), time.perf_counter()
     done = subprocess.run(_command(name), input=orjson.dumps(asdict(target)), stdout=subprocess.PIPE, check=True)
     seconds = time.perf_counter() - began
-    return Measurement(**{**orjson.loads(done.stdout), "seconds": seconds})
+    told = orjson.loads(done.stdout)
+    return Measurement(**{**told, "seconds": seconds, "rows_read": _rows_read(target) - before})
+
+
+def _rows_read(target: Target) -> int:
+    """Return how many rows of both tables PostgreSQL has fetched so far, by scans and by indexes."""
+    with psycopg.connect(target.database_url) as connection:
+        time.sleep(_COUNTERS_LAG_SECONDS)
+        (rows,) = connection.execute(ROWS_READ).fetchone() or (0,)
+    return int(rows)
 
 
 def _command(name: str) -> list[str]:
@@ -314,10 +338,11 @@ def _command(name: str) -> list[str]:
 
 
 def _table(measured: Mapping[tuple[str, str], list[Measurement]]) -> str:
-    """Return a Markdown table; ratios are to ours on usual traffic, and of the shards to one process on one core."""
+    """Return a Markdown table; ratios are to ours on usual traffic, and of two workers to one."""
     lines = [
-        "| contender | traffic | seconds (lowest to highest) | to ours | CPU s | peak memory | found | command |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
+        "| contender | traffic | seconds (lowest to highest) | to ours | CPU s | peak memory | rows read | moved"
+        " | found | command |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     medians = {turn: statistics.median(run.seconds for run in runs) for turn, runs in measured.items()}
     ours = medians.get(("usual", "ours"))
@@ -328,12 +353,14 @@ def _table(measured: Mapping[tuple[str, str], list[Measurement]]) -> str:
             f"| {TITLES[name]} | {shape} | {seconds:.1f} ({spread}) | {f'{seconds / ours:.2f}' if ours else ''}"
             f" | {statistics.median(run.cpu_seconds for run in runs):.1f}"
             f" | {statistics.median(run.peak_bytes for run in runs) / MEGABYTE:,.0f} MB"
+            f" | {statistics.median(run.rows_read for run in runs):,.0f}"
+            f" | {statistics.median(run.moved_bytes for run in runs) / MEGABYTE:,.0f} MB"
             f" | {', '.join(f'{key} {count:,}' for key, count in runs[0].found.items())}"
             f" | `python {' '.join(_command(name)[1:])}` |"
         )
-    if {("usual", "ours-one-core"), ("usual", "ours-two-shards")} <= medians.keys():
-        share = medians["usual", "ours-two-shards"] / medians["usual", "ours-one-core"]
-        lines.append(f"\nTwo shards and their merge need {share:.2f} of the time of one process on one core.")
+    if {("usual", "ours-one-worker"), ("usual", "ours-two-workers")} <= medians.keys():
+        share = medians["usual", "ours-two-workers"] / medians["usual", "ours-one-worker"]
+        lines.append(f"\nTwo workers need {share:.2f} of the time of one.")
     return "\n".join(lines)
 
 

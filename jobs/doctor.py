@@ -33,7 +33,6 @@ from jobs.core.litellm.call_types import NOT_INFERENCE
 from jobs.core.litellm.spend_logs import SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import bind
 from jobs.core.rules import Rules
-from jobs.core.shard import WHOLE
 from jobs.core.window import Window
 from jobs.drivers.patterns import payers
 from jobs.errors import ReconcileError, SettingError, StoppedError
@@ -286,7 +285,6 @@ class _Examination:
             settled_at=_NOTHING.end,
             statement_timeout=_PATIENCE,
             patience=patience,
-            shard=WHOLE,
         )
         for _ in read_recorded_events(
             store, self._client, self._organization, layout, asked, self._progress, self._now()

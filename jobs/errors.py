@@ -4,6 +4,8 @@ A discrepancy is a value, never an exception. An exception here means that the r
 message is the one line a person reads: what was wrong, and where to set it right.
 """
 
+from __future__ import annotations
+
 
 class ReconcileError(Exception):
     """The run could not do its work."""
@@ -15,6 +17,20 @@ class ReconcileError(Exception):
         self.what = what
         self.remedy = remedy
         super().__init__(f"{what}. {remedy}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it travel between processes, whatever its kind takes to be made."""
+        return _again, (type(self), self.what, self.remedy)
+
+    def at(self, place: str) -> ReconcileError:
+        """Return the same error, told with where it came up."""
+        return _again(type(self), f"{place}: {self.what}", self.remedy)
+
+
+def _again(kind: type[ReconcileError], what: str, remedy: str) -> ReconcileError:
+    error = kind.__new__(kind)
+    ReconcileError.__init__(error, what, remedy)
+    return error
 
 
 class SettingError(ReconcileError):
@@ -33,6 +49,10 @@ class LagoError(ReconcileError):
 
 class LedgerError(ReconcileError):
     """The ledger cannot be reached, read or written."""
+
+
+class ClusterError(ReconcileError):
+    """The cluster that a run is spread over cannot be reached, has lost its scheduler, or has no room for a task."""
 
 
 class DiskFullError(ReconcileError):

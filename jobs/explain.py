@@ -48,7 +48,8 @@ def explain(
         judged: list[dict[str, Any]] = []
     else:
         hour = ended.replace(minute=0, second=0, microsecond=0)
-        settings = replace(settings, window=Window(hour, min(hour + timedelta(hours=1), now)))
+        # An hour is no work for a cluster.
+        settings = replace(settings, window=Window(hour, min(hour + timedelta(hours=1), now)), cluster=None)
         with (
             tempfile.TemporaryDirectory(prefix="litellm-lago-explain-", dir=settings.scratch) as folder,
             judged_workspace(settings, Path(folder), progress, now=now) as judged_window,

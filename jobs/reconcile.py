@@ -8,14 +8,13 @@ from datetime import datetime
 from pathlib import Path
 
 from jobs.adapters.run_folder import RunFolder
-from jobs.core.shard import WHOLE
 from jobs.core.window import Window
-from jobs.errors import SettingError
 from jobs.steps.judge import judge_left_over
 from jobs.steps.read import matched_workspace
 from jobs.steps.reconcile_values import Judged, Progress, ReconcileSettings, Run
 from jobs.steps.report import report_run
 from jobs.steps.room import RoomWatch
+from jobs.steps.spread import spread_workspace
 
 
 def reconcile(
@@ -44,12 +43,12 @@ def judged_workspace(
 
     `keeps_reading` leaves what was read through the API in the output folder where this fails, for the next one.
     """
-    if settings.shard != WHOLE:
-        raise SettingError(
-            "RECONCILE_SHARD is set, and a shard sees only a part of the subscriptions",
-            "Leave it out, or run `reconcile` without --apply in every shard and `merge` after them",
-        )
-    with matched_workspace(settings, folder, progress, now=now, keeps_reading=keeps_reading) as (workspace, reading):
+    matched = (
+        matched_workspace(settings, folder, progress, now=now, keeps_reading=keeps_reading)
+        if settings.cluster is None
+        else spread_workspace(settings, settings.cluster, folder, progress, now=now)
+    )
+    with matched as (workspace, reading):
         pinning = reading.schema.may_pin_end_users
         window_facts = judge_left_over(
             workspace, settings.rules, reading.catalogue, settings.window, now, may_pin_end_users=pinning

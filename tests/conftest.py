@@ -30,6 +30,7 @@ from tests.support.postgres_choice import IMAGE, PostgresChoice, UnavailablePost
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn
+    from tests.support.clusters import RunningCluster
 
 # `make mutate` only asks whether a test fails, not for the smallest example, and machines differ in speed.
 settings.register_profile("mutate", phases=(Phase.explicit, Phase.generate), derandomize=True, deadline=None)
@@ -220,6 +221,15 @@ def standin(postgres_url: str) -> Iterator[LagoStandIn]:
     from jobs.playground.lago_standin import LagoStandIn  # noqa: PLC0415 - tests without it need not load it
 
     with _fresh_database(postgres_url) as url, LagoStandIn.start(url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RunningCluster]:
+    """Run a Dask cluster of two workers, which belongs to whoever gives it an environment last."""
+    from tests.support.clusters import running_cluster  # noqa: PLC0415 - tests without it need not load it
+
+    with running_cluster() as running:
         yield running
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jobs.core.lago.store import ClickHouseStore, StoredEventsAsked
+from jobs.core.lago.store import ClickHouseStore
+from jobs.core.window import Window
 from jobs.drivers.queries import query
 from jobs.errors import SettingError, SourceError
 
@@ -16,41 +17,56 @@ _CHUNK_BYTES = 16 * 1024 * 1024
 _SETTING = "RECONCILE_LAGO_STORE_URL"
 
 
+def check_clickhouse_events(
+    store: ClickHouseStore, *, organization_id: str, codes: Sequence[str], window: Window
+) -> int:
+    """Return how many events of these codes in the window Lago accepted and never bills.
+
+    Raise `SettingError` without the client library, `SourceError` if ClickHouse cannot be reached or read, or holds
+    events that Lago has yet to enrich.
+    """
+    asked = _asked(organization_id, codes, window)
+    with _explained(store.address), closing(_connected(store.url)) as client:
+        if not client.command("EXISTS TABLE events_dead_letter"):  # Lago has had it since late 2025
+            return 0
+        put_aside = _count(client, "count_dead_letters", asked)
+        _require_enriched(_count(client, "count_unenriched_events", asked), store.address)
+        return put_aside
+
+
 def read_clickhouse_events(
     store: ClickHouseStore,
-    asked: StoredEventsAsked,
     *,
-    on_dead_letters: Callable[[int], None] = lambda _: None,
+    organization_id: str,
+    codes: Sequence[str],
+    window: Window,
+    property_names: Sequence[str],
+    statement_timeout: timedelta,
 ) -> Iterator[bytes]:
-    """Yield the events that are asked for and that Lago bills, as CSV in chunks of whole rows.
+    """Yield the events of these codes in the window that Lago bills, as CSV in chunks of whole rows.
 
     The columns are those of `jobs.adapters.lago.event_pages.EVENT_COLUMNS`, of which the row's id and time of arrival
-    are NULL: each event comes once. `on_dead_letters` is told how many more events Lago accepted and never bills. Raise
-    `SettingError` without the client library, `SourceError` if ClickHouse cannot be reached or read.
+    are NULL: each event comes once. Raise `SettingError` without the client library, `SourceError` if ClickHouse cannot
+    be reached or read.
     """
-    parameters = {
-        "organization_id": asked.organization_id,
-        "codes": list(dict.fromkeys(asked.codes)),
-        "property_names": list(asked.property_names),
-        "window_start": _instant(asked.window.start),
-        "window_end": _instant(asked.window.end),
-        "shard": asked.shard.index,
-        "shards": asked.shard.count,
-    }
+    asked = {**_asked(organization_id, codes, window), "property_names": list(property_names)}
     # An empty field for NULL, as PostgreSQL writes it; zero is no limit for ClickHouse too.
-    limits = {
-        "format_csv_null_representation": "",
-        "max_execution_time": round(asked.statement_timeout.total_seconds()),
-    }
+    limits = {"format_csv_null_representation": "", "max_execution_time": round(statement_timeout.total_seconds())}
     with _explained(store.address), closing(_connected(store.url)) as client:
-        if client.command("EXISTS TABLE events_dead_letter"):  # Lago has had it since late 2025
-            on_dead_letters(_count(client, "count_dead_letters", parameters))
-            _require_enriched(_count(client, "count_unenriched_events", parameters), store.address)
         stream = client.raw_stream(
-            query("lago_store", "read_lago_clickhouse_events"), parameters=parameters, fmt="CSV", settings=limits
+            query("lago_store", "read_lago_clickhouse_events"), parameters=asked, fmt="CSV", settings=limits
         )
         with closing(stream):
             yield from whole_rows(iter(lambda: stream.read(_READ_BYTES), b""))
+
+
+def _asked(organization_id: str, codes: Sequence[str], window: Window) -> dict[str, object]:
+    return {
+        "organization_id": organization_id,
+        "codes": list(dict.fromkeys(codes)),
+        "window_start": _instant(window.start),
+        "window_end": _instant(window.end),
+    }
 
 
 def whole_rows(pieces: Iterator[bytes], size: int = _CHUNK_BYTES) -> Iterator[bytes]:

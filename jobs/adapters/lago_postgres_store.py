@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,11 +14,12 @@ from psycopg.rows import TupleRow, dict_row
 
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.database.troubles import quoted
-from jobs.core.lago.store import StoredEventsAsked
 from jobs.core.window import Window
 from jobs.drivers.postgres import (
+    ExportedSnapshot,
     FailedAttempt,
     Patience,
+    Snapshot,
     connect,
     copy_rows,
     explained,
@@ -35,40 +36,74 @@ _COLUMNS = (
 _LOCK_TIMEOUT = timedelta(seconds=10)
 
 
-def read_stored_events(
+@contextmanager
+def open_stored_events(
     database: DatabaseSettings,
-    asked: StoredEventsAsked,
     *,
     complete_until: datetime,
+    statement_timeout: timedelta,
     patience: Patience | None = None,
     sleep: Callable[[float], None] = time.sleep,
     on_failed_attempt: Callable[[FailedAttempt], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
-) -> Iterator[bytes]:
-    """Yield the events that are asked for as CSV, whole rows a chunk, as Lago's API would list them.
+) -> Iterator[Snapshot]:
+    """Connect with patience, and open one read-only snapshot of what is Lago's database.
 
-    The columns are those of `jobs.adapters.lago.event_pages.EVENT_COLUMNS`, of which the row's id and time of arrival
-    are NULL; the order of rows is not defined. A standby is waited for, a minute at most, until it has replayed what
-    was written by `complete_until`. Raise `SourceError` if it has not, if the database cannot be reached or is not
-    Lago's, or if the read is cancelled or breaks off.
+    A standby is waited for, a minute at most, until it has replayed what was written by `complete_until`. Raise
+    `SourceError` if it has not, or if the database cannot be reached or is not Lago's.
     """
-    parameters = {
-        "organization_id": asked.organization_id,
-        "codes": list(dict.fromkeys(asked.codes)),
-        "property_names": list(asked.property_names),
-        "shard": asked.shard.index,
-        "shards": asked.shard.count,
-        "window_start": asked.window.start.replace(tzinfo=None),
-        "window_end": asked.window.end.replace(tzinfo=None),
-    }
     connection = connect(database, patience=patience, sleep=sleep, on_failed_attempt=on_failed_attempt)
     with closing(connection):
         wait_for_standby(connection, database, complete_until, sleep, note)
         with read_only_snapshot(
-            connection, database, statement_timeout=asked.statement_timeout, lock_timeout=_LOCK_TIMEOUT
+            connection, database, statement_timeout=statement_timeout, lock_timeout=_LOCK_TIMEOUT
         ) as snapshot:
             _require_table(_row(connection, database, "probe_lago_events"), database)
-            yield from copy_rows(snapshot, query("lago_store", "read_lago_events"), parameters)
+            yield snapshot
+
+
+@contextmanager
+def join_stored_events(
+    database: DatabaseSettings,
+    exported: ExportedSnapshot,
+    *,
+    statement_timeout: timedelta,
+    patience: Patience | None = None,
+) -> Iterator[Snapshot]:
+    """Connect with patience, and see what the snapshot sees that another session opened and exported.
+
+    Raise `SourceError` if that one is gone, or is another server's, or the database cannot be reached.
+    """
+    with (
+        closing(connect(database, patience=patience)) as connection,
+        read_only_snapshot(
+            connection, database, statement_timeout=statement_timeout, lock_timeout=_LOCK_TIMEOUT, exported=exported
+        ) as snapshot,
+    ):
+        yield snapshot
+
+
+def read_stored_events(
+    snapshot: Snapshot,
+    *,
+    organization_id: str,
+    codes: Sequence[str],
+    window: Window,
+    property_names: Sequence[str],
+) -> Iterator[bytes]:
+    """Yield the events of these codes in the window as CSV, whole rows a chunk, as Lago's API would list them.
+
+    The columns are those of `jobs.adapters.lago.event_pages.EVENT_COLUMNS`, of which the row's id and time of arrival
+    are NULL; the order of rows is not defined. Raise `SourceError` if the read is cancelled or breaks off.
+    """
+    asked = {
+        "organization_id": organization_id,
+        "codes": list(dict.fromkeys(codes)),
+        "property_names": list(property_names),
+        "window_start": window.start.replace(tzinfo=None),
+        "window_end": window.end.replace(tzinfo=None),
+    }
+    return copy_rows(snapshot, query("lago_store", "read_lago_events"), asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Everything set-based happens here, from the files under `sql/`, within a memory 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,8 +34,11 @@ _OCTETS_AT_A_TIME = 1024 * 1024
 class Workspace:
     """One run's DuckDB database; a context manager that closes it. The caller removes the folder."""
 
-    def __init__(self, folder: Path, *, memory_limit: str, threads: int | None = None) -> None:
-        """Open an empty workspace in this folder. `memory_limit` is a size such as `1GB`."""
+    def __init__(self, folder: Path, *, memory_limit: str, threads: int | None = None, in_memory: bool = False) -> None:
+        """Open an empty workspace in this folder. `memory_limit` is a size such as `1GB`.
+
+        One in memory writes to the folder what it has no memory for, uncompressed: for rows that pass through.
+        """
         self._folder = folder
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory_limit,
@@ -50,7 +54,7 @@ class Workspace:
         }
         if threads:
             config["threads"] = threads
-        self._database = duckdb.connect(str(folder / _WORKSPACE_FILE), config=config)
+        self._database = duckdb.connect(":memory:" if in_memory else str(folder / _WORKSPACE_FILE), config=config)
         # Nobody wants the file afterwards: what is to be kept has a file of its own (`keeping`).
         self._database.execute("PRAGMA disable_checkpoint_on_shutdown")
         self._database.create_function("spreadsheet_safe", spreadsheet_safe, ["VARCHAR"], "VARCHAR")
@@ -133,7 +137,7 @@ class Workspace:
     @contextmanager
     def keeping(self, path: Path) -> Iterator[None]:
         """Let queries write tables that outlive the workspace into this file, as `kept`."""
-        with _explained("what a shard keeps"):
+        with _explained("what is kept"):
             self._database.execute("ATTACH $path AS kept", {"path": str(path)})
             yield
             self._database.execute("CHECKPOINT kept")
@@ -141,20 +145,42 @@ class Workspace:
 
     @contextmanager
     def attached(self, path: Path) -> Iterator[None]:
-        """Let queries read the workspace in this file as `shard`, and keep its rows' order where they insert them."""
-        try:
-            self._database.execute("ATTACH $path AS shard (READ_ONLY)", {"path": str(path)})
-        except duckdb.Error as error:
-            raise ReconcileError(
-                f"the workspace could not take the shard's {path}: {_first_line(error)}",
-                "Run the shard again with this version of the job",
-            ) from error
+        """Let queries read what was kept in this file as `taken`, and keep its rows' order where they insert them."""
+        with _explained("what was kept"):
+            self._database.execute("ATTACH $path AS taken (READ_ONLY)", {"path": str(path)})
         self._database.execute("SET preserve_insertion_order = true")
         try:
             yield
         finally:
             self._database.execute("SET preserve_insertion_order = false")
-            self._database.execute("DETACH shard")
+            self._database.execute("DETACH taken")
+
+    def pieces(self, name: str, **parameters: object) -> dict[int, tuple[bytes, ...]]:
+        """Return what the query of this name writes for each part, as Parquet."""
+        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=self._folder) as folder:
+            self.run(name, folder=folder, **parameters)
+            return {
+                int(part.name.removeprefix("part=")): tuple(file.read_bytes() for file in sorted(part.iterdir()))
+                for part in sorted(Path(folder).iterdir())
+            }
+
+    def written(self, name: str, **parameters: object) -> bytes:
+        """Return what the query of this name writes, as Parquet."""
+        path = self._folder / f"{name}.parquet"
+        self.run(name, path=str(path), **parameters)
+        content = path.read_bytes()
+        path.unlink()
+        return content
+
+    def take(self, name: str, pieces: Sequence[bytes]) -> None:
+        """Load pieces of Parquet by the query of this name; nothing where there are none."""
+        if not pieces:
+            return
+        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=self._folder) as folder:
+            paths = [Path(folder) / f"{number}.parquet" for number in range(len(pieces))]
+            for path, piece in zip(paths, pieces, strict=True):
+                path.write_bytes(piece)
+            self.run(name, paths=[str(path) for path in paths])
 
     def insert(self, table: str, rows: Iterable[Sequence[object]]) -> None:
         """Append rows to one of the workspace's tables, in its column order; none holds a float."""

@@ -12,15 +12,7 @@ import click
 
 from jobs.cli.ending import leaving_its_verdict, say_verdict
 from jobs.cli.group import AGREEMENT, DISCREPANCIES_REMAIN, FAILED, cli, new_run_id
-from jobs.cli.options import (
-    BACKFILL_OPTIONS,
-    OPTIONS,
-    SHARD_OPTIONS,
-    config_option,
-    setting_options,
-    texts,
-    window_options,
-)
+from jobs.cli.options import BACKFILL_OPTIONS, CLUSTER_OPTIONS, OPTIONS, setting_options, texts, window_options
 from jobs.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -29,7 +21,7 @@ if TYPE_CHECKING:
 
 @cli.command()
 @window_options
-@setting_options({**OPTIONS, **SHARD_OPTIONS, **BACKFILL_OPTIONS})
+@setting_options({**OPTIONS, **CLUSTER_OPTIONS, **BACKFILL_OPTIONS})
 @click.option("--apply", is_flag=True, help="Send what the plan holds; without it nothing is written to Lago.")
 @leaving_its_verdict
 def reconcile(
@@ -49,9 +41,7 @@ def reconcile(
         _backfill(start, end, config_file, options, announcement, apply=True)
     # Imported here, so that --help does not wait for DuckDB and its like.
     from jobs import reconcile as use_case
-    from jobs.core.shard import WHOLE
     from jobs.settings import load_settings, reconcile_settings
-    from jobs.sharding import reconcile_shard
     from jobs.steps.backfill_values import Backfill
     from jobs.telling.console import show_run
     from jobs.telling.progress import console_progress
@@ -63,11 +53,6 @@ def reconcile(
     with console_progress() as progress:
         for note in settings.notes:
             progress.note(note)
-        if request.shard != WHOLE:
-            announcement.command = f"reconcile --shard {request.shard.index}/{request.shard.count}"
-            folder = reconcile_shard(request, progress, now=now, run_id=new_run_id(now))
-            click.echo(f"Shard       {folder}")
-            sys.exit(AGREEMENT)
         run = use_case.reconcile(request, progress, now=now, run_id=new_run_id(now))
     announcement.backfills.append(Backfill(run, None))
     show_run(run)
@@ -77,41 +62,8 @@ def reconcile(
 
 
 @cli.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
-@config_option
-@setting_options({**OPTIONS, **BACKFILL_OPTIONS})
-@leaving_its_verdict
-def merge(
-    folders: tuple[Path, ...], config_file: Path | None, announcement: Announcement, **options: str | None
-) -> None:
-    """Judge what the shards in FOLDERS left, and write the report of the whole run.
-
-    Each folder is one that `reconcile --shard` made; the settings must be those of the shards.
-    """
-    from jobs.settings import load_settings, reconcile_settings
-    from jobs.sharding import merge as use_case
-    from jobs.steps.backfill_values import Backfill
-    from jobs.telling.console import show_run
-    from jobs.telling.progress import console_progress
-    from jobs.telling.verdict import verdict_line
-
-    now = datetime.now(UTC)
-    settings = load_settings(os.environ, config_file, texts(options))
-    with console_progress() as progress:
-        for note in settings.notes:
-            progress.note(note)
-        request = reconcile_settings(settings, None, None, now)
-        run = use_case(request, folders, progress, run_id=new_run_id(now))
-    announcement.backfills.append(Backfill(run, None))
-    show_run(run)
-    code = DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT
-    say_verdict(config_file, verdict_line(code, announcement.backfills))
-    sys.exit(code)
-
-
-@cli.command()
 @window_options
-@setting_options({**OPTIONS, **BACKFILL_OPTIONS})
+@setting_options({**OPTIONS, **CLUSTER_OPTIONS, **BACKFILL_OPTIONS})
 @click.option(
     "--subscription", "subscriptions", multiple=True, metavar="ID", help="Only this subscription; repeatable."
 )

@@ -26,8 +26,8 @@ BACKFILL_OPTIONS: dict[str, tuple[str, str, str]] = {
     "most-share": ("most_share", "N", "Cap on the share of a subscription's usage, from 0 to 1."),
     "slice-length": ("slice_length", "DURATION", "Length of the slices in which a long window is sent."),
 }
-SHARD_OPTIONS: dict[str, tuple[str, str, str]] = {
-    "shard": ("shard", "I/N", "Work on part I, from 0, of N parts of the subscriptions, for `merge` to judge."),
+CLUSTER_OPTIONS: dict[str, tuple[str, str, str]] = {
+    "cluster": ("cluster", "ADDRESS", "Dask scheduler whose workers read and match: tcp://HOST:8786."),
 }
 
 
@@ -72,5 +72,5 @@ def setting_options(options: dict[str, tuple[str, str, str]]) -> Callable[[Comma
 
 def texts(options: dict[str, str | None]) -> dict[str, str]:
     """Return the given texts by the names of their settings."""
-    known = {**OPTIONS, **SHARD_OPTIONS, **BACKFILL_OPTIONS, **USAGE_OPTIONS}
+    known = {**OPTIONS, **CLUSTER_OPTIONS, **BACKFILL_OPTIONS, **USAGE_OPTIONS}
     return {known[name.replace("_", "-")][0]: text for name, text in options.items() if text is not None}

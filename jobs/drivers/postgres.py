@@ -80,6 +80,14 @@ class Snapshot:
     statement_timeout: timedelta  # How long each query may take, for messages.
 
 
+@dataclass(frozen=True, slots=True)
+class ExportedSnapshot:
+    """A snapshot that other sessions of the same database can take, while the transaction that exported it lasts."""
+
+    snapshot_id: str  # Its name.
+    sees: str  # What it is, as PostgreSQL writes it.
+
+
 def connect(
     settings: DatabaseSettings,
     *,
@@ -154,13 +162,17 @@ def read_only_snapshot(
     *,
     statement_timeout: timedelta,
     lock_timeout: timedelta,
+    exported: ExportedSnapshot | None = None,
 ) -> Iterator[Snapshot]:
     """Open the one transaction in which everything is read, and end it without a trace.
 
-    `statement_timeout` bounds each query, a whole read of spend logs included; zero means no bound. Raise
-    `SourceError` if the server does not grant a read-only repeatable-read transaction.
+    `statement_timeout` bounds each query, a whole read of spend logs included; zero means no bound. With `exported` it
+    sees what the transaction sees that exported this snapshot. Raise `SourceError` if the server does not grant a
+    read-only repeatable-read transaction, or does not know that snapshot.
     """
     try:
+        if exported is not None:
+            _import_snapshot(connection, settings, exported)
         with explained(settings, statement_timeout), connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(
                 query("postgres", "begin_snapshot").encode(),
@@ -180,6 +192,43 @@ def read_only_snapshot(
     finally:
         with suppress(psycopg.Error):  # A connection that is gone already was rolled back by the server.
             connection.rollback()
+
+
+def export_snapshot(snapshot: Snapshot) -> ExportedSnapshot:
+    """Let other sessions see what this snapshot sees; raise `SourceError` if the server does not."""
+    with (
+        explained(snapshot.settings, snapshot.statement_timeout),
+        snapshot.connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        cursor.execute(query("postgres", "export_snapshot").encode())
+        return ExportedSnapshot(**(cursor.fetchone() or {}))
+
+
+def _import_snapshot(
+    connection: psycopg.Connection[TupleRow], settings: DatabaseSettings, exported: ExportedSnapshot
+) -> None:
+    remedy = (
+        f"Let {settings.origin} name one server and database for the run and on every worker, itself or by a pooler in "
+        "transaction or session mode that does not spread sessions over servers; then run again"
+    )
+    try:
+        with connection.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(query("postgres", "import_snapshot").encode(), {"snapshot_id": exported.snapshot_id})
+            cursor.execute(query("postgres", "imported_snapshot").encode())
+            seen = cursor.fetchone() or {}
+    except (
+        psycopg.errors.InvalidParameterValue,
+        psycopg.errors.UndefinedObject,
+        psycopg.errors.FeatureNotSupported,
+    ) as error:
+        raise SourceError(
+            f"PostgreSQL at {settings.address} does not know the snapshot that the run reads by: {driver_words(error)}",
+            remedy,
+        ) from error
+    except psycopg.Error as error:
+        _explain(error, settings, None)
+    if seen.get("sees") != exported.sees:
+        raise SourceError(f"PostgreSQL at {settings.address} sees other rows than the run does", remedy)
 
 
 def copy_rows(snapshot: Snapshot, text: str, parameters: Mapping[str, object]) -> Iterator[bytes]:

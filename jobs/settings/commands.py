@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -21,16 +22,15 @@ from jobs.core.litellm.variables import chosen_database
 from jobs.core.meters import MeterPart
 from jobs.core.periods import DaySpan, PeriodLength, last_full_month, month_span
 from jobs.core.rules import Rules
-from jobs.core.shard import WHOLE
 from jobs.core.window import Window, scheduled_time, scheduled_window
 from jobs.errors import SettingError
 from jobs.settings.declared import database, lago, run
 from jobs.settings.pairs import read_mapping, read_pairs
 from jobs.settings.setting import Setting
-from jobs.settings.sources import Settings, given_database, not_set
+from jobs.settings.sources import Settings, given_database, load_settings, not_set
 from jobs.settings.texts import as_sentence, parse_instant
 from jobs.steps.backfill_values import BackfillSettings
-from jobs.steps.reconcile_values import ReconcileSettings
+from jobs.steps.reconcile_values import ClusterSettings, ReconcileSettings, Sources
 from jobs.steps.revenue import RevenueAsked
 from jobs.telling.chat import Notification
 from jobs.telling.metrics import Publication
@@ -76,11 +76,30 @@ def reconcile_settings(settings: Settings, start: str | None, end: str | None, n
         store=_store(settings),
         look_back=settings.required(run.LOOK_BACK),
         threads=settings.optional(run.THREADS),
-        shard=settings.optional(run.SHARD) or WHOLE,
+        cluster=_cluster(settings),
         scratch=settings.optional(run.SCRATCH),
         usage_subscriptions=settings.required(run.USAGE_SUBSCRIPTIONS),
         metrics_subscriptions=settings.required(run.METRICS_SUBSCRIPTIONS),
     )
+
+
+def _cluster(settings: Settings) -> ClusterSettings | None:
+    address = settings.optional(run.CLUSTER)
+    if address is None:
+        return None
+    return ClusterSettings(
+        address=address,
+        parts=settings.optional(run.CLUSTER_PARTS),
+        wait=settings.required(run.CLUSTER_WAIT),
+        sources=sources_here,
+    )
+
+
+def sources_here() -> Sources:
+    """Return how this process, a worker of a cluster, reaches what runs read: its environment alone says so."""
+    settings = load_settings(os.environ)
+    has_api = settings.optional(lago.API_BASE) is not None and settings.optional(lago.API_KEY) is not None
+    return Sources(_database(settings), _lago(settings) if has_api else None, _store(settings))
 
 
 def usage_settings(

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from jobs.core.doubts import DOUBTED
 from jobs.core.durations import parse_duration
 from jobs.core.kinds import Cause, ChargeBy
+from jobs.core.spreading import MOST_PARTS
 from jobs.core.telling.notification import NotifyOn
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
@@ -155,6 +156,26 @@ def parse_gateway(text: str) -> str:
     if not usable or parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\x7f]", text.strip()):
         raise ValueError(wrong)
     return text.strip()
+
+
+def parse_scheduler(text: str) -> str:
+    """Return the address of a Dask scheduler."""
+    wrong = "write the scheduler's address, tcp://HOST:8786, or tls:// where it takes TLS"
+    try:
+        parts = urlsplit(text.strip())
+        usable = parts.scheme in {"tcp", "tls"} and parts.hostname and parts.port
+    except ValueError as error:
+        raise ValueError(wrong) from error
+    if not usable or parts.username or parts.path or parts.query or not re.fullmatch(r"[!-~]+", text.strip()):
+        raise ValueError(wrong)
+    return text.strip()
+
+
+def parse_parts(text: str) -> int:
+    """Read a number of parts."""
+    if not _WHOLE_NUMBER.fullmatch(text.strip()) or not 1 <= int(text) <= MOST_PARTS:
+        raise ValueError(f"write a whole number from 1 to {MOST_PARTS}")
+    return int(text)
 
 
 def parse_webhook(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -10,14 +11,13 @@ from typing import Protocol
 from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.kept_slices import KeptSlices
-from jobs.adapters.lago_clickhouse_store import read_clickhouse_events
-from jobs.adapters.lago_postgres_store import read_stored_events
-from jobs.core.lago.store import ClickHouseStore, Store, StoredEventsAsked, checked_organization_id
-from jobs.core.lago.values import Organization
+from jobs.adapters.lago_clickhouse_store import check_clickhouse_events, read_clickhouse_events
+from jobs.adapters.lago_postgres_store import join_stored_events, open_stored_events, read_stored_events
+from jobs.core.lago.store import ClickHouseStore, PostgresStore, Store, checked_organization_id
+from jobs.core.lago.values import LagoConnection, Organization
 from jobs.core.layout import Layout
-from jobs.core.shard import Shard
 from jobs.core.window import Window
-from jobs.drivers.postgres import STANDBY_MAY_LAG, Patience
+from jobs.drivers.postgres import STANDBY_MAY_LAG, ExportedSnapshot, Patience, Snapshot, export_snapshot
 
 
 class Progress(Protocol):
@@ -36,8 +36,6 @@ class EventsAsked:
 
     window: Window
     """What is read."""
-    shard: Shard
-    """Whose events are needed; a store leaves the others out, through the API they come along."""
     settled_at: datetime
     """When everything that this run judges has settled: a source must hold what was written by then."""
     statement_timeout: timedelta
@@ -65,7 +63,7 @@ def read_recorded_events(
 
     The same events give the same findings whichever source they come from.
     """
-    codes = tuple(str(row[0]) for row in layout.code_rows)
+    codes = _codes(layout)
     if store is None:
         yield from read_events(
             client,
@@ -81,22 +79,121 @@ def read_recorded_events(
                 f"took up {asked.kept.taken_up:,} events that an earlier run had read; Lago says they are as they were"
             )
         return
-    stored = StoredEventsAsked(
-        organization_id=checked_organization_id(store, organization),
-        codes=codes,
-        window=asked.window,
-        property_names=tuple(layout.property_names),
-        statement_timeout=asked.statement_timeout,
-        shard=asked.shard,
-    )
+    organization_id = checked_organization_id(store, organization)
     if isinstance(store, ClickHouseStore):
-        yield from read_clickhouse_events(store, stored, on_dead_letters=asked.on_dead_letters)
+        asked.on_dead_letters(
+            check_clickhouse_events(store, organization_id=organization_id, codes=codes, window=asked.window)
+        )
+        yield from _read_clickhouse(store, organization_id, layout, asked.window, asked.statement_timeout)
         return
-    yield from read_stored_events(
+    with _opened(store, asked, progress, now) as snapshot:
+        yield from _read_stored(snapshot, organization_id, layout, asked.window)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedEvents:
+    """What several processes need to read the events of one run, a stretch of time each; no secret."""
+
+    organization_id: str
+    """Whose events a store is read for; empty through the API, whose key tells it."""
+    snapshot: ExportedSnapshot | None
+    """What they all see, where Lago's own PostgreSQL is read."""
+
+
+@contextmanager
+def sharing_recorded_events(
+    store: Store | None,
+    organization: Organization,
+    layout: Layout,
+    asked: EventsAsked,
+    progress: Progress,
+    now: datetime,
+) -> Iterator[SharedEvents]:
+    """Give what others need to read the events, and hold what they see until this is left.
+
+    Only PostgreSQL knows such a snapshot. ClickHouse and the API are read at one time or another, as one process reads
+    the API; what a run judges has settled.
+    """
+    if store is None:
+        yield SharedEvents("", None)
+        return
+    organization_id = checked_organization_id(store, organization)
+    if isinstance(store, ClickHouseStore):
+        asked.on_dead_letters(
+            check_clickhouse_events(store, organization_id=organization_id, codes=_codes(layout), window=asked.window)
+        )
+        yield SharedEvents(organization_id, None)
+        return
+    with _opened(store, asked, progress, now) as snapshot:
+        yield SharedEvents(organization_id, export_snapshot(snapshot))
+
+
+def read_shared_events(
+    shared: SharedEvents,
+    store: Store | None,
+    lago: LagoConnection | None,
+    layout: Layout,
+    window: Window,
+    *,
+    statement_timeout: timedelta,
+    patience: Patience,
+    on_repeated: Callable[[int], None],
+) -> Iterator[bytes]:
+    """Yield the events of this stretch of time, as `read_recorded_events` does of all of it."""
+    if isinstance(store, ClickHouseStore):
+        yield from _read_clickhouse(store, shared.organization_id, layout, window, statement_timeout)
+    elif store is not None and shared.snapshot is not None:
+        with join_stored_events(
+            store.database, shared.snapshot, statement_timeout=statement_timeout, patience=patience
+        ) as snapshot:
+            yield from _read_stored(snapshot, shared.organization_id, layout, window)
+    elif lago is not None:
+        with LagoClient(lago) as client:
+            yield from read_events(
+                client,
+                codes=_codes(layout),
+                window=window,
+                property_names=layout.property_names,
+                progress=lambda done, total: None,
+                on_repeated=on_repeated,
+            )
+
+
+def _codes(layout: Layout) -> tuple[str, ...]:
+    return tuple(str(row[0]) for row in layout.code_rows)
+
+
+@contextmanager
+def _opened(store: PostgresStore, asked: EventsAsked, progress: Progress, now: datetime) -> Iterator[Snapshot]:
+    with open_stored_events(
         store.database,
-        stored,
         complete_until=min(asked.settled_at, now - STANDBY_MAY_LAG),
+        statement_timeout=asked.statement_timeout,
         patience=asked.patience,
         on_failed_attempt=lambda failed: progress.note(failed.text),
         note=progress.note,
+    ) as snapshot:
+        yield snapshot
+
+
+def _read_stored(snapshot: Snapshot, organization_id: str, layout: Layout, window: Window) -> Iterator[bytes]:
+    return read_stored_events(
+        snapshot,
+        organization_id=organization_id,
+        codes=_codes(layout),
+        window=window,
+        property_names=layout.property_names,
+    )
+
+
+def _read_clickhouse(
+    store: ClickHouseStore, organization_id: str, layout: Layout, window: Window, statement_timeout: timedelta
+) -> Iterator[bytes]:
+    return read_clickhouse_events(
+        store,
+        organization_id=organization_id,
+        codes=_codes(layout),
+        window=window,
+        property_names=layout.property_names,
+        statement_timeout=statement_timeout,
     )

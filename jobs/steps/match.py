@@ -92,7 +92,7 @@ def match_within(
 ) -> None:
     """Account for every spend log, meter it, pair what agrees within one subscription, and tally what was read.
 
-    Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart. `read_marks` brings in
+    Nothing here looks beyond one subscription, so parts of the subscriptions can do it apart. `read_marks` brings in
     what the metadata tells of the spend logs that the query of this name lists.
     """
     edges = {"start": naive(window.start), "end": naive(window.end)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ from jobs.adapters.litellm_database import SpendLogs, open_spend_logs
 from jobs.adapters.workspace import Workspace
 from jobs.core.kinds import ChargeBy
 from jobs.core.layout import Layout, lay_out
-from jobs.core.litellm.call_types import READINGS, RESPONSE_MAKERS
+from jobs.core.litellm.call_types import READINGS
 from jobs.core.litellm.spend_logs import DailyTable, SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import bind
-from jobs.core.shard import WHOLE, spend_log_shard
 from jobs.core.window import Window, whole_days
 from jobs.core.window_facts import just_now
 from jobs.drivers.postgres import STANDBY_MAY_LAG
@@ -57,7 +56,7 @@ def matched_workspace(
     keeps_reading: bool = False,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[Workspace, Reading]]:
-    """Read both sides, or the shard's part of them, match within each subscription, and yield workspace and reading.
+    """Read both sides, match within each subscription, and yield workspace and reading.
 
     `keeps_reading` leaves what was read through the API in the output folder where this fails, for the next one.
     """
@@ -76,27 +75,15 @@ def matched_workspace(
             with _reading_spend_logs(workspace, settings, layout, progress, now) as (spend_logs, reading):
                 dead_letters: list[int] = []
                 repeated: list[int] = []
-                asked = _events_asked(settings, kept, repeated.append, dead_letters.append)
+                asked = events_asked(settings, dead_letters.append, repeated.append, kept)
                 events = read_recorded_events(
                     settings.store, client, catalogue.organization, layout, asked, progress, now
                 )
-                shard = {"shard": settings.shard.index, "shards": settings.shard.count}
-                workspace.load("load_listed_events", while_well(events, reading), **shard)
-                if sum(repeated):
-                    progress.note(
-                        f"read {sum(repeated):,} events again: others arrived beside them while they were read"
-                    )
-                    workspace.run("drop_repeated_events")
+                workspace.load("load_listed_events", while_well(events, reading))
+                drop_repeated_events(workspace, sum(repeated), progress)
                 found = reading.result()
                 progress.step("matching")
                 load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
-                if settings.rules.patterns and settings.shard != WHOLE:
-                    workspace.run(
-                        "drop_other_shards",
-                        charge_by=settings.rules.charge_by.value,
-                        charge_by_place=layout.charge_by_place,
-                        **shard,
-                    )
                 match_within(
                     workspace,
                     settings.rules,
@@ -152,17 +139,7 @@ def _reading_spend_logs(
     It lasts until this is left, so that the metadata of a few spend logs can be asked for once both sides are matched.
     """
     with ExitStack() as opened, ThreadPoolExecutor(1, thread_name_prefix="spend-logs") as thread:
-        spend_logs = opened.enter_context(
-            open_spend_logs(
-                settings.database,
-                statement_timeout=settings.statement_timeout,
-                patience=settings.patience,
-                complete_until=min(settings.window.end + settings.rules.settlement_lag, now - STANDBY_MAY_LAG),
-                on_failed_attempt=lambda failed: progress.note(failed.text),
-                note=progress.note,
-            )
-        )
-        spend_logs.require_zone(settings.clock)
+        spend_logs = opened.enter_context(opened_spend_logs(settings, progress, now))
         reading = thread.submit(_load_spend_logs, workspace, settings, layout, spend_logs)
         try:
             yield spend_logs, reading
@@ -172,36 +149,36 @@ def _reading_spend_logs(
                 wait([reading], timeout=1)
 
 
+@contextmanager
+def opened_spend_logs(settings: ReconcileSettings, progress: Progress, now: datetime) -> Iterator[SpendLogs]:
+    """Open the snapshot that the whole run reads spend logs by."""
+    with open_spend_logs(
+        settings.database,
+        statement_timeout=settings.statement_timeout,
+        patience=settings.patience,
+        complete_until=min(settings.window.end + settings.rules.settlement_lag, now - STANDBY_MAY_LAG),
+        on_failed_attempt=lambda failed: progress.note(failed.text),
+        note=progress.note,
+    ) as spend_logs:
+        spend_logs.require_zone(settings.clock)
+        yield spend_logs
+
+
 def _load_spend_logs(
     workspace: Workspace, settings: ReconcileSettings, layout: Layout, spend_logs: SpendLogs
 ) -> _FoundSpendLogs:
-    read = partial(
-        spend_logs.read,
+    rows = spend_logs.read(
         settings.rules.read_window(settings.window),
         clock=settings.clock,
         longest_call=settings.rules.longest_call,
         metadata_paths=[path.split(".") for path in layout.metadata_paths],
     )
-    part = None if settings.rules.patterns else spend_log_shard(settings.shard, settings.rules)
-    workspace.load("load_spend_logs", read(part=part))
-    if settings.shard != WHOLE:
-        # A response may be read by somebody else than who made it: whose it is, all shards have to decide alike.
-        workspace.load("load_responses", read(call_types=READINGS))
-        (readings,) = workspace.rows("has_readings_with_usage")
-        if readings["has_readings_with_usage"]:
-            workspace.load("load_responses", read(call_types=RESPONSE_MAKERS))
+    workspace.load("load_spend_logs", rows)
     load_marks(workspace, spend_logs, "ask_about_readings", readings=list(READINGS))
-    # What is compared with all spend logs, one shard reads for all.
-    reads_for_all = settings.shard.index == 0
-    if reads_for_all and settings.look_back and settings.rules.charge_by is ChargeBy.END_USER_ID:
-        known = spend_logs.read_known_end_users(settings.window, clock=settings.clock, look_back=settings.look_back)
-        workspace.load("load_known_end_users", known)
-    table = _DAILY_TABLES.get(settings.rules.charge_by)
-    first_day, day_after = whole_days(settings.window)
-    # Each shard compares its own spend logs with them, and one keeps them for the merge.
-    if first_day < day_after and table in spend_logs.schema.daily_tables:
-        last_day = day_after - timedelta(days=1)
-        workspace.load("load_daily_totals", spend_logs.read_daily(table, first_day.date(), last_day.date()))
+    load_known_end_users(workspace, settings, spend_logs)
+    daily = daily_totals_asked(settings, spend_logs.schema)
+    if daily is not None:
+        workspace.load("load_daily_totals", spend_logs.read_daily(*daily))
     return _FoundSpendLogs(
         spend_logs.schema,
         spend_logs.bounds(settings.clock),
@@ -209,20 +186,43 @@ def _load_spend_logs(
     )
 
 
+def load_known_end_users(workspace: Workspace, settings: ReconcileSettings, spend_logs: SpendLogs) -> None:
+    """Bring in who named which end user before the window, where new ones are told."""
+    if settings.look_back and settings.rules.charge_by is ChargeBy.END_USER_ID:
+        known = spend_logs.read_known_end_users(settings.window, clock=settings.clock, look_back=settings.look_back)
+        workspace.load("load_known_end_users", known)
+
+
+def daily_totals_asked(settings: ReconcileSettings, schema: SpendLogsSchema) -> tuple[DailyTable, date, date] | None:
+    """Return which of LiteLLM's daily totals are comparable, with their first and last day; None where none are."""
+    table = _DAILY_TABLES.get(settings.rules.charge_by)
+    first_day, day_after = whole_days(settings.window)
+    if table is None or table not in schema.daily_tables or first_day >= day_after:
+        return None
+    return table, first_day.date(), (day_after - timedelta(days=1)).date()
+
+
 def load_marks(workspace: Workspace, spend_logs: SpendLogs, asked: str, **parameters: object) -> None:
     """Bring in what the metadata tells of the spend logs that the query of this name lists."""
     workspace.insert("spend_log_mark", spend_logs.read_marks(workspace.texts(asked, **parameters)))
 
 
-def _events_asked(
+def drop_repeated_events(workspace: Workspace, repeated: int, progress: Progress) -> None:
+    """Leave each event once where so many were read again."""
+    if repeated:
+        progress.note(f"read {repeated:,} events again: others arrived beside them while they were read")
+        workspace.run("drop_repeated_events")
+
+
+def events_asked(
     settings: ReconcileSettings,
-    kept: KeptSlices | None,
-    on_repeated: Callable[[int], None],
     on_dead_letters: Callable[[int], None],
+    on_repeated: Callable[[int], None] = lambda _: None,
+    kept: KeptSlices | None = None,
 ) -> EventsAsked:
+    """Return which events a run needs; `on_dead_letters` is told how many more Lago will never bill."""
     return EventsAsked(
         window=settings.rules.read_window(settings.window),
-        shard=settings.shard,
         settled_at=settings.window.end + settings.rules.settlement_lag,
         statement_timeout=settings.statement_timeout,
         patience=settings.patience,

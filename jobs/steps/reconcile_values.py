@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,19 +17,53 @@ from jobs.core.database.settings import DatabaseSettings
 from jobs.core.doubts import SettingDoubt
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
-from jobs.core.lago.store import Store
+from jobs.core.lago.store import PostgresStore, Store
 from jobs.core.lago.values import Catalogue, LagoConnection
 from jobs.core.layout import Layout
 from jobs.core.litellm.spend_logs import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import BoundPart
 from jobs.core.money.told import Money
 from jobs.core.rules import Rules
-from jobs.core.shard import WHOLE, Shard
 from jobs.core.telling.metrics import Measured
 from jobs.core.telling.page import Page
 from jobs.core.window import Window
 from jobs.core.window_facts import WindowFacts
 from jobs.steps.plan import PlanSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """How a process reaches what a run reads."""
+
+    database: DatabaseSettings
+    """LiteLLM's database."""
+    lago: LagoConnection | None
+    """Lago's API; None where it is not set, which a process needs not that reads Lago's store."""
+    store: Store | None
+    """Lago's own store, where recorded events are read from it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return where recorded events are read; of PostgreSQL only that, since its snapshot tells the rest."""
+        if isinstance(self.store, PostgresStore):
+            return ("postgres",)
+        if self.store is not None:
+            return ("clickhouse", self.store.address)
+        return ("api",) if self.lago is None else ("api", self.lago.api_base)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """The Dask cluster that a run is spread over."""
+
+    address: str
+    """Of its scheduler, as Dask writes it: `tcp://HOST:8786`."""
+    parts: int | None
+    """How many parts of the payers there are; by what is read where None."""
+    wait: timedelta
+    """How long to do without any worker."""
+    sources: Callable[[], Sources]
+    """Asked on each worker: its own environment says how it reaches the sources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +102,8 @@ class ReconcileSettings:
     """How far before the window an end user counts as known to a key or team; zero tells no new ones."""
     threads: int | None = None
     """Of the workspace; all cores where None."""
-    shard: Shard = WHOLE
-    """Which subscriptions this process works on."""
+    cluster: ClusterSettings | None = None
+    """What reads and matches in this process' stead."""
     scratch: Path | None = None
     """The folder for working files, where they shall not lie in the output folder."""
     usage_subscriptions: int = 200
@@ -110,6 +144,7 @@ def told_settings(settings: ReconcileSettings) -> dict[str, Any]:
         "events_from": "api" if settings.store is None else type(settings.store).__name__,
         "usage_subscriptions": settings.usage_subscriptions,
         "memory_limit": settings.memory_limit,
+        "cluster": None if settings.cluster is None else settings.cluster.address,
     }
 
 

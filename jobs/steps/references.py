@@ -83,6 +83,12 @@ def load_accounting(workspace: Workspace, rules: Rules, *, charge_by_place: int 
         "spend_log_model",
         lambda model, provider: (model, provider, sent := event_model(model, provider), names.key(sent)),
     )
+    load_attribution(workspace, rules, charge_by_place=charge_by_place)
+    workspace.insert("call_type", CALL_TYPES.items())
+
+
+def load_attribution(workspace: Workspace, rules: Rules, *, charge_by_place: int | None) -> None:
+    """Bring into the workspace who pays for which source value, where a mapping file says so; both sides are there."""
     workspace.insert("attribution", rules.mapping or ())
     if rules.patterns:
         workspace.run("find_sources", charge_by=rules.charge_by.value, charge_by_place=charge_by_place)
@@ -93,4 +99,3 @@ def load_accounting(workspace: Workspace, rules: Rules, *, charge_by_place: int 
             pattern=pattern.source,
             subscription=pattern.subscription,
         )
-    workspace.insert("call_type", CALL_TYPES.items())

@@ -14,8 +14,8 @@
 -- always where that is NULL; its start is read like its end. The time is ambiguous if utc_since fits both readings or
 -- neither, or if this local time occurred twice (PostgreSQL takes the later) or was skipped (it is moved forward).
 --
--- Why `payer`: of several processes each reads the spend logs of its own subscriptions (jobs/core/shard.py). Where one
--- process reads all, that is a constant and costs nothing.
+-- Why `started_since` and `started_until`: of several processes each reads the spend logs that began in its own stretch of
+-- the indexed time, so that together they read each row once. Where one process reads all, both are NULL.
 SELECT
     log.request_id,
     to_char(reading.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS') AS start_time,
@@ -68,14 +68,8 @@ FROM (
         CAST(%(zone)s AS text) AS zone,
         CAST(%(utc_since)s AS timestamptz) AS utc_since,
         CAST(%(metadata_paths)s AS jsonb) AS metadata_paths,
-        CAST(%(call_types)s AS text []) AS call_types,
-        CAST(%(shard)s AS bigint) AS shard,
-        CAST(%(shards)s AS bigint) AS shards,
-        CAST(%(charge_by)s AS text) AS charge_by,
-        CAST(%(charge_by_path)s AS text []) AS charge_by_path,
-        CAST(%(own_sources)s AS text []) AS own_sources,
-        CAST(%(other_sources)s AS text []) AS other_sources,
-        CAST(%(has_the_rest)s AS boolean) AS has_the_rest,
+        CAST(%(started_since)s AS timestamp) AS started_since,
+        CAST(%(started_until)s AS timestamp) AS started_until,
         CASE WHEN upper(%(zone)s) = 'UTC' THEN interval '1 hour' ELSE interval '3 hours' END AS margin
 ) AS asked
 CROSS JOIN "LiteLLM_SpendLogs" AS log
@@ -115,20 +109,6 @@ CROSS JOIN LATERAL (
             ELSE local_time.ended_at
         END AS ended_at
 ) AS reading
-CROSS JOIN LATERAL (
-    SELECT
-        NULLIF(
-            CASE asked.charge_by
-                WHEN 'end_user_id' THEN log.end_user
-                WHEN 'user_id' THEN log."user"
-                WHEN 'team_id' THEN log.team_id
-                WHEN 'organization_id' THEN optional.organization_id
-                WHEN 'api_key' THEN log.api_key
-                WHEN 'metadata' THEN log.metadata #>> asked.charge_by_path
-            END,
-            ''
-        ) AS source
-) AS payer
 WHERE
     log."startTime" >= LEAST(
         CASE WHEN COALESCE(asked.window_start < asked.utc_since, true) THEN asked.window_start AT TIME ZONE asked.zone END,
@@ -140,21 +120,5 @@ WHERE
     ) + asked.margin
     AND reading.ended_at >= asked.window_start
     AND reading.ended_at < asked.window_end
-    AND (asked.call_types IS NULL OR log.call_type = ANY(asked.call_types))
-    AND (
-        asked.shards = 1
-        OR CASE
-            WHEN asked.own_sources IS NULL THEN
-                mod(
-                    CAST(
-                        CAST(
-                            'x' || left(encode(sha256(convert_to(COALESCE(payer.source, ''), 'UTF8')), 'hex'), 8)
-                            AS bit(32)
-                        ) AS bigint
-                    ),
-                    asked.shards
-                ) = asked.shard
-            WHEN asked.has_the_rest THEN COALESCE(payer.source <> ALL(asked.other_sources), true)
-            ELSE COALESCE(payer.source = ANY(asked.own_sources), false)
-        END
-    )
+    AND (asked.started_since IS NULL OR log."startTime" >= asked.started_since)
+    AND (asked.started_until IS NULL OR log."startTime" < asked.started_until)

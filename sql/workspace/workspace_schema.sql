@@ -27,7 +27,7 @@ CREATE TABLE spend_log (
     extras VARCHAR[]
 );
 
--- Of other shards' spend logs, those that make or read a response: whoever reads it, it counts once.
+-- On a worker of a cluster, the spend logs of all parts that make or read a response: whoever reads it, it counts once.
 CREATE TABLE response_of_another AS FROM spend_log LIMIT 0;
 -- The only records of responses that somebody else than their reader made.
 CREATE TABLE read_by_another (request_id VARCHAR NOT NULL);
@@ -220,9 +220,8 @@ CREATE MACRO transaction_id(subscription, code, part, request_id) AS
         sha256(concat(netstring(subscription), netstring(code), netstring(part), netstring(request_id)))
     );
 
--- Which of several processes works on a subscription (jobs/core/shard.py).
-CREATE MACRO shard_of(subscription, shards) AS
-    CAST(concat('0x', left(sha256(coalesce(subscription, '')), 8)) AS BIGINT) % shards;
+-- Which part of a run over a cluster a payer is of (jobs/core/spreading.py).
+CREATE MACRO part_of_payer(subscription, parts) AS CAST(md5_number_lower(coalesce(subscription, '')) % CAST(parts AS UBIGINT) AS INTEGER);
 
 -- The spend column is a double; its exact text may say NaN or Infinity, which is no money.
 CREATE MACRO spend_amount(text) AS

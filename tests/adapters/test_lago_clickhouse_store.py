@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from jobs.adapters.lago_clickhouse_store import read_clickhouse_events, whole_rows
-from jobs.core.lago.store import ClickHouseStore, StoredEventsAsked, clickhouse_store
-from jobs.core.shard import Shard
+from jobs.adapters.lago_clickhouse_store import check_clickhouse_events, read_clickhouse_events, whole_rows
+from jobs.core.lago.store import ClickHouseStore, clickhouse_store
 from jobs.errors import SettingError, SourceError
 from tests.adapters.lago_events import helpers as through_api
 from tests.scenarios.test_scenarios import folder_bytes
@@ -95,9 +94,7 @@ def stored(url: str, organization: Organization, **changed: Any) -> Iterator[byt
         "property_names": NAMES,
         "statement_timeout": timedelta(seconds=30),
     }
-    asked |= changed
-    told = {name: asked.pop(name) for name in ("on_dead_letters",) if name in asked}
-    return read_clickhouse_events(ClickHouseStore(url), StoredEventsAsked(**asked), **told)
+    return read_clickhouse_events(ClickHouseStore(url), **asked | changed)
 
 
 def test_each_billed_event_comes_once_with_its_last_properties(
@@ -118,8 +115,6 @@ def test_each_billed_event_comes_once_with_its_last_properties(
     assert texts == {f"t{n}": ["m", None, text if n else "again"] for n, text in enumerate(odd)}
     assert len(found) == len(odd)
     assert {row["timestamp"] for row in found} == {"2026-11-01 00:00:00.000Z"}
-    parts = [through_api.loaded(stored(clickhouse_url, organization, shard=Shard(i, 3)), tmp_path) for i in range(3)]
-    assert [bool(part) for part in parts] == [Shard(i, 3).has("s") for i in range(3)]
 
 
 def test_dead_letters_are_told_and_what_waits_refuses(
@@ -127,13 +122,14 @@ def test_dead_letters_are_told_and_what_waits_refuses(
 ) -> None:
     columns = ["organization_id", "external_subscription_id", "code", "transaction_id", "timestamp"]
     row = [organization.id, "s", "tokens", "t", START.replace(tzinfo=None)]
-    told: list[int] = []
+    store = ClickHouseStore(clickhouse_url)
+    asked: dict[str, Any] = {"organization_id": organization.id, "codes": ("tokens",), "window": WINDOW}
     clickhouse.insert("events_raw", [row], column_names=columns)
     with pytest.raises(SourceError, match="1 events of the window that its processor has not enriched"):
-        list(stored(clickhouse_url, organization))
+        check_clickhouse_events(store, **asked)
     clickhouse.insert("events_dead_letter", [row], column_names=columns)
-    assert not list(stored(clickhouse_url, organization, on_dead_letters=told.append))
-    assert told == [1]
+    assert check_clickhouse_events(store, **asked) == 1
+    assert not list(stored(clickhouse_url, organization))
 
 
 def test_a_missing_table_is_told_without_the_password(

@@ -6,6 +6,7 @@ That whole runs leave the same folders whichever source they read is shown in `t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from jobs.adapters.lago_postgres_store import read_stored_events
+from jobs.adapters.lago_postgres_store import join_stored_events, open_stored_events, read_stored_events
 from jobs.core.database.settings import DatabaseSettings, store_settings
-from jobs.core.lago.store import PostgresStore, StoredEventsAsked, checked_organization_id
+from jobs.core.lago.store import PostgresStore, checked_organization_id
 from jobs.core.lago.values import Organization as KnownOrganization
 from jobs.core.window import Window
 from jobs.drivers import postgres
-from jobs.drivers.postgres import Patience
+from jobs.drivers.postgres import Patience, Snapshot, export_snapshot
 from jobs.drivers.queries import query
 from jobs.errors import SettingError, SourceError
 from jobs.settings import load_settings, reconcile_settings
@@ -40,23 +41,22 @@ ODD_VALUES: tuple[Any, ...] = (
 )
 
 
-def _read_as_asked(database: DatabaseSettings, asked: dict[str, Any]) -> Iterator[bytes]:
-    which = {name: asked.pop(name) for name in StoredEventsAsked.__dataclass_fields__ if name in asked}
-    return read_stored_events(database, StoredEventsAsked(**which), **asked)
-
-
 def stored(standin: LagoStandIn, organization: Organization, **changed: Any) -> Iterator[bytes]:
     asked: dict[str, Any] = {
         "organization_id": organization.id,
         "codes": ("tokens",),
         "window": WINDOW,
         "property_names": NAMES,
-        "complete_until": WINDOW.end,
-        "statement_timeout": timedelta(seconds=30),
-        "patience": ONE_TRY,
     }
     database = changed.pop("database", store_settings(standin.database_url))
-    return _read_as_asked(database, asked | changed)
+    with opened(database) as snapshot:
+        yield from read_stored_events(snapshot, **asked | changed)
+
+
+def opened(database: DatabaseSettings) -> AbstractContextManager[Snapshot]:
+    return open_stored_events(
+        database, complete_until=WINDOW.end, statement_timeout=timedelta(seconds=30), patience=ONE_TRY
+    )
 
 
 def comparable(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -148,8 +148,8 @@ def test_what_is_not_lagos_table_is_refused(database: str, prepare: str, words: 
         connection.execute(prepare)
     reader = replace(store_settings(database), username="lago_reader", password=password)
     try:
-        with pytest.raises(SourceError) as raised:
-            list(_read(reader))
+        with pytest.raises(SourceError) as raised, opened(reader):
+            pass
     finally:
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("DROP OWNED BY lago_reader")
@@ -169,8 +169,6 @@ def test_the_query_reads_by_the_index_on_organization_and_time(
             "organization_id": organization.id,
             "codes": ["tokens"],
             "property_names": ["model"],
-            "shard": 0,
-            "shards": 1,
             "window_start": datetime(2026, 11, 1),  # noqa: DTZ001 - as the column has it
             "window_end": datetime(2026, 11, 1, 1),  # noqa: DTZ001
         }
@@ -180,17 +178,38 @@ def test_the_query_reads_by_the_index_on_organization_and_time(
     assert "index_events_on_organization_id_and_timestamp" in plan
 
 
-def _read(database: DatabaseSettings, **changed: Any) -> Iterator[bytes]:
+def test_who_joins_a_snapshot_sees_its_events_and_no_newer_ones(
+    standin: LagoStandIn, organization: Organization, tmp_path: Path, database: str
+) -> None:
     asked: dict[str, Any] = {
-        "organization_id": "00000000-0000-0000-0000-000000000001",
+        "organization_id": organization.id,
         "codes": ("tokens",),
         "window": WINDOW,
         "property_names": NAMES,
-        "complete_until": WINDOW.end,
-        "statement_timeout": timedelta(seconds=30),
-        "patience": ONE_TRY,
     }
-    return _read_as_asked(database, asked | changed)
+    organization.insert_events([through_api.event(1, START)])
+    settings, limit = store_settings(standin.database_url), timedelta(seconds=30)
+    with opened(settings) as snapshot:
+        exported = export_snapshot(snapshot)
+        organization.insert_events([through_api.event(2, START)])
+        with join_stored_events(settings, exported, statement_timeout=limit) as joined:
+            found = through_api.loaded(read_stored_events(joined, **asked), tmp_path)
+        assert [row["transaction_id"] for row in found] == ["t1"]
+        elsewhere = join_stored_events(store_settings(database), exported, statement_timeout=limit)
+        with pytest.raises(SourceError, match="does not know the snapshot that the run reads by"), elsewhere:
+            pass
+        other = replace(exported, sees="1:1:")
+        with (
+            pytest.raises(SourceError, match="sees other rows than the run does"),
+            join_stored_events(settings, other, statement_timeout=limit),
+        ):
+            pass
+    with (
+        pytest.raises(SourceError, match="does not know the snapshot that the run reads by") as raised,
+        join_stored_events(settings, exported, statement_timeout=limit),
+    ):
+        pass
+    assert "a pooler in transaction or session mode that does not spread sessions over servers" in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_a_memory_limit_that_is_too_small_is_told(tmp_path: Path) -> None:
         Workspace(tmp_path, memory_limit="8MB", threads=1) as workspace,
         pytest.raises(ReconcileError, match=r"memory limit is too small for .*\. Raise RECONCILE_MEMORY_LIMIT"),
     ):
-        workspace.load("load_listed_events", [rows], shard=0, shards=1)
+        workspace.load("load_listed_events", [rows])
 
 
 def test_a_csv_holds_what_python_would_write_of_strangers_texts(tmp_path: Path) -> None:

@@ -167,18 +167,18 @@ def test_the_query_bounds_what_it_returns() -> None:
 def test_the_gauges_tell_what_was_found_and_how_a_command_ended() -> None:
     found = measured(outcomes={Outcome.SENT: 3}, verified=2)
     ended = (*last_run_gauges(START, 3, timedelta(seconds=5)), success_gauge(START + timedelta(seconds=1)))
-    gauges = of_command((*findings_gauges(found), *ended), "merge")
+    gauges = of_command((*findings_gauges(found), *ended), "backfill")
     assert {gauge.name: gauge.meaning for gauge in gauges} == {f"litellm_lago_{name}": GAUGES[name] for name in GAUGES}
     told = {
         gauge.name.removeprefix("litellm_lago_"): {sample.labels: sample.value for sample in gauge.samples}
         for gauge in gauges
     }
-    assert told["discrepancies"] == {("merge", kind): int(kind is Kind.MISSING) for kind in Kind}
-    assert told["held"] == {("merge", reason): 2 * (reason is HoldReason.ZERO_QUANTITY) for reason in HoldReason}
-    assert told["unbilled"] == {("merge", reason): 3 * (reason is Unbilled.NO_CHARGE) for reason in Unbilled}
-    assert told["outcome_events"] == {("merge", outcome): 3 * (outcome is Outcome.SENT) for outcome in Outcome}
-    assert told["missing_quantity"] == {("merge", "alice", CODE): Decimal(1)}
-    assert {name: values[("merge",)] for name, values in told.items() if ("merge",) in values} == {
+    assert told["discrepancies"] == {("backfill", kind): int(kind is Kind.MISSING) for kind in Kind}
+    assert told["held"] == {("backfill", reason): 2 * (reason is HoldReason.ZERO_QUANTITY) for reason in HoldReason}
+    assert told["unbilled"] == {("backfill", reason): 3 * (reason is Unbilled.NO_CHARGE) for reason in Unbilled}
+    assert told["outcome_events"] == {("backfill", outcome): 3 * (outcome is Outcome.SENT) for outcome in Outcome}
+    assert told["missing_quantity"] == {("backfill", "alice", CODE): Decimal(1)}
+    assert {name: values[("backfill",)] for name, values in told.items() if ("backfill",) in values} == {
         "window_start_seconds": START.timestamp(),
         "window_end_seconds": START.timestamp() + 86_400,
         "certified": 1,

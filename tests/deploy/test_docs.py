@@ -161,6 +161,7 @@ def test_every_command_is_explained_with_options_it_has() -> None:
 def test_every_option_is_explained_and_no_other() -> None:
     not_ours = {"--require-hashes", "--no-deps", "--help", "--version"}
     not_ours |= {"--from-file", "--dry-run", "--local", "--type"}  # of kubectl
+    not_ours |= {"--port", "--nthreads", "--memory-limit"}  # of dask
     options = {option for _, command in commands() for option in options_of(command)}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", EVERYTHING)) - not_ours == options
 

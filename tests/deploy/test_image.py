@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -140,22 +141,44 @@ def test_it_applies_and_keeps_its_ledger_there_too(pod: pods.Pod, environment: d
     assert not list(pod.scratch.iterdir())
 
 
-def test_shards_and_their_merge_work_as_the_manifests_say(pod: pods.Pod, environment: dict[str, str]) -> None:
-    shards, merge = (
-        yaml.safe_load((_CHECKOUT / "k8s" / name).read_text(encoding="utf-8"))["spec"]["template"]["spec"]
-        for name in ("shards-job.yaml", "merge-job.yaml")
-    )
-    words = [word for word in shards["containers"][0]["args"] if not word.startswith(("--from", "--to"))]
-    for index in range(2):
-        arguments = [word.replace("$(JOB_COMPLETION_INDEX)/4", f"{index}/2") for word in words]
-        started = pod.start(environment, *arguments, *_WINDOW)
-        _, errors = started.communicate(timeout=120)
-        assert started.returncode == 0, errors
-    script = [word.replace("-of-4", "-of-2") for word in merge["containers"][0]["command"]]
-    started = pod.start_program(environment, *script)
-    output, errors = started.communicate(timeout=120)
-    assert started.returncode == 3, errors
-    assert "1 missing event" in output
+@pytest.mark.deep
+def test_scheduler_workers_and_run_work_as_the_manifests_say(pod: pods.Pod, environment: dict[str, str]) -> None:
+    """Their own commands, as another user on a read-only root; the scheduler knows no secret."""
+    scheduler, worker, job = (cluster_words(name) for name in ("scheduler.yaml", "workers.yaml", "job.yaml"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, here = f"tcp://127.0.0.1:{port}", f"={pod.scratch}"
+    known = dict.fromkeys(("tcp://litellm-lago-scheduler:8786", "--cluster=tcp://litellm-lago-scheduler:8786"))
+    assert known.keys() & {*worker, *job} == known.keys()
+    started = [
+        pod.start_program({}, sys.executable, "-m", "dask", *(w.replace("8786", str(port)) for w in scheduler)),
+        pod.start_program(
+            environment,
+            *(sys.executable, "-m", "dask"),
+            *(address if "//" in w else re.sub(r"port=\d+", "port=0", w).replace("=/tmp", here) for w in worker),
+        ),
+    ]
+    try:
+        window = [w for w in job if w.startswith(("--from", "--to"))]
+        assert window, "one window"
+        run = pod.start(environment, "reconcile", *_WINDOW, f"--cluster={address}")
+        output, errors = run.communicate(timeout=120)
+        assert run.returncode == 3, errors
+        assert "1 missing event" in output
+    finally:
+        for process in started:
+            os.kill(pods.process_one(process), signal.SIGKILL)
+            process.communicate(timeout=30)
+
+
+def cluster_words(name: str) -> list[str]:
+    """Return the arguments of the container in a manifest of k8s/cluster/, which runs `dask` or the job itself."""
+    documents = yaml.safe_load_all((_CHECKOUT / "k8s" / "cluster" / name).read_text(encoding="utf-8"))
+    (spec,) = (document["spec"] for document in documents if document["kind"] in {"Deployment", "Job"})
+    (container,) = spec["template"]["spec"]["containers"]
+    assert container.get("command", ["dask"]) == ["dask"]
+    return list(container["args"])
 
 
 def test_process_one_ends_at_sigterm(pod: pods.Pod, environment: dict[str, str]) -> None:
@@ -232,6 +255,7 @@ def test_what_the_image_leaves_out_is_not_needed(packages: Path, tmp_path: Path)
         "for module in pkgutil.walk_packages(jobs.__path__, 'jobs.'):\n"
         "    if not any(name in module.name for name in ('__main__', 'standin', 'launcher', 'jobs.demo')):\n"
         "        importlib.import_module(module.name)\n"
+        "import distributed.cli.dask_scheduler, distributed.cli.dask_worker\n"
     )
     # Without this environment's own packages: what is not in the copy is not there.
     paths = [str(packages), str(tmp_path), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
@@ -270,7 +294,7 @@ def test_the_image_runs_as_in_a_pod(
     with closing(client), built_image(client, _CHECKOUT) as image:
         assert image.attrs["Config"]["User"] == f"{pods.USER}:{pods.USER}"
         assert not image.attrs["Config"].get("Healthcheck")
-        assert image.attrs["Size"] < 420_000_000
+        assert image.attrs["Size"] < 450_000_000
         container = client.containers.run(
             image.id,
             ["reconcile", *_WINDOW],

@@ -29,7 +29,7 @@ from tests.support.pods import USER
 _FOLDER = Path(__file__).parents[2] / "k8s"
 # Neither is a kind of Kubernetes' own that a core schema knows; tests/deploy/test_monitoring.py looks at the alerts.
 _OTHERS = {"kustomization.yaml", "alerts.yaml"}
-_FILES = sorted(path for path in _FOLDER.glob("*.yaml") if path.name not in _OTHERS)
+_FILES = sorted(path for path in _FOLDER.rglob("*.yaml") if path.name not in _OTHERS)
 _NEWEST = sorted(all_versions(), key=lambda text: tuple(map(int, text.split("."))))[-3:]
 _LABEL = "app.kubernetes.io/name"
 # What the project's files leave to the user, by kind and name, and the keys that must be in it.
@@ -65,7 +65,7 @@ def documents() -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every document with the name of its file."""
     for path in _FILES:
         for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            yield path.name, document
+            yield path.relative_to(_FOLDER).as_posix(), document
 
 
 DOCUMENTS = list(documents())
@@ -109,7 +109,7 @@ def environment_of(job: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_jobs_are_these() -> None:
-    assert {"cronjob.yaml", "backfill-job.yaml", "shards-job.yaml", "merge-job.yaml"} == JOBS.keys()
+    assert {"cronjob.yaml", "backfill-job.yaml", "cluster/job.yaml"} == JOBS.keys()
 
 
 @pytest.mark.parametrize("version", _NEWEST)
@@ -209,10 +209,8 @@ def test_only_what_another_try_can_mend_is_tried_again(name: str) -> None:
     assert fails["onExitCodes"]["operator"] == "In"
     assert fails["onExitCodes"]["containerName"] == container_of(job)["name"]
     final = {group.DISCREPANCIES_REMAIN, SettingError.exit_code, RefusedError.exit_code}
-    # A shard judges nothing, so it has no discrepancies to end with.
-    expected = final - {group.DISCREPANCIES_REMAIN} if job.get("completionMode") == "Indexed" else final
-    assert set(fails["onExitCodes"]["values"]) == expected
-    assert group.FAILED not in expected
+    assert set(fails["onExitCodes"]["values"]) == final
+    assert group.FAILED not in final
     assert disrupted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
@@ -294,18 +292,12 @@ def test_the_command_takes_its_variables_and_arguments(name: str) -> None:
     container = container_of(JOBS[name])
     known = {setting.variable for setting in SETTINGS}
     own = {variable["name"] for variable in container["env"]}
-    assert own - known <= {"JOB_COMPLETION_INDEX"}
+    assert own <= known
     assert container["image"] == f"litellm-lago-reconcile:{__version__}"
     for expanded in re.findall(r"\$\((\w+)\)", " ".join(container.get("args", []))):
         assert expanded in own
-    if "command" in container:
-        shell, option, script = container["command"]
-        assert (shell, option) == ("sh", "-c")
-        assert script.startswith("exec litellm-lago "), "the job itself is process 1, which is told to stop"
-        assert re.findall(r"\$(\w+)", script) == ["RECONCILE_OUTPUT"]
-        check_arguments(["merge", "/"])
-    else:
-        check_arguments(container["args"])
+    assert "command" not in container, "the job itself is process 1, which is told to stop"
+    check_arguments(container["args"])
     settings = load_settings(environment_of(JOBS[name]))
     request = reconcile_settings(settings, None, None, datetime(2026, 11, 24, tzinfo=UTC))
     assert (request.database.host, request.database.password) == ("postgresql.database", "p@ss/word")
@@ -314,8 +306,7 @@ def test_the_command_takes_its_variables_and_arguments(name: str) -> None:
 def check_arguments(arguments: list[str]) -> None:
     """Let the command line itself parse them, as far as that goes without running anything."""
     command = cli.commands[arguments[0]]
-    values = [argument.replace("$(JOB_COMPLETION_INDEX)", "0") for argument in arguments[1:]]
-    context = command.make_context(arguments[0], values)
+    context = command.make_context(arguments[0], arguments[1:])
     assert isinstance(context, click.Context)
 
 
@@ -325,18 +316,8 @@ def test_the_job_name_that_decides_the_window_comes_from_the_label() -> None:
     assert path == "metadata.labels['batch.kubernetes.io/job-name']"
 
 
-def test_as_many_shards_run_as_the_merge_takes() -> None:
-    shards, merge = JOBS["shards-job.yaml"], JOBS["merge-job.yaml"]
-    count = shards["completions"]
-    assert shards["completionMode"] == "Indexed"
-    assert f"--shard=$(JOB_COMPLETION_INDEX)/{count}" in container_of(shards)["args"]
-    assert {"--from", "--to"} <= {argument.split("=")[0] for argument in container_of(shards)["args"]}, "one window"
-    assert container_of(merge)["command"][-1].endswith(f'"$RECONCILE_OUTPUT"/*-shard-*-of-{count}')
-    assert environment_of(shards)["RECONCILE_OUTPUT"] == environment_of(merge)["RECONCILE_OUTPUT"]
-
-
 def test_the_network_policy_covers_the_pods_and_lets_nothing_in() -> None:
-    (policy,) = (document["spec"] for _, document in DOCUMENTS if document["kind"] == "NetworkPolicy")
+    (policy,) = (document["spec"] for name, document in DOCUMENTS if name == "network-policy.yaml")
     selected = policy["podSelector"]["matchLabels"]
     for job in JOBS.values():
         assert job["template"]["metadata"]["labels"].items() >= selected.items()

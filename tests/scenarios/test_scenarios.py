@@ -15,6 +15,7 @@ from tests.support.scenario import ALWAYS, ON_REQUEST, SCENARIOS, WHERE_ROWS, Sc
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn
+    from tests.support.clusters import RunningCluster
 
 _UPDATE = os.environ.get("UPDATE_GOLDENS") == "1"
 
@@ -49,16 +50,22 @@ _EVERY_ROAD = {"recorded-proxy", "clickhouse-resent"}
     ids=lambda scenario: scenario.folder.name,
 )
 def test_every_road_leaves_the_same_files(
-    scenario: Scenario, scenario_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path
+    scenario: Scenario,
+    scenario_database_at: Callable[[str], str],
+    standin: LagoStandIn,
+    cluster: RunningCluster,
+    tmp_path: Path,
 ) -> None:
-    """The same run from Lago's own store, where it can be read, and in shards leaves what the run alone leaves."""
+    """The same run from Lago's own store, where it can be read, and over a cluster leaves what the run alone leaves."""
     database_url = scenario_database_at(scenario.era)
     organization = scenario.fill(database_url, standin)
     found = scenario.left(database_url, organization, tmp_path / "api")
     store = {"RECONCILE_EVENTS_FROM": "postgres", "RECONCILE_LAGO_STORE_URL": standin.database_url}
     source = store if scenario.event_store == "postgres" else {}
-    assert scenario.left(database_url, organization, tmp_path / "sharded", shards=3, **source) == found
-    assert folder_bytes(tmp_path / "sharded" / "merged") == folder_bytes(tmp_path / "api")
+    cluster.give(scenario.environment(database_url, organization, tmp_path, **source))
+    over = {"RECONCILE_CLUSTER": cluster.address, "RECONCILE_CLUSTER_PARTS": "3"}
+    assert scenario.left(database_url, organization, tmp_path / "spread", **source, **over) == found
+    assert folder_bytes(tmp_path / "spread") == folder_bytes(tmp_path / "api")
 
 
 def folder_bytes(output: Path) -> dict[str, bytes]:

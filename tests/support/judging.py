@@ -199,7 +199,7 @@ def judged_window(
         listed = [
             _event_row(event, layout.property_names) for event in events if read.start <= _at(event.at_ms) < read.end
         ]
-        workspace.load("load_listed_events", [_csv(listed)], shard=0, shards=1)
+        workspace.load("load_listed_events", [_csv(listed)])
         load_references(workspace, rules, layout, knows)
         workspace.insert("spend_log_mark", marks)
         sides = Sides(arriving=just_now(now, timedelta()), may_pin_end_users=may_pin_end_users)

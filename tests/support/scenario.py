@@ -49,7 +49,6 @@ from jobs.playground.recording import load_recording
 from jobs.playground.simulation import SPEND_LOG_COLUMNS
 from jobs.reconcile import reconcile
 from jobs.settings import load_settings, reconcile_settings
-from jobs.sharding import merge, reconcile_shard
 from jobs.steps.reconcile_values import ReconcileSettings, Run
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
@@ -133,13 +132,9 @@ class Scenario:
         self.send(organization)
         return organization
 
-    def left(
-        self, database_url: str, organization: Organization, output: Path, shards: int = 1, **environment: str
-    ) -> dict[str, bytes]:
+    def left(self, database_url: str, organization: Organization, output: Path, **environment: str) -> dict[str, bytes]:
         """Run the job on filled sides, and return what it leaves by the names of the expected files."""
         try:
-            if shards > 1:
-                return _left(self.sharded(database_url, organization, output, shards, **environment))
             return _left(self.run(database_url, organization, output, **environment))
         except ReconcileError as error:
             assert not list(output.glob("*/*")), "a failed run leaves nothing"
@@ -250,20 +245,17 @@ class Scenario:
         request = self.request(database_url, organization, output, **more)
         return reconcile(request, SilentProgress(), now=self.now, run_id="scenario")
 
-    def sharded(self, database_url: str, organization: Organization, output: Path, shards: int, **more: str) -> Run:
-        """Run the job in shards on filled sides, and merge them."""
-        folders = []
-        for index in range(shards):
-            shard = {"RECONCILE_OUTPUT": str(output / "shards"), "RECONCILE_SHARD": f"{index}/{shards}", **more}
-            request = self.request(database_url, organization, output, **shard)
-            folders.append(reconcile_shard(request, SilentProgress(), now=self.now, run_id="scenario"))
-        request = self.request(database_url, organization, output / "merged", **more)
-        return merge(request, folders, SilentProgress(), run_id="scenario")
-
     def request(self, database_url: str, organization: Organization, output: Path, **more: str) -> ReconcileSettings:
         """Return what the job is asked; keywords are variables of its environment besides the scenario's."""
         config = self.folder / "config.toml"
-        environment = {
+        settings = load_settings(
+            self.environment(database_url, organization, output, **more), config if config.exists() else None
+        )
+        return reconcile_settings(settings, self.settings["from"], self.settings["to"], self.now)
+
+    def environment(self, database_url: str, organization: Organization, output: Path, **more: str) -> dict[str, str]:
+        """Return the job's environment, or that of a worker that it is spread to."""
+        return {
             "DATABASE_URL": database_url,
             "LAGO_API_BASE": organization.api_base,
             "LAGO_API_KEY": organization.api_key,
@@ -274,8 +266,6 @@ class Scenario:
             **{name: text.format(folder=self.folder) for name, text in self.settings["environment"].items()},
             **more,
         }
-        settings = load_settings(environment, config if config.exists() else None)
-        return reconcile_settings(settings, self.settings["from"], self.settings["to"], self.now)
 
 
 def all_scenarios() -> list[Scenario]:

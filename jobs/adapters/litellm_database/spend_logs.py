@@ -18,9 +18,10 @@ from psycopg.rows import dict_row
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.database.troubles import quoted
 from jobs.core.litellm.spend_logs import PORTABLE_COLUMNS, DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
-from jobs.core.shard import WHOLE, SpendLogShard
+from jobs.core.spreading import ALL_STARTS, StartTimes
 from jobs.core.window import Window
 from jobs.drivers.postgres import (
+    ExportedSnapshot,
     FailedAttempt,
     Patience,
     Snapshot,
@@ -57,8 +58,7 @@ class SpendLogs:
         clock: SourceClock,
         longest_call: timedelta,
         metadata_paths: Sequence[Sequence[str]] = (),
-        part: SpendLogShard | None = None,
-        call_types: Sequence[str] | None = None,
+        started: StartTimes = ALL_STARTS,
     ) -> Iterator[bytes]:
         """Yield the spend logs whose call ended in the window, as CSV in chunks of whole rows, in no order.
 
@@ -66,14 +66,14 @@ class SpendLogs:
         integers, the spend in USD as the shortest text of its double (NaN and Infinity included), and in
         `extras` a JSON array with the text found under each of `metadata_paths`, in their order (a nested
         value as JSON text; null where nothing is found). Every value is quoted; NULL is an empty field, and
-        absent or empty text is NULL but in request_id, call_type and model. Of a shard, only its spend logs are
-        read; of `call_types`, only those. Calls longer than `longest_call` may be missing. Where the table is
-        partitioned, a request id can occur twice. Raise `SourceError` if the read is cancelled or breaks off.
+        absent or empty text is NULL but in request_id, call_type and model. `started` leaves out what did not begin
+        then. Calls longer than `longest_call` may be missing. Where the table is partitioned, a request id can occur
+        twice. Raise `SourceError` if the read is cancelled or breaks off.
         """
         asked = _asked(window, clock, longest_call)
         paths = [list(path) for path in metadata_paths]
         asked["metadata_paths"] = orjson.dumps(paths).decode() if paths else None
-        asked |= {"call_types": None if call_types is None else list(call_types), **_part(part)}
+        asked |= {"started_since": started.since, "started_until": started.until}
         return copy_rows(self.snapshot, query("litellm", "read_spend_logs"), asked)
 
     def read_known_end_users(self, window: Window, *, clock: SourceClock, look_back: timedelta) -> Iterator[bytes]:
@@ -190,6 +190,29 @@ def open_spend_logs(
             yield SpendLogs(snapshot, probed(snapshot))
 
 
+@contextmanager
+def join_spend_logs(
+    settings: DatabaseSettings,
+    exported: ExportedSnapshot,
+    schema: SpendLogsSchema,
+    *,
+    statement_timeout: timedelta,
+    lock_timeout: timedelta = timedelta(seconds=10),
+    patience: Patience | None = None,
+) -> Iterator[SpendLogs]:
+    """Connect with patience, and see what the snapshot sees that another session probed and exported.
+
+    Raise `SourceError` if that one is gone, or is another server's, or the database cannot be reached.
+    """
+    with (
+        closing(connect(settings, patience=patience)) as connection,
+        read_only_snapshot(
+            connection, settings, statement_timeout=statement_timeout, lock_timeout=lock_timeout, exported=exported
+        ) as snapshot,
+    ):
+        yield SpendLogs(snapshot, schema)
+
+
 def probed(snapshot: Snapshot) -> SpendLogsSchema:
     """Return what a snapshot holds and this role may read; raise `SourceError` where that is not enough."""
     others = [_LEGACY_TABLE, *(table.value for table in DailyTable)]
@@ -292,19 +315,6 @@ def _asked(window: Window, clock: SourceClock, longest_call: timedelta) -> dict[
         "window_end": window.end,
         "longest_call": longest_call,
         **_clock(clock),
-    }
-
-
-def _part(part: SpendLogShard | None) -> dict[str, object]:
-    shard = WHOLE if part is None else part.shard
-    return {
-        "shard": shard.index,
-        "shards": shard.count,
-        "charge_by": None if part is None else part.charge_by.value,
-        "charge_by_path": None if part is None else list(part.charge_by_path),
-        "own_sources": None if part is None or part.own_sources is None else list(part.own_sources),
-        "other_sources": [] if part is None else list(part.other_sources),
-        "has_the_rest": shard.has(None),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jobs.core.durations import parse_duration
-from jobs.core.shard import parse_shard
 from jobs.settings.setting import Setting
 from jobs.settings.texts import (
     parse_amount,
@@ -15,7 +14,9 @@ from jobs.settings.texts import (
     parse_instant,
     parse_memory,
     parse_notify_on,
+    parse_parts,
     parse_path,
+    parse_scheduler,
     parse_share,
     parse_slice_length,
     parse_template,
@@ -209,12 +210,26 @@ MEMORY_LIMIT = Setting(
 THREADS = Setting(
     "threads", "RECONCILE_THREADS", parse_count, None, "Threads of the matching; all cores where not set."
 )
-SHARD = Setting(
-    "shard",
-    "RECONCILE_SHARD",
-    parse_shard,
+CLUSTER = Setting(
+    "cluster",
+    "RECONCILE_CLUSTER",
+    parse_scheduler,
     None,
-    "`i/n`: this process works on part i, from 0, of n parts of the subscriptions.",
+    "Dask scheduler whose workers read and match, `tcp://HOST:8786` or `tls://`; this process does it where not set.",
+)
+CLUSTER_PARTS = Setting(
+    "cluster_parts",
+    "RECONCILE_CLUSTER_PARTS",
+    parse_parts,
+    None,
+    "Parts of the subscriptions that workers match one by one; by rows and workers where not set.",
+)
+CLUSTER_WAIT = Setting(
+    "cluster_wait",
+    "RECONCILE_CLUSTER_WAIT",
+    parse_duration,
+    "5m",
+    "How long a run does without any worker before it fails.",
 )
 OUTPUT = Setting("output", "RECONCILE_OUTPUT", parse_path, "runs", "Folder that each run leaves its own folder in.")
 SCRATCH = Setting(

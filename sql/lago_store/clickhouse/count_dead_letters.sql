@@ -6,5 +6,3 @@ WHERE
     AND code IN {codes:Array(String)}
     AND timestamp >= {window_start:DateTime64(6, 'UTC')}
     AND timestamp < {window_end:DateTime64(6, 'UTC')}
-    AND modulo(reinterpretAsUInt32(reverse(substring(SHA256(external_subscription_id), 1, 4))), {shards:UInt32})
-        = {shard:UInt32}

@@ -2,8 +2,7 @@
 -- Values are bound by ClickHouse itself. Runs on ClickHouse.
 --
 -- Why events_enriched and not events_raw: what names no known metric is accepted and never enriched, so never billed. Of
--- the map of properties, all texts there, each that is asked for. An event is enriched when it has arrived, to the second. The last condition is the subscriptions of one shard
--- (jobs/core/shard.py): SHA-256 gives bytes, and reversed they are a number of the machine.
+-- the map of properties, all texts there, each that is asked for. An event is enriched when it has arrived, to the second.
 SELECT
     CAST(NULL AS Nullable(String)) AS lago_id,
     transaction_id,
@@ -21,5 +20,3 @@ WHERE
     AND code IN {codes:Array(String)}
     AND timestamp >= {window_start:DateTime64(6, 'UTC')}
     AND timestamp < {window_end:DateTime64(6, 'UTC')}
-    AND modulo(reinterpretAsUInt32(reverse(substring(SHA256(external_subscription_id), 1, 4))), {shards:UInt32})
-        = {shard:UInt32}

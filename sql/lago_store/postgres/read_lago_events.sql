@@ -4,8 +4,7 @@
 -- Why `deleted_at IS NULL` and bare bounds on "timestamp": Lago's indexes on both are partial and by organization. A
 -- number of a jsonb has no exponent, so its text is what Lago's own sums read. The ids of rows tell copies apart in
 -- ClickHouse only; here every row is one. Times of arrival are told to the second, as the API does: they say which events
--- came after their period's invoice. The last condition is the subscriptions of one shard
--- (jobs/core/shard.py), and nothing where one process reads all.
+-- came after their period's invoice.
 SELECT
     CAST(NULL AS text) AS lago_id,
     events.transaction_id,
@@ -25,16 +24,3 @@ WHERE
     AND events.code = ANY(CAST(%(codes)s AS text []))
     AND events."timestamp" >= CAST(%(window_start)s AS timestamp)
     AND events."timestamp" < CAST(%(window_end)s AS timestamp)
-    AND (
-        CAST(%(shards)s AS bigint) = 1
-        OR mod(
-            CAST(
-                CAST(
-                    'x' || left(
-                        encode(sha256(convert_to(COALESCE(events.external_subscription_id, ''), 'UTF8')), 'hex'), 8
-                    ) AS bit(32)
-                ) AS bigint
-            ),
-            CAST(%(shards)s AS bigint)
-        ) = CAST(%(shard)s AS bigint)
-    )

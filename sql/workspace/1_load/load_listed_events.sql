@@ -1,5 +1,4 @@
--- Takes one chunk of events, as they were spooled, into the workspace; of a shard, those of its subscriptions. Runs on
--- DuckDB.
+-- Takes one chunk of events, as they were spooled, into the workspace. Runs on DuckDB.
 INSERT INTO scratch.listed_event
 SELECT * REPLACE (from_json(properties, '["VARCHAR"]') AS properties)
 FROM read_csv(
@@ -11,4 +10,3 @@ FROM read_csv(
         'timestamp': 'VARCHAR', 'created_at': 'VARCHAR', 'precise_total_amount_cents': 'VARCHAR', 'properties': 'JSON'
     }
 )
-WHERE $shards = 1 OR shard_of(subscription, $shards) = $shard

@@ -12,7 +12,7 @@ WITH seen AS (
         ) AS source
     FROM spend_log
     UNION ALL
-    -- What other shards work on.
+    -- What other parts hold.
     SELECT
         NULL, request_id, call_type, status, model, prompt_tokens, completion_tokens, total_tokens, end_time,
         source_of(

@@ -1,6 +1,6 @@
 -- Stage 1, by id: our own earlier backfills, and senders that derive their ids by the meter's template. A pair whose
 -- content differs is kept and judged mismatched, never silently matched. Where a template gives two requests one id, the
--- one that agrees in content goes first, then the order of the requests decides, and never that of the rows: shards have
+-- one that agrees in content goes first, then the order of the requests decides, and never that of the rows: parts have
 -- others. Runs on DuckDB.
 INSERT INTO pair
 WITH identified AS (

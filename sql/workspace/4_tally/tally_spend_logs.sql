@@ -1,5 +1,5 @@
 -- The window's spend logs added up as the reports show them: by what became of them, payer, model and UTC day of the
--- call's end. Shards add theirs. Runs on DuckDB.
+-- call's end. Parts add theirs. Runs on DuckDB.
 CREATE TABLE spend_log_tally AS
 SELECT * REPLACE (strftime(day, '%Y-%m-%d') AS day)
 FROM (

@@ -1,5 +1,5 @@
 -- Spend that no quantity answers to, per payer, model and call type: calls without tokens and failed ones that cost
--- something, and readings whose usage could not be told to be anybody's. Shards add theirs. Runs on DuckDB.
+-- something, and readings whose usage could not be told to be anybody's. Parts add theirs. Runs on DuckDB.
 CREATE TABLE unbilled_spend AS
 WITH spent AS (
     SELECT

@@ -45,7 +45,7 @@ def loaded(chunks: Iterable[bytes], folder: Path, repeated: Sequence[int] = ()) 
     """Load the chunks with the queries that the workspace uses, and return the rows; `repeated` fills on the way."""
     with TemporaryDirectory(dir=folder) as own, Workspace(Path(own), memory_limit="500MB", threads=1) as workspace:
         workspace._database.execute("SET preserve_insertion_order = true")
-        workspace.load("load_listed_events", chunks, shard=0, shards=1)
+        workspace.load("load_listed_events", chunks)
         if sum(repeated):
             workspace.run("drop_repeated_events")
         rows = workspace._database.execute("FROM scratch.listed_event").fetchall()

@@ -132,14 +132,8 @@ def test_plan_is_one_index_scan(litellm_database_at: DatabaseAt, era: str) -> No
                     "zone": "Asia/Seoul",
                     "utc_since": DAY.start,
                     "metadata_paths": None,
-                    "call_types": None,
-                    "shard": 0,
-                    "shards": 1,
-                    "charge_by": "end_user_id",
-                    "charge_by_path": [],
-                    "own_sources": None,
-                    "other_sources": [],
-                    "has_the_rest": True,
+                    "started_since": None,
+                    "started_until": None,
                 },
             )
         )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from jobs.adapters.litellm_database import (
-    open_spend_logs,
-)
+from jobs.adapters.litellm_database import join_spend_logs, open_spend_logs
+from jobs.core.litellm.spend_logs import SPEND_LOG_COLUMNS
 from jobs.core.litellm.variables import database_settings
+from jobs.core.spreading import cut_starts
+from jobs.drivers.postgres import export_snapshot
 from jobs.errors import SourceError
-from tests.adapters.spend_logs.helpers import DAY, ONE_CALL, UTC_CLOCK, insert, opened, run
+from tests.adapters.spend_logs.helpers import DAY, ONE_CALL, UTC_CLOCK, Table, insert, opened, run
 
 
 def test_nothing_can_be_written(litellm_database: str) -> None:
@@ -69,3 +71,27 @@ def test_connection_that_breaks_is_explained(litellm_database: str) -> None:
         run(litellm_database, f"SELECT pg_terminate_backend({logs.snapshot.connection.info.backend_pid})")
         with pytest.raises(SourceError, match=r"the connection to PostgreSQL at .* broke"):
             logs.bounds(UTC_CLOCK)
+
+
+def test_slices_of_one_snapshot_read_each_row_once(litellm_database: str, tmp_path: Path) -> None:
+    """Cut by when calls began, whatever the day they ended; who joins sees no row that came after the snapshot."""
+    times = [f"2026-11-23 {hour:02}:59:59" for hour in range(24)]
+    insert(
+        litellm_database,
+        *(
+            {"request_id": f"r{n:02}", "startTime": at, "endTime": "2026-11-23 23:59:59.5"}
+            for n, at in enumerate(times)
+        ),
+    )
+    settings = database_settings(url=litellm_database)
+    with opened(litellm_database) as logs:
+        exported = export_snapshot(logs.snapshot)
+        insert(litellm_database, {"request_id": "later"})
+        found = []
+        for started in cut_starts(DAY, 5):
+            with join_spend_logs(settings, exported, logs.schema, statement_timeout=timedelta(seconds=30)) as joined:
+                read = joined.read(DAY, clock=UTC_CLOCK, longest_call=timedelta(days=1), started=started)
+                rows = Table(tmp_path / "slice.csv").load(read, SPEND_LOG_COLUMNS)
+                assert rows
+                found += [row["request_id"] for row in rows]
+    assert found == [f"r{n:02}" for n in range(24)]

@@ -1,3 +1,0 @@
--- What a shard decided about its spend logs. Runs on DuckDB.
-INSERT INTO accounted_spend_log
-SELECT * REPLACE (spend_log_id + $spend_logs AS spend_log_id) FROM shard.accounted_spend_log

@@ -1,3 +1,0 @@
--- A shard's events whose partners may lie beyond what was read. Runs on DuckDB.
-INSERT INTO open_chain
-SELECT expected_id + $expected FROM shard.open_chain

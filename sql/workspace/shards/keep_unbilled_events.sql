@@ -1,2 +1,0 @@
--- The events of a shard that Lago does not bill. Runs on DuckDB.
-CREATE TABLE kept.unbilled_event AS FROM unbilled_event
