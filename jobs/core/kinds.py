@@ -101,6 +101,8 @@ class Detail(StrEnum):
     NOT_ADDED_UP = "not_added_up"
     BILLED_AGAIN_LATER = "billed_again_later"
     NEEDS_AMOUNT = "needs_amount"
+    COST_UNKNOWN = "cost_unknown"
+    OTHER_CURRENCY = "other_currency"
     ON_RECORD_ONLY = "on_record_only"
     UNBILLED_UNKNOWN_METRIC = "unbilled_unknown_metric"
     UNBILLED_NO_SUBSCRIPTION = "unbilled_no_subscription"

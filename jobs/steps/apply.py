@@ -210,7 +210,8 @@ class _Sent:
             self.outcomes[outcome.outcome] += 1
             if outcome.outcome is Outcome.SENT:
                 event = outcome.event
-                usage = Usage(event.subscription, event.code, event.time, at, dict(event.properties))
+                amount = Decimal(event.amount) if event.amount else None
+                usage = Usage(event.subscription, event.code, event.time, at, dict(event.properties), amount)
                 billing = self._rules.judge(usage)
                 if billing.unbilled:
                     self.on_record_only += 1

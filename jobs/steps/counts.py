@@ -14,7 +14,7 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago_postgres_store import SumAsked, sum_stored_events
 from jobs.adapters.workspace import Workspace
 from jobs.core.certification import Reason
-from jobs.core.figures import counted
+from jobs.core.figures import counted, plain
 from jobs.core.lago.billing_rules import BillingRules
 from jobs.core.lago.store import PostgresStore, checked_organization_id
 from jobs.core.lago.values import Catalogue, Charge
@@ -69,15 +69,9 @@ class Counts:
             "compared": self.compared,
             "by": "units" if self.are_exact else "events",
             "differences": [
-                asdict(one) | {"told": _plain(one.told), "recorded": _plain(one.recorded)} for one in self.differences
+                asdict(one) | {"told": plain(one.told), "recorded": plain(one.recorded)} for one in self.differences
             ],
         }
-
-
-def _plain(number: Decimal) -> str:
-    """Return a number as every file has it: no trailing zeros."""
-    text = f"{number:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @dataclass(frozen=True, slots=True)

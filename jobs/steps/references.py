@@ -48,10 +48,13 @@ def load_prices(workspace: Workspace, catalogue: Catalogue) -> None:
     workspace.insert(
         "metric", ((metric.code, metric.recurring, bills_what_is_sent(metric)) for metric in catalogue.metrics)
     )
-    workspace.insert("plan", ((plan.code,) for plan in catalogue.plans))
+    workspace.insert("plan", ((plan.code, plan.currency) for plan in catalogue.plans))
     charged = ((plan, code) for plan in catalogue.plans for code in {charge.metric_code for charge in plan.charges})
     priced = ((plan.code, code, pricing_of(plan, code)) for plan, code in charged)
-    workspace.insert("charge", ((plan, code, how.pay_in_advance, how.needs_amount) for plan, code, how in priced))
+    workspace.insert(
+        "charge",
+        ((plan, code, how.pay_in_advance, how.needs_amount, how.bills_amount) for plan, code, how in priced),
+    )
 
 
 def load_billing(workspace: Workspace, rules: Rules, catalogue: Catalogue, window: Window) -> None:

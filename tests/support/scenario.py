@@ -209,7 +209,7 @@ class Scenario:
             organization.add_metric(**metric)
         for plan in lago["plans"]:
             charges = [({**charge}.pop("metric"), charge) for charge in plan["charges"]]
-            organization.add_plan(plan["code"], charges=charges)
+            organization.add_plan(plan["code"], charges=charges, currency=plan.get("currency"))
         for subscription in lago["subscriptions"]:
             organization.add_subscription(**{"customer": "customer", "plan": "standard"} | subscription)
         return organization

@@ -104,6 +104,11 @@ class Pricing:
         return bool(self.charges) and all(charge.charge_model == "dynamic" for charge in self.charges)
 
     @property
+    def bills_amount(self) -> bool:
+        """Tell whether some charge bills the amount that an event carries, and nothing of one without."""
+        return any(charge.charge_model == "dynamic" for charge in self.charges)
+
+    @property
     def pay_in_advance(self) -> bool:
         """Tell whether some charge bills each event as it arrives."""
         return any(charge.pay_in_advance for charge in self.charges)

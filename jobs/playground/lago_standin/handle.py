@@ -231,14 +231,20 @@ class Organization:
         self._standin.request("DELETE", f"/standin/organizations/{self.id}/metrics/{code}")
 
     def add_plan(
-        self, code: str, *, charges: Sequence[tuple[str, Mapping[str, Any]]] = (), interval: str = "monthly"
+        self,
+        code: str,
+        *,
+        charges: Sequence[tuple[str, Mapping[str, Any]]] = (),
+        interval: str = "monthly",
+        currency: str | None = None,
     ) -> str:
         """Add a plan and return its id; each charge is a metric code and fields of the charge.
 
         Known fields: `code`, `charge_model`, `pay_in_advance`, `prorated`, `invoiceable`, `invoice_display_name`,
         `properties` (`amount`, `pricing_group_keys`), `filters` (`values`, `properties`, `invoice_display_name`).
         """
-        document = {"code": code, "interval": interval, "charges": [list(charge) for charge in charges]}
+        listed = [list(charge) for charge in charges]
+        document = {"code": code, "interval": interval, "amount_currency": currency, "charges": listed}
         return str(self._post("plans", document)["id"])
 
     def add_customer(self, external_id: str, *, timezone: str = "UTC") -> str:
