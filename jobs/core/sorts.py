@@ -49,7 +49,9 @@ _STEPS_BY_REASON = {
     HoldReason.NOT_ALLOWED: "Find out who used the key; allow it in the file (RECONCILE_ALLOWED_FILE) if it is right.",
     HoldReason.INCOMPLETE_SUBSCRIPTION: "Have its first payment settled in Lago, which starts it; run again.",
     HoldReason.UNPRICEABLE_AGGREGATION: "Settle it by hand: what is sent there is not what is billed, once.",
-    HoldReason.AMOUNT_MISSING: "Set RECONCILE_MARKUP, or charge it by hand: without an amount it would bill 0, and its id be used up.",
+    HoldReason.AMOUNT_MISSING: (
+        "Set RECONCILE_MARKUP, or charge it by hand: without an amount it would bill 0, and its id be used up."
+    ),
 }
 _BY_HAND = "Charge it by hand, never by sending it again: Lago does not bill it any more."
 _STEPS_BY_UNBILLED = {
