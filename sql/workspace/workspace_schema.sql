@@ -125,7 +125,8 @@ CREATE TABLE metered_code (
 
 -- The rules by which Lago bills (jobs/core/lago/billing_rules.py) as rows, of the subscriptions that something was read of:
 -- stretches of time, without gaps, in which every event of a code is treated alike. `unbilled` says why none is billed,
--- `period` whether one that is sent now would be in time; one that Lago took after `closes_at` is in no invoice.
+-- `period` whether one that is sent now would be in time; one that Lago took after `closes_at` is in no invoice, which stays a
+-- draft until `draft_until`, where the customer has a grace period.
 CREATE TABLE billing_span (
     external_id VARCHAR NOT NULL,
     starts_at TIMESTAMP NOT NULL,
@@ -133,10 +134,11 @@ CREATE TABLE billing_span (
     unbilled VARCHAR,
     plan_code VARCHAR,
     period VARCHAR NOT NULL,
-    closes_at TIMESTAMP
+    closes_at TIMESTAMP,
+    draft_until TIMESTAMP
 );
 -- The row of a subscription that bills recurring metrics, which look back on all events, and when it ended.
-CREATE TABLE latest_row (external_id VARCHAR NOT NULL, plan_code VARCHAR, ended_at TIMESTAMP);
+CREATE TABLE latest_row (external_id VARCHAR NOT NULL, plan_code VARCHAR, ended_at TIMESTAMP, closes_at TIMESTAMP);
 CREATE TABLE plan (code VARCHAR NOT NULL, currency VARCHAR NOT NULL);
 CREATE TABLE metric (code VARCHAR NOT NULL, recurring BOOLEAN NOT NULL, bills_what_is_sent BOOLEAN NOT NULL);
 

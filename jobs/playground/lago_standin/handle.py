@@ -247,9 +247,14 @@ class Organization:
         document = {"code": code, "interval": interval, "amount_currency": currency, "charges": listed}
         return str(self._post("plans", document)["id"])
 
-    def add_customer(self, external_id: str, *, timezone: str = "UTC") -> str:
+    def add_customer(self, external_id: str, *, timezone: str = "UTC", grace_days: int | None = None) -> str:
         """Add a customer and return its id."""
-        return str(self._post("customers", {"external_id": external_id, "timezone": timezone})["id"])
+        document = {
+            "external_id": external_id,
+            "timezone": timezone,
+            "billing_configuration": {"invoice_grace_period": grace_days},
+        }
+        return str(self._post("customers", document)["id"])
 
     def add_subscription(  # noqa: PLR0913  (one argument per column)
         self,

@@ -118,7 +118,8 @@ placed AS (
         undecided.id,
         span.external_id IS NOT NULL AS is_known,
         span.unbilled,
-        span.period,
+        -- The invoice of a period that is over is made anew while it is a draft.
+        CASE WHEN span.period = 'over' AND span.draft_until > $in_time_until THEN 'open' ELSE span.period END AS period,
         plan.code IS NOT NULL AS has_plan,
         charge.code IS NOT NULL AS is_charged,
         coalesce(charge.pay_in_advance, false) AS pay_in_advance,
