@@ -157,6 +157,7 @@ class Cause(StrEnum):
     WRONG_CHARGE_BY = "wrong_charge_by"
     SHARED_KEY = "shared_key"
     NO_SUBSCRIPTION_IN_EVENT = "no_subscription_in_event"
+    BLANKS_AROUND_THE_NAME = "blanks_around_the_name"
     NO_USER = "no_user"
     NOT_IN_MAPPING_FILE = "not_in_mapping_file"
     TIME_ZONE = "time_zone"

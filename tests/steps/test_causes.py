@@ -150,6 +150,13 @@ def test_events_under_nobody() -> None:
     assert causes(logs, delivered(logs, subscription=None)).keys() == {Cause.NO_SUBSCRIPTION_IN_EVENT}
 
 
+def test_events_under_a_name_with_blanks_around_it() -> None:
+    logs = traffic()[:8]
+    assert causes(logs, delivered(logs, subscription=" alice\n")).keys() == {Cause.BLANKS_AROUND_THE_NAME}
+    # An event without a call is as evidently of nobody that LiteLLM could log.
+    assert causes([], delivered(logs[:1], subscription="\u2003bob")).keys() == {Cause.BLANKS_AROUND_THE_NAME}
+
+
 def test_a_shared_key_is_blamed_only_with_a_litellm_that_pins() -> None:
     logs = traffic()[:12]
     events = delivered(logs[::2]) + delivered(logs[1::2], subscription="bob")
