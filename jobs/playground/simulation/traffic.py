@@ -343,7 +343,7 @@ def _internal_calls(clock: _Clock, callers: Requests, count: int, rng: np.random
 def _read_backs(clock: _Clock, incidents: Incidents, count: int, rng: np.random.Generator) -> Requests:
     """Return responses and, minutes later, a read of each: LiteLLM logs it with the usage of what is read.
 
-    None is made near an edge of the outage, where it might be left out (`without_undecidable`) and its read stay behind.
+    None is made near an edge of the outage, where it might be left out (`without_undecidable`), and its read not.
     """
     ends = clock.busy(count, rng)
     edges = np.array(incidents.outage, dtype=np.int64)
