@@ -50,7 +50,7 @@ def find_causes(
         # Under a wrong setting events are left over for that reason, and a burst of them proves no restart.
         knows_settings = not window_facts.zone and charged["findings"] < core.FEWEST_OF_A_KIND
         has_file = rules.mapping is not None
-        _explain_surplus(workspace, reach, has_attribution_file=has_file, looks_for_restarts=knows_settings)
+        _explain_surplus(workspace, window, reach, has_attribution_file=has_file, looks_for_restarts=knows_settings)
     if counts.keys() & set(_LOST):
         _explain_losses(workspace, window, by_end_user=by_end_user)
     workspace.run("cause_unexplained")
@@ -62,7 +62,12 @@ def find_causes(
 
 
 def _explain_surplus(
-    workspace: Workspace, reach: dict[str, int], *, has_attribution_file: bool, looks_for_restarts: bool
+    workspace: Workspace,
+    window: Window,
+    reach: dict[str, int],
+    *,
+    has_attribution_file: bool,
+    looks_for_restarts: bool,
 ) -> None:
     workspace.run("cause_by_other_spend_log", has_attribution_file=has_attribution_file, **reach)
     workspace.run("cause_by_daily_totals")
@@ -70,9 +75,10 @@ def _explain_surplus(
     workspace.run("cause_by_twin", within_us=within_us, sent_twice_types=_SENT_TWICE.split())
     if not looks_for_restarts:
         return
+    within = window.end - window.start
     bursts = workspace.rows("bursts", apart_us=core.BURST_APART // timedelta(microseconds=1))
     # Orphans show where the gateway stopped; what it lost there may also look like a call that has its event.
-    _apply(workspace, Cause.RESTART, core.restarts(bursts), ("orphaned", "duplicated"))
+    _apply(workspace, Cause.RESTART, core.restarts(bursts, within), ("orphaned", "duplicated"))
 
 
 def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) -> None:

@@ -221,9 +221,9 @@ def test_a_burst_without_spend_logs_is_a_restart() -> None:
     ]
     by_part = replace(RULES, parts=preset("input-output", "llm_tokens"))
     sums_tokens = catalogue(metrics=[metric(field_name="tokens")])
-    assert causes([], parts, rules=by_part, knows=sums_tokens).keys() == {Cause.UNEXPLAINED}, (
-        "two calls are no burst, whatever they count"
-    )
+    assert causes([], parts, rules=by_part, knows=sums_tokens).keys() == {Cause.RESTART}, "alone in a day"
+    more = [SpendLog(f"gone-{n}", (n * 20 + 10) * _MINUTE, tokens=(7000 + n, 1)) for n in range(6, 40)]
+    assert causes([], delivered([*burst[:2], *more])).keys() == {Cause.UNEXPLAINED}, "of many, two may lie so by chance"
     scattered = [SpendLog(f"gone-{n}", 9 * _HOUR + n * 10 * _MINUTE, tokens=(7000 + n, 1)) for n in range(6)]
     assert causes(logs, delivered(logs + scattered)).keys() == {Cause.UNEXPLAINED}
 
