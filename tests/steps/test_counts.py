@@ -157,10 +157,9 @@ def test_lago_that_does_not_answer_fails_no_run(world: World) -> None:
 
 @pytest.mark.parametrize("world", ["clickhouse", "clickhouse through the api"], indirect=True)
 def test_a_copy_of_an_event_counts_once_in_clickhouse(world: World) -> None:
-    copies = ("7", "5")
-    world.organization.insert_events(
-        [event("again", PERIOD_START + timedelta(hours=1), total_tokens=tokens) for tokens in copies]
-    )
+    at = PERIOD_START + timedelta(hours=1)
+    first, second = (event("again", at, total_tokens=tokens) for tokens in ("7", "5"))
+    world.organization.insert_events([first, second | {"created_at": at + timedelta(seconds=1)}])
     run = world.run()
     assert (run.counts["by_units"], run.counts["differences"]) == (len(SUBSCRIPTIONS), [])
 
