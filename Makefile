@@ -16,7 +16,7 @@ help:
 	@echo "make demo    run the real job on real input, with an embedded PostgreSQL and a stand-in for Lago"
 	@echo "make test    run the tests, but for the deep ones; ARGS='-k name' is passed on to pytest"
 	@echo "make test-deep  run the deep tests: many seeds, all kills, every road to the same files; ARGS as above"
-	@echo "make lint    check style, types and the direction of imports"
+	@echo "make lint    check style, types, the direction of imports, and the SQL in its dialects"
 	@echo "make policy  scan the Dockerfile and the manifests in k8s/ for what a cluster's policy would refuse"
 	@echo "make bench   measure reconciling, reading and sending beside what else could; ROWS=1000000 for the reported size"
 	@echo "make truth   play simulated worlds and tell what was found of each class of loss; SEEDS=1000, twice as fast with TMPDIR=/dev/shm"
@@ -42,6 +42,7 @@ lint: .venv/dev.installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --processes 2 sql
 
 # The policy checker pins other versions of what .venv has, so it has an environment of its own.
 policy: build/policy.installed

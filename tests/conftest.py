@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 # Before anything imports LiteLLM: it fetches its price list from the network at import unless told otherwise.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -26,7 +25,7 @@ from psycopg import sql
 from jobs.playground.embedded_postgres import EmbeddedPostgres
 from tests.support.browser_choice import BrowserChoice, UnavailableBrowserError, choose_browser
 from tests.support.clickhouse import make_tables
-from tests.support.databases import build_era, create_database, on_server
+from tests.support.databases import Eras, create_database, name_of, on_server
 from tests.support.passwords import new_password, own_role
 from tests.support.postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
 
@@ -142,13 +141,9 @@ def postgres_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathF
             yield server.get_connection_url(driver=None)
 
 
-def _name_of(database_url: str) -> str:
-    return urlsplit(database_url).path.removeprefix("/")
-
-
 def _drop_database(server_url: str, database_url: str) -> None:
     drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
-    on_server(server_url, drop.format(sql.Identifier(_name_of(database_url))))
+    on_server(server_url, drop.format(sql.Identifier(name_of(database_url))))
 
 
 @contextmanager
@@ -168,23 +163,17 @@ def database(postgres_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def litellm_template(postgres_url: str) -> Iterator[Callable[[str], str]]:
-    """Give the name of a template database with LiteLLM's schema of an era, built when first asked for."""
-    templates: dict[str, str] = {}
-
-    def template(era: str) -> str:
-        if era not in templates:
-            templates[era] = create_database(postgres_url)
-            build_era(templates[era], era)
-        return _name_of(templates[era])
-
-    yield template
-    for url in templates.values():
-        _drop_database(postgres_url, url)
+def litellm_eras(postgres_url: str, postgres_choice: PostgresChoice) -> Iterator[Eras]:
+    """Give databases with LiteLLM's schema of each era, to be copied."""
+    eras = Eras(postgres_url)
+    yield eras
+    if postgres_choice.kind == "url":  # the others end with their server
+        for url in eras.urls.values():
+            _drop_database(postgres_url, url)
 
 
 @pytest.fixture
-def litellm_database_at(postgres_url: str, litellm_template: Callable[[str], str]) -> Iterator[Callable[[str], str]]:
+def litellm_database_at(postgres_url: str, litellm_eras: Eras) -> Iterator[Callable[[str], str]]:
     """Give URLs of fresh databases with LiteLLM's schema of an era; they are dropped after the test.
 
     Eras: 1.53 (for 1.44 to 1.53), 1.60, 1.70, 1.80, 1.90, 1.109, 1.109-partitioned.
@@ -192,12 +181,25 @@ def litellm_database_at(postgres_url: str, litellm_template: Callable[[str], str
     urls: list[str] = []
 
     def database_at(era: str) -> str:
-        urls.append(create_database(postgres_url, litellm_template(era)))
+        urls.append(litellm_eras.database(era))
         return urls[-1]
 
     yield database_at
     for url in urls:
         _drop_database(postgres_url, url)
+
+
+@pytest.fixture(scope="session")
+def scenario_database_at(litellm_eras: Eras) -> Callable[[str], str]:
+    """Give the URL of the database of an era that all scenarios share: each empties the tables that it fills."""
+
+    def database_at(era: str) -> str:
+        name = f"{era} of the scenarios"
+        if name not in litellm_eras.urls:
+            litellm_eras.urls[name] = litellm_eras.database(era)
+        return litellm_eras.urls[name]
+
+    return database_at
 
 
 @pytest.fixture
@@ -207,9 +209,9 @@ def litellm_database(litellm_database_at: Callable[[str], str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def litellm_database_for_module(postgres_url: str, litellm_template: Callable[[str], str]) -> Iterator[str]:
+def litellm_database_for_module(postgres_url: str, litellm_eras: Eras) -> Iterator[str]:
     """URL of a database with LiteLLM's schema of 1.109 that a module's tests share, dropped after them."""
-    with _fresh_database(postgres_url, litellm_template("1.109")) as url:
+    with _fresh_database(postgres_url, litellm_eras.template("1.109")) as url:
         yield url
 
 
@@ -243,3 +245,13 @@ def clickhouse(clickhouse_url: str) -> Iterator[Any]:
 def no_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Read no public certificates for a server on this machine: it would be most of a fuzzer's time."""
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, no_certificates: None) -> None:
+    """Wait briefly after a failure of Lago, in this process."""
+    from jobs.adapters.lago import http, sending  # noqa: PLC0415 - tests without them need not load them
+
+    monkeypatch.setattr(sending, "_FIRST_BACK_OFF_SECONDS", 0.01)
+    monkeypatch.setattr(http, "_FIRST_BACK_OFF_SECONDS", 0.01)
+    monkeypatch.setattr(http, "_LONGEST_WAIT_SECONDS", 0.05)

@@ -7,10 +7,8 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jobs.core.lago.store import ClickHouseStore
+from jobs.core.lago.store import ClickHouseStore, StoredEventsAsked
 from jobs.core.lago.sums import SumAsked
-from jobs.core.shard import WHOLE, Shard
-from jobs.core.window import Window
 from jobs.drivers.queries import query
 from jobs.errors import SettingError, SourceError
 
@@ -23,38 +21,36 @@ _NEVER = datetime(2200, 1, 1, tzinfo=UTC)
 
 def read_clickhouse_events(
     store: ClickHouseStore,
+    asked: StoredEventsAsked,
     *,
-    organization_id: str,
-    codes: Sequence[str],
-    window: Window,
-    property_names: Sequence[str],
-    shard: Shard = WHOLE,
-    statement_timeout: timedelta,
     on_dead_letters: Callable[[int], None] = lambda _: None,
 ) -> Iterator[bytes]:
-    """Yield the shard's events of these codes in the window that Lago bills, as CSV in chunks of whole rows.
+    """Yield the events that are asked for and that Lago bills, as CSV in chunks of whole rows.
 
     The columns are those of `jobs.adapters.lago.event_pages.EVENT_COLUMNS`, of which the row's id and time of arrival
     are NULL: each event comes once. `on_dead_letters` is told how many more events Lago accepted and never bills. Raise
     `SettingError` without the client library, `SourceError` if ClickHouse cannot be reached or read.
     """
-    asked = {
-        "organization_id": organization_id,
-        "codes": list(dict.fromkeys(codes)),
-        "property_names": list(property_names),
-        "window_start": _instant(window.start),
-        "window_end": _instant(window.end),
-        "shard": shard.index,
-        "shards": shard.count,
+    parameters = {
+        "organization_id": asked.organization_id,
+        "codes": list(dict.fromkeys(asked.codes)),
+        "property_names": list(asked.property_names),
+        "window_start": _instant(asked.window.start),
+        "window_end": _instant(asked.window.end),
+        "shard": asked.shard.index,
+        "shards": asked.shard.count,
     }
     # An empty field for NULL, as PostgreSQL writes it; zero is no limit for ClickHouse too.
-    limits = {"format_csv_null_representation": "", "max_execution_time": round(statement_timeout.total_seconds())}
+    limits = {
+        "format_csv_null_representation": "",
+        "max_execution_time": round(asked.statement_timeout.total_seconds()),
+    }
     with _explained(store.address), closing(_connected(store.url)) as client:
         if client.command("EXISTS TABLE events_dead_letter"):  # Lago has had it since late 2025
-            on_dead_letters(_count(client, "count_dead_letters", asked))
-            _require_enriched(_count(client, "count_unenriched_events", asked), store.address)
+            on_dead_letters(_count(client, "count_dead_letters", parameters))
+            _require_enriched(_count(client, "count_unenriched_events", parameters), store.address)
         stream = client.raw_stream(
-            query("lago_store", "read_lago_clickhouse_events"), parameters=asked, fmt="CSV", settings=limits
+            query("lago_store", "read_lago_clickhouse_events"), parameters=parameters, fmt="CSV", settings=limits
         )
         with closing(stream):
             yield from whole_rows(iter(lambda: stream.read(_READ_BYTES), b""))

@@ -13,9 +13,8 @@ from psycopg.rows import TupleRow, dict_row
 
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.database.troubles import quoted
+from jobs.core.lago.store import StoredEventsAsked
 from jobs.core.lago.sums import SumAsked
-from jobs.core.shard import WHOLE, Shard
-from jobs.core.window import Window
 from jobs.drivers.postgres import (
     FailedAttempt,
     Patience,
@@ -35,45 +34,40 @@ _COLUMNS = (
 _LOCK_TIMEOUT = timedelta(seconds=10)
 
 
-def read_stored_events(  # noqa: PLR0913 - every limit is named
+def read_stored_events(
     database: DatabaseSettings,
+    asked: StoredEventsAsked,
     *,
-    organization_id: str,
-    codes: Sequence[str],
-    window: Window,
-    property_names: Sequence[str],
-    shard: Shard = WHOLE,
     complete_until: datetime,
-    statement_timeout: timedelta,
     patience: Patience | None = None,
     sleep: Callable[[float], None] = time.sleep,
     on_failed_attempt: Callable[[FailedAttempt], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[bytes]:
-    """Yield the shard's events of these codes in the window as CSV, whole rows a chunk, as Lago's API would list them.
+    """Yield the events that are asked for as CSV, whole rows a chunk, as Lago's API would list them.
 
     The columns are those of `jobs.adapters.lago.event_pages.EVENT_COLUMNS`, of which the row's id and time of arrival
     are NULL; the order of rows is not defined. A standby is waited for, a minute at most, until it has replayed what
     was written by `complete_until`. Raise `SourceError` if it has not, if the database cannot be reached or is not
     Lago's, or if the read is cancelled or breaks off.
     """
-    asked = {
-        "organization_id": organization_id,
-        "codes": list(dict.fromkeys(codes)),
-        "property_names": list(property_names),
-        "shard": shard.index,
-        "shards": shard.count,
-        "window_start": window.start.replace(tzinfo=None),
-        "window_end": window.end.replace(tzinfo=None),
+    parameters = {
+        "organization_id": asked.organization_id,
+        "codes": list(dict.fromkeys(asked.codes)),
+        "property_names": list(asked.property_names),
+        "shard": asked.shard.index,
+        "shards": asked.shard.count,
+        "window_start": asked.window.start.replace(tzinfo=None),
+        "window_end": asked.window.end.replace(tzinfo=None),
     }
     connection = connect(database, patience=patience, sleep=sleep, on_failed_attempt=on_failed_attempt)
     with closing(connection):
         wait_for_standby(connection, database, complete_until, sleep, note)
         with read_only_snapshot(
-            connection, database, statement_timeout=statement_timeout, lock_timeout=_LOCK_TIMEOUT
+            connection, database, statement_timeout=asked.statement_timeout, lock_timeout=_LOCK_TIMEOUT
         ) as snapshot:
             _require_table(_row(connection, database, "probe_lago_events"), database)
-            yield from copy_rows(snapshot, query("lago_store", "read_lago_events"), asked)
+            yield from copy_rows(snapshot, query("lago_store", "read_lago_events"), parameters)
 
 
 def sum_stored_events(

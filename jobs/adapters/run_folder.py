@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,15 +48,28 @@ class RunFolder:
     """A context manager: on success the folder appears under its name, on failure nothing is left."""
 
     def __init__(self, output: Path, name: str, scratch: Path | None = None) -> None:
-        """Prepare the folder `output/name`; raises `SettingError` where it cannot be written.
-
-        The scratch folder is within it, or one of its own in `scratch`.
-        """
+        """Name the folder, `output/name`; its scratch folder is within it, or one of its own in `scratch`."""
         self.path = output / name
+        self.removed: tuple[str, ...] = ()
+        """What killed runs had left aside, by name; known once the folder is entered."""
         self._aside = output / f".{name}.partial"
+        self._scratch = self._aside / "workspace" if scratch is None else scratch / f"litellm-lago-run-{token_hex(8)}"
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        """Make the folder; raise `SettingError` where it, or the scratch folder, cannot be written."""
+        try:
+            self._make()
+        except BaseException:  # a signal too: what was never entered is never left
+            self._tidy_up()
+            raise
+        return self
+
+    def _make(self) -> None:
+        output, scratch = self._aside.parent, self._scratch.parent
         try:
             output.mkdir(parents=True, exist_ok=True)
-            self.removed = _remove_abandoned(output)  # what killed runs had left aside, by name
+            self.removed = _remove_abandoned(output)
             self._lock = _make_locked(self._aside)
         except OSError as error:
             raise SettingError(
@@ -63,36 +77,31 @@ class RunFolder:
                 "Set --output to one that can be",
             ) from error
         try:
-            self._scratch = (
-                self._aside / "workspace"
-                if scratch is None
-                else Path(tempfile.mkdtemp(prefix="litellm-lago-run-", dir=scratch))
-            )
+            self._scratch.mkdir(mode=0o700)
         except OSError as error:
-            shutil.rmtree(self._aside, ignore_errors=True)
-            os.close(self._lock)
             raise SettingError(
                 f"cannot write to the folder for working files {str(scratch)!r}: {error.strerror}",
                 "Set RECONCILE_SCRATCH to one that can be written",
             ) from error
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
             self._aside.rename(self.path)
-        else:
-            self.discard_scratch()
-            shutil.rmtree(self._aside, ignore_errors=True)
+        self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        if self._lock is None:
+            remove_if_abandoned(self._aside)  # another run's, where it holds the lock
+            return
+        self.discard_scratch()
+        shutil.rmtree(self._aside, ignore_errors=True)
         os.close(self._lock)
 
     @property
     def scratch(self) -> Path:
         """A folder for the run's own use that `discard_scratch` removes."""
-        self._scratch.mkdir(exist_ok=True)
         return self._scratch
 
     def discard_scratch(self) -> None:

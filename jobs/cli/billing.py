@@ -69,10 +69,10 @@ def reconcile(
             click.echo(f"Shard       {folder}")
             sys.exit(AGREEMENT)
         run = use_case.reconcile(request, progress, now=now, run_id=new_run_id(now))
-    announcement.worked.append(Backfill(run, None))
+    announcement.backfills.append(Backfill(run, None))
     show_run(run)
     code = DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT
-    say_verdict(config_file, verdict_line(code, announcement.worked))
+    say_verdict(config_file, verdict_line(code, announcement.backfills))
     sys.exit(code)
 
 
@@ -102,10 +102,10 @@ def merge(
             progress.note(note)
         request = reconcile_settings(settings, None, None, now)
         run = use_case(request, folders, progress, run_id=new_run_id(now))
-    announcement.worked.append(Backfill(run, None))
+    announcement.backfills.append(Backfill(run, None))
     show_run(run)
     code = DISCREPANCIES_REMAIN if run.billing_discrepancies else AGREEMENT
-    say_verdict(config_file, verdict_line(code, announcement.worked))
+    say_verdict(config_file, verdict_line(code, announcement.backfills))
     sys.exit(code)
 
 
@@ -178,7 +178,7 @@ def _backfill(
     settings = load_settings(os.environ, config_file, texts(options))
     request = replace(reconcile_settings(settings, start, end, now), only=PlanFilter(**(only or {})))
     hooks = Hooks(now=lambda: datetime.now(UTC), stop=stop_on_signals())
-    code, done = AGREEMENT, announcement.worked
+    code, done = AGREEMENT, announcement.backfills
     with console_progress() as progress:
         for note in settings.notes:
             progress.note(note)

@@ -8,18 +8,19 @@ import psycopg
 from jobs.errors import SettingError, SourceError
 
 
-def apply_migrations(connection: psycopg.Connection, until: str | None = None) -> int:
+def apply_migrations(connection: psycopg.Connection, until: str | None = None, *, after: str | None = None) -> int:
     """Apply the migrations in the order of their names, as LiteLLM does, and return how many were applied.
 
     `connection` leads to an empty database and must be in autocommit mode, because some migrations build
-    indexes concurrently. `until` names the last migration to apply; without it all are applied.
+    indexes concurrently. `until` names the last migration to apply; without it all are applied. `after` names
+    the last one that was applied to a database that is not empty.
 
     Raises `SettingError` if the package is not installed or has no migration of that name, `SourceError` if
     PostgreSQL refuses a migration.
     """
     if not connection.autocommit:
         raise ValueError("apply_migrations needs a connection in autocommit mode")
-    migrations = _migrations(until)
+    migrations = _migrations(until)[len(_migrations(after)) if after else 0 :]
     for migration in migrations:
         try:
             # Without parameters a text of several statements is one round trip and one transaction.

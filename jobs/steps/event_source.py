@@ -12,7 +12,7 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.kept_slices import KeptSlices
 from jobs.adapters.lago_clickhouse_store import read_clickhouse_events
 from jobs.adapters.lago_postgres_store import read_stored_events
-from jobs.core.lago.store import ClickHouseStore, Store, checked_organization_id
+from jobs.core.lago.store import ClickHouseStore, Store, StoredEventsAsked, checked_organization_id
 from jobs.core.lago.values import Organization
 from jobs.core.layout import Layout
 from jobs.core.shard import Shard
@@ -78,28 +78,21 @@ def read_recorded_events(
                 f"took up {asked.kept.taken_up:,} events that an earlier run had read; Lago says they are as they were"
             )
         return
-    organization_id = checked_organization_id(store, organization)
+    stored = StoredEventsAsked(
+        organization_id=checked_organization_id(store, organization),
+        codes=codes,
+        window=asked.window,
+        property_names=tuple(layout.property_names),
+        statement_timeout=asked.statement_timeout,
+        shard=asked.shard,
+    )
     if isinstance(store, ClickHouseStore):
-        yield from read_clickhouse_events(
-            store,
-            organization_id=organization_id,
-            codes=codes,
-            window=asked.window,
-            property_names=layout.property_names,
-            shard=asked.shard,
-            statement_timeout=asked.statement_timeout,
-            on_dead_letters=asked.on_dead_letters,
-        )
+        yield from read_clickhouse_events(store, stored, on_dead_letters=asked.on_dead_letters)
         return
     yield from read_stored_events(
         store.database,
-        organization_id=organization_id,
-        codes=codes,
-        window=asked.window,
-        property_names=layout.property_names,
-        shard=asked.shard,
+        stored,
         complete_until=min(asked.settled_at, now - STANDBY_MAY_LAG),
-        statement_timeout=asked.statement_timeout,
         patience=asked.patience,
         on_failed_attempt=lambda failed: progress.note(failed.text),
         note=progress.note,

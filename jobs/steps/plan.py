@@ -49,15 +49,29 @@ class PlanRequest:
 
     window: Window
     """What was judged."""
+    rules: Rules
+    """By which rules."""
     caps: Caps
     """The most the plan may hold to be applied."""
     only: PlanFilter
     """Which part of what is missing goes into it."""
 
 
-def choose_events(workspace: Workspace, rules: Rules, asked: PlanRequest) -> None:
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How an event is written: what its properties are, and how Lago spells them."""
+
+    layout: Layout
+    """Where the spend logs' texts stand."""
+    bound: tuple[BoundPart, ...]
+    """The meter's parts, each with its metric."""
+    catalogue: Catalogue
+    """What Lago's metrics declare."""
+
+
+def choose_events(workspace: Workspace, asked: PlanRequest) -> None:
     """Make the table `planned_event`; raise `LawBrokenError` where one of them has an answer that nothing explains."""
-    workspace.run("plan_events", top_up=rules.top_up, **_chosen(asked))
+    workspace.run("plan_events", top_up=asked.rules.top_up, **_chosen(asked))
     for row in workspace.rows("second_answers"):
         raise LawBrokenError(
             f"the event planned for request {row['request_id']!r} has an answer that no other call explains, "
@@ -77,24 +91,17 @@ def plan_worth(worth: Money) -> dict[str, object]:
 
 
 def write_plan(
-    workspace: Workspace,
-    folder: RunFolder,
-    rules: Rules,
-    layout: Layout,
-    bound: tuple[BoundPart, ...],
-    catalogue: Catalogue,
-    asked: PlanRequest,
-    worth: Money,
+    workspace: Workspace, folder: RunFolder, asked: PlanRequest, writing: Writing, worth: Money
 ) -> PlanSummary:
     """Write the chosen events as `plan.jsonl` into the run's folder; raise `LawBrokenError` where two share an id.
 
     `worth` is what Lago would bill more.
     """
     totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
-    parts = {(item.part.code, item.part.part): item for item in bound}
-    spellings = model_spellings(bound, catalogue, ModelNames(dict(rules.aliases)))
+    parts = {(item.part.code, item.part.part): item for item in writing.bound}
+    spellings = model_spellings(writing.bound, writing.catalogue, ModelNames(dict(asked.rules.aliases)))
     events = (
-        planned_event(row, parts[row["code"], row["part"]], layout, spellings)
+        planned_event(row, parts[row["code"], row["part"]], writing.layout, spellings)
         for row in workspace.records("planned_events")
     )
     body = folder.scratch / "plan-events"
@@ -105,7 +112,7 @@ def write_plan(
         "sha256": "",
         "code_version": __version__,
         "window": {"start": asked.window.start.isoformat(), "end": asked.window.end.isoformat()},
-        "rules": rules.fingerprint(),
+        "rules": asked.rules.fingerprint(),
         "caps": {"events": asked.caps.events, "quantity": str(asked.caps.quantity), "share": str(asked.caps.share)},
         "only": _chosen(asked),
         "worth": plan_worth(worth),

@@ -38,7 +38,7 @@ from jobs.steps.causes import find_causes
 from jobs.steps.counts import Counts, judge_counts
 from jobs.steps.money import focus_lines, price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
-from jobs.steps.plan import PlanRequest, PlanSummary, choose_events, plan_worth, write_plan
+from jobs.steps.plan import PlanRequest, PlanSummary, Writing, choose_events, plan_worth, write_plan
 from jobs.steps.reconcile_values import Doubt, Judged, Progress, Run, told_settings
 
 METRICS_FILE, SUMMARY_FILE, RUN_FILE, FOCUS_FILE = "metrics.txt", "summary.csv", "run.json", "focus.csv"
@@ -76,22 +76,14 @@ def report_run(
     """
     workspace, settings, reading, window_facts = judged.workspace, judged.settings, judged.reading, judged.window_facts
     progress.step("checking and reporting")
-    request = PlanRequest(settings.window, settings.caps, settings.only)
-    choose_events(workspace, settings.rules, request)
+    request = PlanRequest(settings.window, settings.rules, settings.caps, settings.only)
+    choose_events(workspace, request)
     workspace.run("collect_sides")
     told = ask_usage(workspace, settings, reading.catalogue, progress)
     money = price_findings(workspace, settings.rules, reading.catalogue, told)
     counts = judge_counts(workspace, settings, reading.catalogue, told, progress, now=now)
-    plan = write_plan(
-        workspace,
-        folder,
-        settings.rules,
-        reading.layout,
-        reading.bound,
-        reading.catalogue,
-        request,
-        money.planned,
-    )
+    writing = Writing(reading.layout, reading.bound, reading.catalogue)
+    plan = write_plan(workspace, folder, request, writing, money.planned)
     causes = find_causes(workspace, settings.rules, settings.window, window_facts)
     (facts,) = workspace.rows("source_facts")
     found = _Found(

@@ -21,7 +21,7 @@ class Announcement:
 
     command: str
     """Its name, as `reconcile --apply`."""
-    worked: list[Backfill] = field(default_factory=list)
+    backfills: list[Backfill] = field(default_factory=list)
     """The slices that are done; a run without an apply is one."""
     silent: bool = False
     """Whether it does nothing that anybody is told of."""
@@ -29,7 +29,7 @@ class Announcement:
     """Whether a person asked for a run that is also scheduled: it is told under another name."""
 
     @property
-    def told_as(self) -> str:
+    def known_as(self) -> str:
         """Return the name that metrics and chats know it by."""
         return f"{self.command} (manual)" if self.manual else self.command
 
@@ -42,7 +42,7 @@ class Ended:
     """Its name, as `reconcile --apply`."""
     exit_code: int
     """What the process ends with."""
-    worked: tuple[Backfill, ...]
+    backfills: tuple[Backfill, ...]
     """The slices that were done."""
     error: ReconcileError | None
     """What ended it, if that is one of ours."""
@@ -56,7 +56,7 @@ class Ended:
     @property
     def did_its_work(self) -> bool:
         """Tell whether everything asked for was done, whatever was found."""
-        return self.finished and bool(self.worked) and self.exit_code in {0, 3}
+        return self.finished and bool(self.backfills) and self.exit_code in {0, 3}
 
 
 Listener = Callable[[Ended], None]
@@ -89,8 +89,8 @@ def announcing(
     finally:
         if not announcement.silent:
             duration = timedelta(seconds=monotonic() - began)
-            worked = tuple(announcement.worked)
-            ended = Ended(announcement.told_as, exit_code, worked, ours, finished, now(), duration)
+            backfills = tuple(announcement.backfills)
+            ended = Ended(announcement.known_as, exit_code, backfills, ours, finished, now(), duration)
             _tell(listeners, ended, note)
 
 

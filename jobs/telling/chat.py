@@ -29,9 +29,9 @@ class Notification:
 
 
 def notice_of(ended: Ended) -> Notice:
-    """Return what a chat is told, over all slices that were worked."""
-    runs = [one.left for one in ended.worked]
-    applied = [one.applied for one in ended.worked if one.applied is not None]
+    """Return what a chat is told, over all slices that were done."""
+    runs = [one.left for one in ended.backfills]
+    applied = [one.applied for one in ended.backfills if one.applied is not None]
     about_sources = [reason for run in runs for reason in run.reasons if reason.code not in set(Kind)]
     return Notice(
         command=ended.command,
@@ -39,7 +39,7 @@ def notice_of(ended: Ended) -> Notice:
         window=Window(runs[0].window.start, runs[-1].window.end) if runs else None,
         certified=all(run.certified for run in runs),
         repaired=bool(applied) and ended.exit_code == 0 and not about_sources,
-        kinds=sum((Counter(dict(one.run.kinds)) for one in ended.worked), Counter[Kind]()),
+        kinds=sum((Counter(dict(one.run.kinds)) for one in ended.backfills), Counter[Kind]()),
         left=sum((Counter(dict(run.kinds)) for run in runs), Counter[Kind]()) if applied else None,
         planned=sum(run.plan.events for run in runs),
         verified=sum(one.verified for one in applied) if applied else None,

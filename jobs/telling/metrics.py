@@ -52,8 +52,8 @@ class Publication:
 
 def _groups(ended: Ended, most: int) -> Iterator[tuple[str, tuple[Gauge, ...]]]:
     name = re.sub(r"[^a-z0-9]+", "-", ended.command).strip("-")
-    if ended.finished and ended.worked:
-        found = findings_gauges(merged([one.measured for one in ended.worked], most))
+    if ended.finished and ended.backfills:
+        found = findings_gauges(merged([one.measured for one in ended.backfills], most))
         yield f"{name}-findings", of_command(found, ended.command)
     if ended.did_its_work:
         yield f"{name}-success", of_command([success_gauge(ended.at)], ended.command)

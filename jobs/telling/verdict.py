@@ -14,19 +14,19 @@ from jobs.steps.backfill_values import Backfill
 _MOST_BYTES = 4000
 
 
-def verdict_line(exit_code: int, worked: Sequence[Backfill], *, stopped: bool = False) -> str:
-    """Return the verdict over the slices that were worked: certified or why not, what was sent, where the report is."""
+def verdict_line(exit_code: int, backfills: Sequence[Backfill], *, stopped: bool = False) -> str:
+    """Return the verdict over the slices that were done: certified or why not, what was sent, where the report is."""
     parts = [f"exit code {exit_code}"]
     if stopped:
         parts.append("stopped as asked")
-    if worked:
-        runs = [result.left for result in worked]
+    if backfills:
+        runs = [result.left for result in backfills]
         parts.append(f"{runs[0].window.start:%Y-%m-%d %H:%M} to {runs[-1].window.end:%Y-%m-%d %H:%M} UTC")
         reasons = dict.fromkeys(reason.text for run in runs for reason in run.reasons)
         parts.append(f"not certified: {'; '.join(reasons)}" if reasons else "certified")
-        before = dict.fromkeys(reason.text for result in worked if result.settled for reason in result.run.reasons)
+        before = dict.fromkeys(reason.text for result in backfills if result.settled for reason in result.run.reasons)
         parts += [f"before it sent: {'; '.join(before)}"] if before else []
-        parts.append(_sent(worked))
+        parts.append(_sent(backfills))
         parts.append(f"report in {runs[-1].folder}")
     return visible(". ".join(parts))
 
@@ -50,9 +50,9 @@ def leave_verdict(path: Path | None, line: str) -> str:
     return ""
 
 
-def _sent(worked: Sequence[Backfill]) -> str:
-    planned = sum(result.run.plan.events for result in worked)
-    applied = [result.applied for result in worked if result.applied is not None]
+def _sent(backfills: Sequence[Backfill]) -> str:
+    planned = sum(result.run.plan.events for result in backfills)
+    applied = [result.applied for result in backfills if result.applied is not None]
     if not applied:
         return f"{planned} events could be sent"
     outcomes = sum((one.outcomes for one in applied), Counter[Outcome]())

@@ -252,6 +252,20 @@ CREATE TABLE daily_total (
 );
 CREATE TABLE daily_model (model VARCHAR, provider VARCHAR, model_key VARCHAR NOT NULL);
 
+-- What the daily totals count of each model as it is compared.
+CREATE VIEW daily_count AS
+SELECT
+    total.day,
+    total.source,
+    names.model_key,
+    sum(total.requests) AS requests,
+    sum(total.prompt_tokens) AS prompt_tokens,
+    sum(total.completion_tokens) AS completion_tokens
+FROM daily_total AS total
+JOIN daily_model AS names
+    ON names.model IS NOT DISTINCT FROM total.model AND names.provider IS NOT DISTINCT FROM total.provider
+GROUP BY ALL;
+
 -- The part of a plan that a verification reads back.
 CREATE TABLE sent_event (
     transaction_id VARCHAR NOT NULL,

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.adapters.lago_clickhouse_store import read_clickhouse_events, whole_rows
-from jobs.core.lago.store import ClickHouseStore, clickhouse_store
+from jobs.core.lago.store import ClickHouseStore, StoredEventsAsked, clickhouse_store
 from jobs.core.shard import Shard
 from jobs.errors import SettingError, SourceError
 from tests.adapters.lago_events import helpers as through_api
@@ -45,7 +45,9 @@ def stored(url: str, organization: Organization, **changed: Any) -> Iterator[byt
         "property_names": NAMES,
         "statement_timeout": timedelta(seconds=30),
     }
-    return read_clickhouse_events(ClickHouseStore(url), **asked | changed)
+    asked |= changed
+    told = {name: asked.pop(name) for name in ("on_dead_letters",) if name in asked}
+    return read_clickhouse_events(ClickHouseStore(url), StoredEventsAsked(**asked), **told)
 
 
 def test_each_billed_event_comes_once_with_its_last_properties(

@@ -16,7 +16,7 @@ import pytest
 
 from jobs.adapters.lago_postgres_store import read_stored_events
 from jobs.core.database.settings import DatabaseSettings, store_settings
-from jobs.core.lago.store import PostgresStore, checked_organization_id
+from jobs.core.lago.store import PostgresStore, StoredEventsAsked, checked_organization_id
 from jobs.core.lago.values import Organization as KnownOrganization
 from jobs.core.window import Window
 from jobs.drivers import postgres
@@ -40,6 +40,11 @@ ODD_VALUES: tuple[Any, ...] = (
 )
 
 
+def _read_as_asked(database: DatabaseSettings, asked: dict[str, Any]) -> Iterator[bytes]:
+    which = {name: asked.pop(name) for name in StoredEventsAsked.__dataclass_fields__ if name in asked}
+    return read_stored_events(database, StoredEventsAsked(**which), **asked)
+
+
 def stored(standin: LagoStandIn, organization: Organization, **changed: Any) -> Iterator[bytes]:
     asked: dict[str, Any] = {
         "organization_id": organization.id,
@@ -51,7 +56,7 @@ def stored(standin: LagoStandIn, organization: Organization, **changed: Any) -> 
         "patience": ONE_TRY,
     }
     database = changed.pop("database", store_settings(standin.database_url))
-    return read_stored_events(database, **asked | changed)
+    return _read_as_asked(database, asked | changed)
 
 
 def comparable(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -185,7 +190,7 @@ def _read(database: DatabaseSettings, **changed: Any) -> Iterator[bytes]:
         "statement_timeout": timedelta(seconds=30),
         "patience": ONE_TRY,
     }
-    return read_stored_events(database, **asked | changed)
+    return _read_as_asked(database, asked | changed)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,18 @@ def test_counts_the_migrations_and_stops_after_the_named_one(database: str) -> N
         assert apply_migrations(connection, until="20250327180120_add_api_requests_to_daily_user_table") == 3
 
 
+def test_goes_on_after_the_named_one(database: str) -> None:
+    third, fifth = (
+        "20250327180120_add_api_requests_to_daily_user_table",
+        "20250331215456_track_success_and_failed_requests_daily_agg_table",
+    )
+    with psycopg.connect(database, autocommit=True) as connection:
+        assert apply_migrations(connection, until=third) == 3
+        assert apply_migrations(connection, until=fifth, after=third) > 0
+        with pytest.raises(SourceError, match="already exists"):
+            apply_migrations(connection, until=fifth)
+
+
 def test_an_unknown_migration_is_refused_before_anything_is_applied(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         with pytest.raises(SettingError, match="no migration named '2099'"):

@@ -104,7 +104,7 @@ def test_explain_of_an_unknown_id_is_an_error(litellm_database: str, standin: La
 def test_a_run_that_a_person_asked_for_is_manual(environment: dict[str, str], start: str | None, manual: bool) -> None:
     """Its metrics have a name of their own, so it neither overwrites the schedule's nor silences its alert."""
     assert is_manual(survey_settings(environment), start, NOW) is manual
-    told = Announcement("reconcile --apply", manual=manual).told_as
+    told = Announcement("reconcile --apply", manual=manual).known_as
     assert told == ("reconcile --apply (manual)" if manual else "reconcile --apply")
 
 

@@ -300,7 +300,7 @@ def ended_by(
 def test_everybody_is_told_how_a_command_ended(
     ending: BaseException | None, code: int, error: bool, did_its_work: bool
 ) -> None:
-    (told,) = ended_by(ending, command="y", worked=["a slice"])
+    (told,) = ended_by(ending, command="y", backfills=["a slice"])
     assert (told.command, told.exit_code, told.at, told.duration) == ("y", code, START, timedelta(seconds=2.5))
     assert isinstance(told.error, ReconcileError) == error
     assert told.did_its_work == did_its_work

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from jobs.adapters.lago import http, sending
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.plan import Outcome
 from jobs.errors import LagoError, RefusedError
@@ -58,16 +57,8 @@ FAULTS = (
 schedules = st.lists(st.sampled_from(FAULTS), max_size=5).map(tuple)
 positions = st.integers(0, len(LOST) - 1)
 
+pytestmark = pytest.mark.usefixtures("impatient")
 _folders = count()
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Wait briefly after a failure, and read no public certificates for a server on this machine."""
-    monkeypatch.setattr(sending, "_FIRST_BACK_OFF_SECONDS", 0.01)
-    monkeypatch.setattr(http, "_FIRST_BACK_OFF_SECONDS", 0.01)
-    monkeypatch.setattr(http, "_LONGEST_WAIT_SECONDS", 0.05)
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
 
 
 @pytest.fixture
@@ -94,6 +85,12 @@ def in_depth(deep: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("examples", [3, pytest.param(deep, marks=pytest.mark.deep)])
 
 
+def on_both_stores(deep: int, *, quick: Store) -> pytest.MarkDecorator:
+    """Give the test a store and a number of examples: a few on one store, and as deep tests so many on each."""
+    deeply = [pytest.param(store, deep, marks=pytest.mark.deep) for store in ("postgres", "clickhouse")]
+    return pytest.mark.parametrize(("store", "examples"), [(quick, 3), *deeply])
+
+
 def fresh(database_url: str, organization: Organization, tmp_path: Path) -> BackfillSettings:
     """Return settings with an output folder and a ledger of their own."""
     folder = tmp_path / str(next(_folders))
@@ -118,8 +115,7 @@ def converged(request: BackfillSettings, *, within: int = 3) -> Backfill:
     raise AssertionError(f"after {within} runs without a fault there is still something to send")
 
 
-@in_depth(8)
-@pytest.mark.parametrize("store", ["postgres", "clickhouse"])
+@on_both_stores(8, quick="postgres")
 def test_whatever_fails_every_call_is_billed_once(
     store: Store, examples: int, database_url: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:
@@ -209,8 +205,7 @@ def test_an_id_that_is_taken_is_never_sent_again(
     check()
 
 
-@in_depth(5)
-@pytest.mark.parametrize("store", ["postgres", "clickhouse"])
+@on_both_stores(5, quick="clickhouse")
 def test_a_late_original_is_reported_and_never_corrected(
     store: Store, examples: int, database_url: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

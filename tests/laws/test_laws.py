@@ -22,7 +22,7 @@ HOUR = 60 * MINUTE
 def in_depth(check: Callable[[], None]) -> Callable[[int], None]:
     """Check a law with a few examples, and as a deep test with many."""
 
-    @pytest.mark.parametrize("examples", [6, pytest.param(25, marks=pytest.mark.deep)])
+    @pytest.mark.parametrize("examples", [4, pytest.param(25, marks=pytest.mark.deep)])
     def test(examples: int) -> None:
         settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])(check)()
 

@@ -30,6 +30,7 @@ def _with_password(server: EmbeddedPostgres, password: str) -> str:
     return place._replace(netloc=f"postgres:{password}@{place.hostname}:{place.port}").geturl()
 
 
+@pytest.mark.deep
 def test_a_server_whose_password_is_a_common_word_makes_no_test_red(tmp_path: Path) -> None:
     """The tests that look for passwords in what a run says, against a server with the password `test`."""
     with EmbeddedPostgres.start(tmp_path) as server:

@@ -21,9 +21,9 @@ _UPDATE = os.environ.get("UPDATE_GOLDENS") == "1"
 
 @pytest.mark.parametrize("scenario", all_scenarios(), ids=lambda scenario: scenario.folder.name)
 def test_scenario(
-    scenario: Scenario, litellm_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path
+    scenario: Scenario, scenario_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path
 ) -> None:
-    database_url = litellm_database_at(scenario.era)
+    database_url = scenario_database_at(scenario.era)
     organization = scenario.fill(database_url, standin)
     found = scenario.left(database_url, organization, tmp_path / "api")
     if _UPDATE:
@@ -49,10 +49,10 @@ _EVERY_ROAD = {"recorded-proxy", "clickhouse-resent"}
     ids=lambda scenario: scenario.folder.name,
 )
 def test_every_road_leaves_the_same_files(
-    scenario: Scenario, litellm_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path
+    scenario: Scenario, scenario_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path
 ) -> None:
     """The same run from Lago's own store, where it can be read, and in shards leaves what the run alone leaves."""
-    database_url = litellm_database_at(scenario.era)
+    database_url = scenario_database_at(scenario.era)
     organization = scenario.fill(database_url, standin)
     found = scenario.left(database_url, organization, tmp_path / "api")
     store = {"RECONCILE_EVENTS_FROM": "postgres", "RECONCILE_LAGO_STORE_URL": standin.database_url}

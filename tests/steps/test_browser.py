@@ -131,8 +131,19 @@ class Opened:
         self._context.close()
 
 
-@pytest.mark.parametrize("size", [_DESKTOP, _PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+# Each size and each colour scheme once in every run; the other two of the four are deep.
+_LOOKS = pytest.mark.parametrize(
+    ("scheme", "size"),
+    [
+        pytest.param("light", _DESKTOP, id="light-desktop"),
+        pytest.param("dark", _PHONE, id="dark-phone"),
+        pytest.param("dark", _DESKTOP, id="dark-desktop", marks=pytest.mark.deep),
+        pytest.param("light", _PHONE, id="light-phone", marks=pytest.mark.deep),
+    ],
+)
+
+
+@_LOOKS
 def test_the_page_is_whole_and_quiet(
     browser: Browser, page_file: Path, tmp_path: Path, size: tuple[int, int], scheme: str
 ) -> None:
@@ -149,8 +160,7 @@ def test_the_page_is_whole_and_quiet(
     assert opened.requests == [page_file.as_uri()]
 
 
-@pytest.mark.parametrize("size", [_DESKTOP, _PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@_LOOKS
 def test_the_page_of_usage_is_whole_and_quiet_too(
     browser: Browser, usage_file: Path, size: tuple[int, int], scheme: str
 ) -> None:

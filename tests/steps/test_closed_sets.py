@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+from jobs.adapters.workspace import Workspace
 from jobs.cli import cli
 from jobs.core.kinds import EVENT_KINDS, PAIRED, WITHOUT_EVENT, WITHOUT_SPEND_LOG, Cause, Kind
 from jobs.core.laws import check_conservation
@@ -78,15 +80,23 @@ def test_every_column_of_the_discrepancies_is_made() -> None:
     assert set(row) >= set(DISCREPANCY_COLUMNS.names), "sql/workspace/8_report/discrepancies.sql"
 
 
-@pytest.mark.parametrize("kind", EVENT_KINDS)
-def test_every_kind_is_missing_or_too_much_or_elsewhere(kind: Kind) -> None:
-    expected, recorded = (7, 5) if kind in PAIRED else (None, 5) if kind in WITHOUT_SPEND_LOG else (7, None)
+@pytest.fixture(scope="module")
+def nothing_found() -> Iterator[Workspace]:
+    """Give a judged window without a discrepancy."""
     with judged_workspace([], []) as workspace:
-        workspace._database.execute(
-            "INSERT INTO discrepancy BY NAME SELECT 1 AS id, ? AS kind, ? AS expected_quantity, ? AS recorded_quantity",
-            [kind.value, expected, recorded],
-        )
-        flags = workspace._database.execute("SELECT is_missing, is_surplus, is_elsewhere FROM finding").fetchall()
+        yield workspace
+
+
+@pytest.mark.parametrize("kind", EVENT_KINDS)
+def test_every_kind_is_missing_or_too_much_or_elsewhere(kind: Kind, nothing_found: Workspace) -> None:
+    expected, recorded = (7, 5) if kind in PAIRED else (None, 5) if kind in WITHOUT_SPEND_LOG else (7, None)
+    database = nothing_found._database
+    database.execute("DELETE FROM discrepancy")
+    database.execute(
+        "INSERT INTO discrepancy BY NAME SELECT 1 AS id, ? AS kind, ? AS expected_quantity, ? AS recorded_quantity",
+        [kind.value, expected, recorded],
+    )
+    flags = database.execute("SELECT is_missing, is_surplus, is_elsewhere FROM finding").fetchall()
     assert flags == [
         (kind in WITHOUT_EVENT or kind is Kind.MISMATCHED, kind in WITHOUT_SPEND_LOG, kind is Kind.MISATTRIBUTED)
     ]

@@ -32,6 +32,7 @@ from tests.support.clickhouse import fill
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
 
+pytestmark = pytest.mark.usefixtures("impatient")
 CALLS = some_calls(18, lost=())
 LAST_MONTH = PERIOD_START - timedelta(days=30)
 

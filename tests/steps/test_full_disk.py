@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import pytest
 from jobs.errors import DiskFullError
 from jobs.steps.room import LEAST_FREE, RoomWatch, disk_trouble
 from tests.support.backfilling import Notes, assert_billed_once, fill_litellm, new_organization, some_calls
+from tests.support.command_runner import run_command
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
@@ -23,34 +23,34 @@ WINDOW = ("--from", "2025-11-10T12:00:00Z", "--to", "2025-11-10T14:00:00Z")
 CHECKOUT = Path(__file__).parents[2]
 
 
+def environment(database_url: str, organization: Organization, folder: Path) -> dict[str, str]:
+    """Return what a deployment has set."""
+    return {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": database_url,
+        "LAGO_API_BASE": organization.api_base,
+        "LAGO_API_KEY": organization.api_key,
+        "LAGO_API_EVENT_CODE": "llm_tokens",
+        "RECONCILE_OUTPUT": str(folder / "runs"),
+        "RECONCILE_TERMINATION_LOG": str(folder / "verdict"),
+        "RECONCILE_LAGO_RATE": "1000",
+        "RECONCILE_VERIFY_WITHIN": "5s",
+    }
+
+
 def apply(
-    before: Sequence[str], database_url: str, organization: Organization, folder: Path, **more: str
+    database_url: str, organization: Organization, folder: Path, *, largest_file: int | None = None
 ) -> tuple[int, str, str]:
-    """Run `reconcile --apply` behind these words; return its exit code, what it said on stderr and its verdict."""
+    """Run `reconcile --apply`; return its exit code, what it said on stderr and its verdict."""
+    asked = environment(database_url, organization, folder)
+    ended = run_command(asked, ("reconcile", "--apply", *WINDOW), folder, largest_file=largest_file)
+    return ended.code, ended.errors, verdict_in(folder)
+
+
+def verdict_in(folder: Path) -> str:
+    """Return what the run has left for Kubernetes, if anything."""
     verdict = folder / "verdict"
-    ended = subprocess.run(
-        [*before, sys.executable, "-m", "jobs", "reconcile", "--apply", *WINDOW],
-        cwd=CHECKOUT,
-        env={
-            "PATH": os.environ["PATH"],
-            # What Python compiles would be cut short too, and stay so.
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "DATABASE_URL": database_url,
-            "LAGO_API_BASE": organization.api_base,
-            "LAGO_API_KEY": organization.api_key,
-            "LAGO_API_EVENT_CODE": "llm_tokens",
-            "RECONCILE_OUTPUT": str(folder / "runs"),
-            "RECONCILE_TERMINATION_LOG": str(verdict),
-            "RECONCILE_LAGO_RATE": "1000",
-            "RECONCILE_VERIFY_WITHIN": "5s",
-            **more,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return ended.returncode, ended.stderr, verdict.read_text(encoding="utf-8") if verdict.exists() else ""
+    return verdict.read_text(encoding="utf-8") if verdict.exists() else ""
 
 
 @pytest.mark.parametrize("kilobytes", [40, 120, 700])
@@ -60,15 +60,14 @@ def test_wherever_a_write_fails_it_is_one_line(
     """No file may grow beyond so many kilobytes: the ledger, the workspace, the report and its page fail in turn."""
     fill_litellm(litellm_database, CALLS)
     organization = new_organization(standin, CALLS)
-    limited = ("bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash")
-    code, said, verdict = apply(limited, litellm_database, organization, tmp_path)
+    code, said, verdict = apply(litellm_database, organization, tmp_path, largest_file=kilobytes * 1024)
     assert "Traceback" not in said
     assert code == 1, said
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert "is full" in line or "Make room" in line
     assert verdict == f"exit code 1. {line.removeprefix('error: ')}"
     assert not list((tmp_path / "runs").glob(".*.partial"))
-    code, said, _ = apply((), litellm_database, organization, tmp_path)
+    code, said, _ = apply(litellm_database, organization, tmp_path)
     assert code == 0, said
     assert_billed_once(organization, CALLS)
 
@@ -83,9 +82,18 @@ def test_a_volume_without_room_is_told(size: str, litellm_database: str, standin
         pytest.skip(f"no file system of its own can be mounted here: {probe.stderr.strip()}")
     fill_litellm(litellm_database, CALLS)
     organization = new_organization(standin, CALLS)
-    code, said, verdict = apply(mounted, litellm_database, organization, tmp_path)
+    ended = subprocess.run(
+        [*mounted, sys.executable, "-m", "jobs", "reconcile", "--apply", *WINDOW],
+        cwd=CHECKOUT,
+        env=environment(litellm_database, organization, tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    said, verdict = ended.stderr, verdict_in(tmp_path)
     assert "Traceback" not in said
-    assert code == 1, said
+    assert ended.returncode == 1, said
     assert f"error: the disk of {tmp_path / 'runs'} is full: " in said
     assert verdict.startswith("exit code 1. the disk of ")
 

@@ -14,7 +14,7 @@ from jobs.playground.litellm_schema import apply_migrations
 _DATA = Path(__file__).parents[1] / "data"
 
 # The last migration in the litellm-proxy-extras of that time; the newest era has all.
-_LAST_MIGRATION = {
+_LAST_MIGRATION: dict[str, str | None] = {
     "1.60": "20250329084805_new_cron_job_table",
     "1.65": "20250331215456_track_success_and_failed_requests_daily_agg_table",
     "1.70": "20250514142245_add_guardrails_table",
@@ -31,6 +31,11 @@ def on_server(server_url: str, statement: sql.Composed) -> None:
         connection.execute(statement)
 
 
+def name_of(database_url: str) -> str:
+    """Return the name of the database that a URL leads to."""
+    return urlsplit(database_url).path.removeprefix("/")
+
+
 def create_database(server_url: str, template: str = "template0") -> str:
     """Create a database and return its URL."""
     name = f"test_{secrets.token_hex(6)}"
@@ -39,13 +44,46 @@ def create_database(server_url: str, template: str = "template0") -> str:
     return urlsplit(server_url)._replace(path=f"/{name}").geturl()
 
 
-def build_era(database_url: str, era: str) -> None:
-    """Give an empty database the schema that LiteLLM had in `era`."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        if era == "1.53":
-            connection.execute((_DATA / "spend_logs_1_53.sql").read_bytes())
-            return
+class Eras:
+    """Databases with LiteLLM's schema of each era, to be copied; each begins as a copy of the one before it.
+
+    Built when first asked for: the migrations take seconds, and most of them are of all eras.
+    """
+
+    def __init__(self, server_url: str) -> None:
+        """Build on this server; the caller drops what stands in `urls`."""
+        self.urls: dict[str, str] = {}
+        self._server_url = server_url
+
+    def database(self, era: str) -> str:
+        """Return the URL of a fresh database with the schema that LiteLLM had in `era`."""
+        return create_database(self._server_url, self.template(era))
+
+    def template(self, era: str) -> str:
+        """Return the name of the database to copy."""
+        if era not in self.urls:
+            self.urls[era] = self._built(era)
+        return name_of(self.urls[era])
+
+    def _built(self, era: str) -> str:
         version, _, partitioned = era.partition("-")
-        apply_migrations(connection, until=_LAST_MIGRATION[version])
         if partitioned:
-            connection.execute((_DATA / "partition_spend_logs.sql").read_bytes())
+            url = self.database(version)
+            _execute(url, "partition_spend_logs.sql")
+        elif era == "1.53":
+            url = create_database(self._server_url)
+            _execute(url, "spend_logs_1_53.sql")
+        else:
+            eras = list(_LAST_MIGRATION)
+            before = eras[eras.index(era) - 1] if era != eras[0] else None
+            url = self.database(before) if before else create_database(self._server_url)
+            with psycopg.connect(url, autocommit=True) as connection:
+                apply_migrations(
+                    connection, until=_LAST_MIGRATION[era], after=_LAST_MIGRATION[before] if before else None
+                )
+        return url
+
+
+def _execute(database_url: str, script: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute((_DATA / script).read_bytes())

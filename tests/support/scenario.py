@@ -28,6 +28,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import ssl
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -161,7 +162,9 @@ class Scenario:
             (self.expected / name).write_bytes(content)
 
     def fill_litellm(self, connection: psycopg.Connection) -> None:
-        """Write the scenario's rows into LiteLLM's tables."""
+        """Write the scenario's rows, and no others, into LiteLLM's tables."""
+        there = [table for table in _TABLES.values() if _columns(connection, table)]
+        connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(map(sql.Identifier, there))))
         if self.settings["recording"]:
             for values in load_recording().spend_log_rows():
                 _insert(connection, "LiteLLM_SpendLogs", dict(zip(SPEND_LOG_COLUMNS, values, strict=True)))
@@ -219,7 +222,8 @@ class Scenario:
         if self.settings["recording"]:
             organization.insert_events(event._asdict() for event in load_recording().events)
         headers = {"Authorization": f"Bearer {organization.api_key}"}
-        with httpx.Client(base_url=organization.api_base, headers=headers) as client:
+        nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reading public certificates takes a tenth of a second
+        with httpx.Client(base_url=organization.api_base, headers=headers, verify=nobody) as client:
             for event in self._events():
                 if "created_at" in event:
                     arrived = datetime.fromisoformat(event["created_at"])

@@ -22,7 +22,7 @@ from jobs.playground.lago_standin import LagoStandIn
 from jobs.reconcile import reconcile
 from jobs.settings import backfill_settings, load_settings, reconcile_settings
 from jobs.steps.backfill_values import Hooks
-from tests.support.databases import build_era, create_database
+from tests.support.databases import Eras, create_database
 from tests.support.scenario import SilentProgress
 from tests.truth.dense_world import CODE, END_USERS, NOW, START, TEAMS, Kind, World
 
@@ -113,9 +113,8 @@ class Scene:
 def scene(server_url: str, eras: Sequence[str]) -> Iterator[Scene]:
     """Make the databases on this server and run the stand-in."""
     with ExitStack() as stack:
-        databases = {era: create_database(server_url) for era in eras}
-        for era, url in databases.items():
-            build_era(url, era)
+        built = Eras(server_url)
+        databases = {era: built.database(era) for era in eras}
         made = Scene(databases, stack.enter_context(LagoStandIn.start(create_database(server_url))))
         stack.callback(made.close)
         yield made

@@ -18,7 +18,7 @@ import psycopg
 from jobs.errors import ReconcileError
 from jobs.playground.embedded_postgres import EmbeddedPostgres
 from jobs.playground.lago_standin import LagoStandIn
-from tests.support.databases import build_era, create_database
+from tests.support.databases import Eras, create_database
 from tests.truth.month_drive import Drive, impatient
 from tests.truth.month_judge import Verdict, judge_world
 from tests.truth.month_world import ERAS, LOST, Fate, draw
@@ -59,10 +59,8 @@ class Stage:
 def stage(server_url: str, eras: tuple[str, ...] = ERAS) -> Iterator[Stage]:
     """Make the databases on this server and run the stand-in."""
     with ExitStack() as stack:
-        databases = {}
-        for era in eras:
-            databases[era] = create_database(server_url)
-            build_era(databases[era], era)
+        built = Eras(server_url)
+        databases = {era: built.database(era) for era in eras}
         standin = stack.enter_context(LagoStandIn.start(create_database(server_url)))
         made = Stage(databases, standin)
         stack.callback(made.close)

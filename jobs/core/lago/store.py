@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.lago.values import Organization
+from jobs.core.shard import WHOLE, Shard
+from jobs.core.window import Window
 from jobs.errors import SettingError
 
 _ID_SETTING = "RECONCILE_LAGO_ORGANIZATION_ID"
@@ -47,6 +50,24 @@ class ClickHouseStore:
 
 
 Store: TypeAlias = PostgresStore | ClickHouseStore
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEventsAsked:
+    """Which events are read from a store."""
+
+    organization_id: str
+    """Whose."""
+    codes: tuple[str, ...]
+    """Of these metrics."""
+    window: Window
+    """By their timestamps."""
+    property_names: tuple[str, ...]
+    """Which of their properties are told, in this order."""
+    statement_timeout: timedelta
+    """The longest query; zero is no limit."""
+    shard: Shard = WHOLE
+    """Of whose subscriptions."""
 
 
 def clickhouse_store(url: str, organization_id: str | None) -> ClickHouseStore:

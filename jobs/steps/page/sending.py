@@ -75,10 +75,10 @@ def applied_backfill(
     plan: PlanSummary, before: Sequence[str], outcomes: Mapping[str, int], applied: AppliedPlan
 ) -> Backfilled:
     """Return what the page says once the plan was sent: what stood against the window, and what became of it."""
-    told = ", ".join(f"{grouped(count)} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing"
     headline = (
         f"Before the plan was applied: {'; '.join(before) or 'certified'}. "
-        f"Then {told}; {counted(applied.verified, 'event')} verified in Lago. This page says what is left."
+        f"Then {_in_words(outcomes)}; {counted(applied.verified, 'event')} verified in Lago. "
+        "This page says what is left."
     )
     return Backfilled(
         headline,
@@ -104,9 +104,12 @@ def unfinished_backfill(planned: Backfilled) -> Backfilled:
 
 def completed_backfill(planned: Backfilled, outcomes: Mapping[str, int], verified: int, by: str) -> Backfilled:
     """Return what the page says of a run that was killed while it sent, once another one has found out what it did."""
-    told = ", ".join(f"{grouped(count)} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing"
     headline = (
-        f"This run was killed while it sent its plan. Run {by} found out what became of it: {told}; "
+        f"This run was killed while it sent its plan. Run {by} found out what became of it: {_in_words(outcomes)}; "
         f"{counted(verified, 'event')} verified in Lago. The other figures here are from before it sent anything."
     )
     return Backfilled(headline, [headline, "outcomes.csv has what became of each event."], [], [], planned.table)
+
+
+def _in_words(outcomes: Mapping[str, int]) -> str:
+    return ", ".join(f"{grouped(count)} {outcome}" for outcome, count in sorted(outcomes.items())) or "nothing"

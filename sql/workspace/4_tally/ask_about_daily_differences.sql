@@ -11,23 +11,10 @@ WITH logged AS (
     FROM day_tally
     GROUP BY ALL
 ),
-totalled AS (
-    SELECT
-        total.day,
-        total.source,
-        names.model_key,
-        sum(total.requests) AS requests,
-        sum(total.prompt_tokens) AS prompt_tokens,
-        sum(total.completion_tokens) AS completion_tokens
-    FROM daily_total AS total
-    JOIN daily_model AS names
-        ON names.model IS NOT DISTINCT FROM total.model AND names.provider IS NOT DISTINCT FROM total.provider
-    GROUP BY ALL
-),
 differing AS (
     SELECT day, source, model_key
     FROM logged
-    JOIN totalled USING (day, source, model_key)
+    JOIN daily_count AS totalled USING (day, source, model_key)
     WHERE logged.requests <> totalled.requests OR logged.prompt_tokens <> totalled.prompt_tokens
         OR logged.completion_tokens <> totalled.completion_tokens
 )

@@ -15,18 +15,7 @@ WITH logged AS (
     GROUP BY ALL
 ),
 totalled AS (
-    SELECT
-        total.day,
-        total.source,
-        names.model_key,
-        sum(total.requests) AS requests,
-        sum(total.prompt_tokens) AS prompt_tokens,
-        sum(total.completion_tokens) AS completion_tokens
-    FROM daily_total AS total
-    JOIN daily_model AS names
-        ON names.model IS NOT DISTINCT FROM total.model AND names.provider IS NOT DISTINCT FROM total.provider
-    WHERE total.source <> ''
-    GROUP BY ALL
+    FROM daily_count WHERE source <> ''
 )
 SELECT
     day,

@@ -174,57 +174,59 @@ def test_two_senders_with_one_plan_send_it_once(organization: Organization, seed
 _quiet = st.lists(st.sampled_from(["none", "rate_limited", *UNCLEAR]), max_size=25)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    server=st.sampled_from(SERVERS),
-    schedule=_quiet,
-    reading=_quiet,
-    present=st.sets(st.integers(0, 59)),
-    deleted=st.sets(st.integers(0, 59), max_size=5),
-    batch_size=st.sampled_from([1, 7, 30, 100]),
-    second_runner=st.booleans(),
-)
-def test_under_any_faults_each_event_is_billed_once(
-    standin: LagoStandIn,
-    server: tuple[str, str],
-    schedule: list[str],
-    reading: list[str],
-    present: set[int],
-    deleted: set[int],
-    batch_size: int,
-    second_runner: bool,
-) -> None:
-    organization = new_organization(standin, server)
-    events = planned(60)
-    deleted = (deleted if organization.event_store == "postgres" else set()) - present
-    organization.insert_events([as_row(events[place]) for place in sorted(present)])
-    organization.insert_events([as_row(events[place], deleted_at=MONTH[1]) for place in sorted(deleted)])
-    organization.set_faults(
-        Fault(endpoint="batch", schedule=tuple(schedule), delay_seconds=0.15),
-        Fault(endpoint="create", schedule=tuple(reversed(schedule)), delay_seconds=0.15),
-        Fault(endpoint="list", schedule=tuple(reading), delay_seconds=0.15),
-        Fault(endpoint="show", schedule=tuple(reversed(reading)), delay_seconds=0.15),
+@pytest.mark.parametrize("examples", [6, pytest.param(25, marks=pytest.mark.deep)])
+def test_under_any_faults_each_event_is_billed_once(standin: LagoStandIn, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        server=st.sampled_from(SERVERS),
+        schedule=_quiet,
+        reading=_quiet,
+        present=st.sets(st.integers(0, 59)),
+        deleted=st.sets(st.integers(0, 59), max_size=5),
+        batch_size=st.sampled_from([1, 7, 30, 100]),
+        second_runner=st.booleans(),
     )
-    first, second = Sent(), Sent()
-    options: dict[str, object] = {"batch_size": batch_size, "timeout_seconds": 0.1, "concurrency": 2, "attempts": 8}
-    other = threading.Thread(target=_send_quietly, args=(organization, events, second, options))
-    if second_runner:
-        other.start()
-    _send_quietly(organization, events, first, options)
-    if second_runner:
-        other.join()
-    organization.clear_faults()
-    time.sleep(0.2 if "slow" in schedule else 0)  # what was abandoned commits late
-    left = [event for place, event in enumerate(events) if place not in deleted]
-    last = send(organization, events)
-    assert last.counts().keys() <= {"sent", "already_present", "rejected"}
-    assert {place for place, event in enumerate(events) if last.of(event).outcome is Outcome.REJECTED} == deleted
-    assert_billed_once(organization, left)
-    for result in (first, second):
-        told = {place: result.outcomes.get((event.subscription, event.transaction_id)) for place, event in
-                enumerate(events)}  # fmt: skip
-        rejected = {place for place, outcome in told.items() if outcome and outcome.outcome is Outcome.REJECTED}
-        assert rejected <= deleted
+    def check(
+        server: tuple[str, str],
+        schedule: list[str],
+        reading: list[str],
+        present: set[int],
+        deleted: set[int],
+        batch_size: int,
+        second_runner: bool,
+    ) -> None:
+        organization = new_organization(standin, server)
+        events = planned(60)
+        deleted = (deleted if organization.event_store == "postgres" else set()) - present
+        organization.insert_events([as_row(events[place]) for place in sorted(present)])
+        organization.insert_events([as_row(events[place], deleted_at=MONTH[1]) for place in sorted(deleted)])
+        organization.set_faults(
+            Fault(endpoint="batch", schedule=tuple(schedule), delay_seconds=0.15),
+            Fault(endpoint="create", schedule=tuple(reversed(schedule)), delay_seconds=0.15),
+            Fault(endpoint="list", schedule=tuple(reading), delay_seconds=0.15),
+            Fault(endpoint="show", schedule=tuple(reversed(reading)), delay_seconds=0.15),
+        )
+        first, second = Sent(), Sent()
+        options: dict[str, object] = {"batch_size": batch_size, "timeout_seconds": 0.1, "concurrency": 2, "attempts": 8}
+        other = threading.Thread(target=_send_quietly, args=(organization, events, second, options))
+        if second_runner:
+            other.start()
+        _send_quietly(organization, events, first, options)
+        if second_runner:
+            other.join()
+        organization.clear_faults()
+        time.sleep(0.2 if "slow" in schedule else 0)  # what was abandoned commits late
+        left = [event for place, event in enumerate(events) if place not in deleted]
+        last = send(organization, events)
+        assert last.counts().keys() <= {"sent", "already_present", "rejected"}
+        assert {place for place, event in enumerate(events) if last.of(event).outcome is Outcome.REJECTED} == deleted
+        assert_billed_once(organization, left)
+        for result in (first, second):
+            told = [result.outcomes.get((event.subscription, event.transaction_id)) for event in events]
+            rejected = {place for place, one in enumerate(told) if one and one.outcome is Outcome.REJECTED}
+            assert rejected <= deleted
+
+    check()
 
 
 def _send_quietly(

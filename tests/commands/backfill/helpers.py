@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from tests.support.backfilling import (
     settings_for,
     some_calls,
 )
+from tests.support.command_runner import Commanded
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import Organization
@@ -59,13 +59,13 @@ class World:
 QUANTITY = sum(call.total for call in LOST)
 
 
-def told(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Wait for its end and return exit code and both streams, which hold nothing that a terminal would obey."""
-    output, errors = process.communicate(timeout=120)
+def told(done: Commanded) -> tuple[int, str, str]:
+    """Return exit code and both streams, which hold nothing that a terminal would obey."""
+    output, errors = done.output, done.errors
     for character in output + errors:
         assert character == "\n" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
     assert "Traceback" not in errors
-    return process.returncode, output, errors
+    return done.code, output, errors
 
 
 def assert_after_another_run(world: World) -> None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,7 @@ from tests.support.backfilling import (
     new_organization,
     run_one,
 )
+from tests.support.command_runner import Commanded, run_command
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn
@@ -54,16 +56,10 @@ def environment(world: World) -> dict[str, str]:
     }
 
 
-def command(world: World, *arguments: str, **more: str) -> subprocess.Popen[str]:
-    """Start the command line."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobs", *arguments],
-        cwd=Path(__file__).parents[3],
-        env=environment(world) | more,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def run(world: World, *arguments: str, **more: str) -> tuple[int, str, str]:
+    """Run the command line to its end."""
+    with TemporaryDirectory() as folder:
+        return told(run_command(environment(world) | more, arguments, Path(folder)))
 
 
 PERIOD = ("--from", WINDOW.start.isoformat(), "--to", WINDOW.end.isoformat())
@@ -75,33 +71,33 @@ def test_the_command_line_plans_applies_and_tells(litellm_database: str, standin
     fill_litellm(litellm_database, calls)
     world = World(calls, new_organization(standin, calls), litellm_database, tmp_path)
 
-    code, output, _ = told(command(world, "backfill", *PERIOD))
+    code, output, _ = run(world, "backfill", *PERIOD)
     assert (code, world.sent()) == (3, set())
     (planned,) = tmp_path.glob("*/plan.jsonl")
 
-    code, output, _ = told(command(world, "explain", nasty))
+    code, output, _ = run(world, "explain", nasty)
     assert code == 0
     assert "missing; its own id would be" in output
     assert "\nwhat to do: Apply the plan.\n" in output
 
-    code, output, _ = told(command(world, "backfill", "--show", str(planned)))
+    code, output, _ = run(world, "backfill", "--show", str(planned))
     assert code == 0
     assert describe_plan(planned).header["sha256"] in output
     assert f"TOTAL {len(LOST)} {QUANTITY} 0.006000" in " ".join(output.split())
     assert all(name in output for name in SUBSCRIPTIONS)
 
-    code, output, errors = told(command(world, "backfill", "--plan", str(planned), "--apply"))
+    code, output, errors = run(world, "backfill", "--plan", str(planned), "--apply")
     assert code == 0, errors
     assert f"Sent        {len(LOST)} sent; {len(LOST)} verified" in output
     (outcomes,) = tmp_path.glob("*/outcomes.csv")
     assert {path.name for path in outcomes.parent.iterdir()} == files_of_a_run()
     assert_billed_once(world.organization, calls)
 
-    code, output, _ = told(command(world, "backfill", *PERIOD, "--apply"))
+    code, output, _ = run(world, "backfill", *PERIOD, "--apply")
     assert code == 0
     assert "Plan        0 events could be sent" in output
 
-    code, output, _ = told(command(world, "runs"))
+    code, output, _ = run(world, "runs")
     assert code == 0
     with Ledger.open(world.settings().ledger_url, now=lambda: NOW) as ledger:
         last, applied, first = ledger.runs(10)
@@ -110,17 +106,17 @@ def test_the_command_line_plans_applies_and_tells(litellm_database: str, standin
     ]
     assert [run.ended and run.ended.outcome for run in (last, applied, first)] == ["planned", "applied", "planned"]
 
-    code, output, _ = told(command(world, "runs", "show", applied.started.run_id))
+    code, output, _ = run(world, "runs", "show", applied.started.run_id)
     assert code == 0
     for call in calls:
         assert (f"{call.transaction_id}  sent, verified: request" in output) == call.lost
     assert "moved by" in output
 
-    code, output, errors = told(command(world, "runs", "show", "no-such-run"))
+    code, output, errors = run(world, "runs", "show", "no-such-run")
     assert (code, output) == (2, "")
     assert "`litellm-lago runs` lists those it has" in errors
 
-    code, output, _ = told(command(world, "explain", nasty))
+    code, output, _ = run(world, "explain", nasty)
     assert code == 0
     assert "matched by its transaction id" in output
     assert f"run {applied.started.run_id} outcome sent." in output
@@ -129,7 +125,7 @@ def test_the_command_line_plans_applies_and_tells(litellm_database: str, standin
 
 
 def test_a_refusal_on_the_command_line_ends_with_4(world: World) -> None:
-    code, _, errors = told(command(world, "backfill", *PERIOD, "--apply", "--most-events", "5"))
+    code, _, errors = run(world, "backfill", *PERIOD, "--apply", "--most-events", "5")
     assert code == 4
     assert "RECONCILE_MOST_EVENTS" in errors
     assert "raise the cap" in errors
@@ -141,7 +137,7 @@ def test_a_lock_on_the_command_line_ends_with_4(world: World) -> None:
         Ledger.open(world.settings().ledger_url, now=lambda: NOW) as ledger,
         ledger.run_lock("the-cronjob"),
     ):
-        code, _, errors = told(command(world, "backfill", *PERIOD, "--apply"))
+        code, _, errors = run(world, "backfill", *PERIOD, "--apply")
     assert code == 4
     assert "another run (run the-cronjob, process" in errors
     assert world.sent() == set()
@@ -151,14 +147,22 @@ def test_a_lock_on_the_command_line_ends_with_4(world: World) -> None:
 def test_a_signal_while_sending_ends_the_run_cleanly(number: signal.Signals, world: World) -> None:
     world.organization.configure(events_batch_max_length=2)
     world.organization.set_faults(Fault("slow_after", endpoint="batch", times=2, delay_seconds=2.0))
-    process = command(world, "backfill", *PERIOD, "--apply")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jobs", "backfill", *PERIOD, "--apply"],
+        cwd=Path(__file__).parents[3],
+        env=environment(world),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 60
     while not any(seen.endpoint == "batch" for seen in world.organization.requests()):
         assert time.monotonic() < deadline, "it never began to send"
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
-    code, output, errors = told(process)
+    said, complained = process.communicate(timeout=120)
+    code, output, errors = told(Commanded(process.returncode, said, complained))
     assert code == 1
     assert "stopped as asked; run the same command again to go on" in errors
     assert "because the run was asked to stop or earlier events did not end well: run it again" in output

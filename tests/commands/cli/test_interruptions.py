@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 
 from jobs.adapters.run_folder import RunFolder
-from jobs.errors import StoppedError
+from jobs.errors import SettingError, StoppedError
 from jobs.playground.lago_standin import Fault
 from jobs.signals import ending_at_signals
 
@@ -196,6 +198,47 @@ def test_a_live_run_keeps_its_folder_beside_another(tmp_path: Path) -> None:
             assert second.removed == ()
         assert (first.path.with_name(f".{names[0]}.partial") / "plan.jsonl").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize("scratch", [False, True], ids=["within", "scratch"])
+@pytest.mark.parametrize("step", ["mkdir", "open", "flock", "stat"])
+def test_a_signal_while_the_folder_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, scratch: bool
+) -> None:
+    """At its last chance: each of these has done what it does, once for every time that making a folder calls it."""
+    module = fcntl if step == "flock" else os
+    plain, made = getattr(module, step), tmp_path / "scratch"
+    made.mkdir()
+    for at in range(1, 20):
+        calls = iter(range(1, 20))
+
+        def stopped(*given: Any, calls: Iterator[int] = calls, at: int = at, **named: Any) -> Any:
+            done = plain(*given, **named)
+            if next(calls) == at:
+                raise StoppedError("SIGTERM")
+            return done
+
+        folder = RunFolder(tmp_path / "runs", "20261110T120000Z-20261110T130000Z-1", made if scratch else None)
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(module, step, stopped)
+                folder.__enter__()
+        except StoppedError:
+            assert not list(tmp_path.glob("*/*"))
+        else:
+            assert at > 1, "it was never stopped"
+            return
+    raise AssertionError("it never got through")
+
+
+def test_a_folder_that_another_run_is_in_is_left_to_it(tmp_path: Path) -> None:
+    name = "20261110T120000Z-20261110T130000Z-1"
+    with RunFolder(tmp_path, name) as first:
+        first.write_lines("plan.jsonl", [b"{}\n"])
+        with pytest.raises(SettingError, match="File exists"), RunFolder(tmp_path, name):
+            pass
+        assert first.file("plan.jsonl").exists()
+        assert first.scratch.exists()
 
 
 def test_help_does_not_wait_for_what_it_does_not_use() -> None:
