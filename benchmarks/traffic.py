@@ -6,16 +6,13 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, LiteralString
 
 import click
 import psycopg
 
 from jobs.playground.lago_standin import LagoStandIn
 from jobs.playground.litellm_schema import apply_migrations
-
-if TYPE_CHECKING:
-    pass
 
 SEED = 20261124
 CODE = "llm_tokens"
@@ -67,25 +64,26 @@ def make_data(
     with psycopg.connect(database_url, autocommit=True) as connection:
         apply_migrations(connection)
         cursor = psycopg.ClientCursor(connection)
-        _drop_indexes(connection)
+        indexes = _drop_indexes(connection)
         # What lies there is read only, and a crash ends the benchmark: a log of it would be as much again to write.
         connection.execute('ALTER TABLE "LiteLLM_SpendLogs" SET UNLOGGED')
         names = ("make_traffic", "make_spend_logs", "make_events", *(("make_shared_ids",) if with_shared_ids else ()))
         for name in names:
             cursor.execute((HERE / f"{name}.sql").read_bytes(), parameters)
         connection.execute("DROP TABLE traffic")
-        connection.execute('CREATE INDEX ON "LiteLLM_SpendLogs" ("startTime")')
-        connection.execute('CREATE INDEX ON events (organization_id, "timestamp" DESC) WHERE deleted_at IS NULL')
+        for index in indexes:
+            connection.execute(index)
         connection.execute("VACUUM ANALYZE")
     click.echo(f"{shape}: {rows:,} spend logs and their events made in {time.perf_counter() - began:.0f} s", err=True)
     return Target(database_url, standin.api_base, organization.api_key, organization.id, memory_limit)
 
 
-def _drop_indexes(connection: psycopg.Connection[Any]) -> None:
-    """Drop what only slows the filling down: no contender reads a month by an index."""
+def _drop_indexes(connection: psycopg.Connection[Any]) -> list[LiteralString]:
+    """Drop what only slows the filling down, and return what makes it anew."""
     found = connection.execute(
-        "SELECT format('DROP INDEX %I.%I', schemaname, indexname) FROM pg_indexes"
+        "SELECT format('DROP INDEX %I.%I', schemaname, indexname), indexdef FROM pg_indexes"
         " WHERE tablename IN ('LiteLLM_SpendLogs', 'events') AND indexname NOT LIKE '%pkey'"
     ).fetchall()
-    for (statement,) in found:
+    for statement, _ in found:
         connection.execute(statement)
+    return [definition for _, definition in found]

@@ -185,6 +185,9 @@ class Workspace:
         reach = {"early_us": tolerance.early_us, "late_us": tolerance.late_us}
         self.run("clear_candidates")
         self.run(candidates, **parameters)
+        (found,) = self.rows("has_candidates")
+        if not found["has_candidates"]:
+            return
         self.run("find_islands", **reach)
         self.run("measure_islands", **reach, **edges)
         self.run("rank_islands", **reach)

@@ -190,10 +190,15 @@ def read_event(line: bytes) -> PlannedEvent:
     return event
 
 
+_TEXTS = tuple(name for name in PlannedEvent.__slots__ if name != "properties")
+
+
 def _require_event(event: PlannedEvent) -> None:
-    texts = ((name, getattr(event, name)) for name in PlannedEvent.__slots__ if name != "properties")
-    wrong = next((name for name, value in (*texts, *event.properties) if not isinstance(value, str)), None)
-    if wrong is not None:
+    texts = [getattr(event, name) for name in _TEXTS]
+    texts += [value for _, value in event.properties]
+    if not all(type(text) is str for text in texts):
+        names = (*_TEXTS, *(name for name, _ in event.properties))
+        wrong = next(name for name, text in zip(names, texts, strict=True) if type(text) is not str)
         raise TypeError(f"{wrong} is not a text")
     if not _TIMESTAMP.fullmatch(event.timestamp):
         raise ValueError("its timestamp is no number of seconds with three decimals")

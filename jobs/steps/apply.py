@@ -143,19 +143,22 @@ def _send(
 ) -> Applied:
     customers = _customers(run.catalogue)
     wanted = Counter[tuple[str, str]]()
-    total = 0
-    for event in read_events(path):
-        wanted[event.subscription, event.code] += 1
-        total += 1
+
+    def intended() -> Iterator[PlannedEvent]:
+        for event in read_events(path):
+            wanted[event.subscription, event.code] += 1
+            yield event
+
+    work.progress.step("writing down what will be sent")
+    work.hooks.step("intents: before")
+    work.ledger.record_intents(plan_hash, work.run_id, intended())
+    unfinished.begin(run.folder, work.run_id, computed, run.page)
+    work.hooks.step("intents: written")
+    total = wanted.total()
     pairs = [(customers[name], name) for name in dict.fromkeys(name for name, _ in wanted) if name in customers]
     codes = frozenset(code for _, code in wanted)
     work.progress.step("reading Lago's current usage")
     before = read_usage(client, pairs, codes)
-    work.progress.step("writing down what will be sent")
-    work.hooks.step("intents: before")
-    work.ledger.record_intents(plan_hash, work.run_id, read_events(path))
-    unfinished.begin(run.folder, work.run_id, computed, run.page)
-    work.hooks.step("intents: written")
     work.progress.step("sending")
     sent = _Sent(work, run.catalogue, total)
     send_events(

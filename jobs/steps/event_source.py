@@ -46,6 +46,8 @@ class EventsAsked:
     """How long to try to connect to one."""
     kept: KeptSlices | None = None
     """What an earlier reading through the API has left, and where this one leaves what it has read."""
+    on_repeated: Callable[[int], None] = lambda _: None
+    """Told how many events come again, since others had arrived beside them while they were read."""
     on_dead_letters: Callable[[int], None] = lambda _: None
     """Told how many events more Lago accepted and will never bill, where the source can tell."""
 
@@ -72,6 +74,7 @@ def read_recorded_events(
             property_names=layout.property_names,
             progress=progress.count,
             kept=asked.kept,
+            on_repeated=asked.on_repeated,
         )
         if asked.kept is not None and asked.kept.taken_up:
             progress.note(

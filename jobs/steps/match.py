@@ -6,6 +6,7 @@ What each query does stands in its own file under `sql/workspace/`; the exact as
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from jobs.adapters.workspace import Workspace
@@ -67,22 +68,32 @@ def meter_spend_logs(workspace: Workspace, layout: Layout) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is known of the two sides besides their rows."""
+
+    arriving: Window
+    """When an event arrived just now, so that others may follow it."""
+    may_pin_end_users: bool = False
+    """This LiteLLM may log a wrong end user for a key."""
+    ids_are_unique: bool = False
+    """No request id can stand twice."""
+
+
 def match_within(
     workspace: Workspace,
     rules: Rules,
     layout: Layout,
     catalogue: Catalogue,
     window: Window,
+    sides: Sides,
     *,
-    may_pin_end_users: bool,
-    ids_are_unique: bool = False,
     read_marks: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Account for every spend log, meter it, pair what agrees within one subscription, and tally what was read.
 
-    Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart. `ids_are_unique` says
-    that no request id can stand twice, `may_pin_end_users` that this LiteLLM may log a wrong end user for a key;
-    `read_marks` brings in what the metadata tells of the spend logs that the query of this name lists.
+    Nothing here looks beyond one subscription, so shards of the subscriptions can do it apart. `read_marks` brings in
+    what the metadata tells of the spend logs that the query of this name lists.
     """
     edges = {"start": naive(window.start), "end": naive(window.end)}
     account(
@@ -91,7 +102,7 @@ def match_within(
         window,
         charge_by_place=layout.charge_by_place,
         bills_spend=layout.bills_spend,
-        ids_are_unique=ids_are_unique,
+        ids_are_unique=sides.ids_are_unique,
     )
     meter_spend_logs(workspace, layout)
     workspace.run(
@@ -117,7 +128,7 @@ def match_within(
     workspace.run("mark_open_chains", **ends)
     _set_internal_calls_apart(workspace, rules, window, read_marks)
     _tally_days(workspace, window, read_marks)
-    _tally(workspace, window, may_pin_end_users=may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID)
+    _tally(workspace, rules, window, sides)
 
 
 def _set_internal_calls_apart(
@@ -169,10 +180,17 @@ def _tally_days(workspace: Workspace, window: Window, read_marks: Callable[[str]
         workspace.run("tally_days", **days)
 
 
-def _tally(workspace: Workspace, window: Window, *, may_pin_end_users: bool) -> None:
+def _tally(workspace: Workspace, rules: Rules, window: Window, sides: Sides) -> None:
     """Add up all that was read: what follows asks these tables, and looks only at single rows that have not matched."""
-    workspace.run("tally_sources", start=naive(window.start), end=naive(window.end))
-    workspace.run("tally_keys", may_pin_end_users=may_pin_end_users)
+    workspace.run(
+        "tally_sources",
+        start=naive(window.start),
+        end=naive(window.end),
+        arriving_from=naive(sides.arriving.start),
+        arriving_until=naive(sides.arriving.end),
+    )
+    may_pin = sides.may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID
+    workspace.run("tally_keys", may_pin_end_users=may_pin)
     for name in (
         "spend_logs",
         "call_types",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -23,10 +24,11 @@ from jobs.core.litellm.spend_logs import DailyTable, SpendLogsBounds, SpendLogsS
 from jobs.core.meters import bind
 from jobs.core.shard import WHOLE, spend_log_shard
 from jobs.core.window import Window, whole_days
+from jobs.core.window_facts import just_now
 from jobs.drivers.postgres import STANDBY_MAY_LAG
 from jobs.errors import SettingError
 from jobs.steps.event_source import EventsAsked, read_recorded_events
-from jobs.steps.match import match_within
+from jobs.steps.match import Sides, match_within
 from jobs.steps.reconcile_values import Progress, Reading, ReconcileSettings
 from jobs.steps.references import load_references
 
@@ -47,13 +49,20 @@ class _FoundSpendLogs:
 
 @contextmanager
 def matched_workspace(
-    settings: ReconcileSettings, folder: Path, progress: Progress, *, now: datetime, keeps_reading: bool = False
+    settings: ReconcileSettings,
+    folder: Path,
+    progress: Progress,
+    *,
+    now: datetime,
+    keeps_reading: bool = False,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[Workspace, Reading]]:
     """Read both sides, or the shard's part of them, match within each subscription, and yield workspace and reading.
 
     `keeps_reading` leaves what was read through the API in the output folder where this fails, for the next one.
     """
     refuse_future(settings.window, now)
+    began = monotonic()
     with (
         LagoClient(settings.lago) as client,
         Workspace(folder, memory_limit=settings.memory_limit, threads=settings.threads) as workspace,
@@ -66,12 +75,18 @@ def matched_workspace(
         with _kept_slices(settings, layout, now) if keeps_reading else nullcontext() as kept:
             with _reading_spend_logs(workspace, settings, layout, progress, now) as (spend_logs, reading):
                 dead_letters: list[int] = []
-                asked = _events_asked(settings, kept, dead_letters.append)
+                repeated: list[int] = []
+                asked = _events_asked(settings, kept, repeated.append, dead_letters.append)
                 events = read_recorded_events(
                     settings.store, client, catalogue.organization, layout, asked, progress, now
                 )
                 shard = {"shard": settings.shard.index, "shards": settings.shard.count}
                 workspace.load("load_listed_events", while_well(events, reading), **shard)
+                if sum(repeated):
+                    progress.note(
+                        f"read {sum(repeated):,} events again: others arrived beside them while they were read"
+                    )
+                    workspace.run("drop_repeated_events")
                 found = reading.result()
                 progress.step("matching")
                 load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
@@ -88,8 +103,11 @@ def matched_workspace(
                     layout,
                     catalogue,
                     settings.window,
-                    may_pin_end_users=found.schema.may_pin_end_users,
-                    ids_are_unique=found.schema.request_ids_are_unique,
+                    Sides(
+                        arriving=just_now(now, timedelta(seconds=monotonic() - began)),
+                        may_pin_end_users=found.schema.may_pin_end_users,
+                        ids_are_unique=found.schema.request_ids_are_unique,
+                    ),
                     read_marks=partial(load_marks, workspace, spend_logs),
                 )
             yield (
@@ -197,7 +215,10 @@ def load_marks(workspace: Workspace, spend_logs: SpendLogs, asked: str, **parame
 
 
 def _events_asked(
-    settings: ReconcileSettings, kept: KeptSlices | None, on_dead_letters: Callable[[int], None]
+    settings: ReconcileSettings,
+    kept: KeptSlices | None,
+    on_repeated: Callable[[int], None],
+    on_dead_letters: Callable[[int], None],
 ) -> EventsAsked:
     return EventsAsked(
         window=settings.rules.read_window(settings.window),
@@ -206,6 +227,7 @@ def _events_asked(
         statement_timeout=settings.statement_timeout,
         patience=settings.patience,
         kept=kept,
+        on_repeated=on_repeated,
         on_dead_letters=on_dead_letters,
     )
 

@@ -2,13 +2,15 @@
 
 The list is paged by OFFSET, newest first, so pages shift whenever a row comes or goes, and far pages are
 dear. The window is therefore cut in time into slices of a few pages. A slice counts only when Lago's own count
-stayed the same on all its pages and equals the rows read, each once; otherwise it is read again.
+stayed the same on all its pages and equals the rows read, each once; otherwise it is read again, in smaller
+pieces where that does not help. In the end the slices are counted once more where they and the window do not hold
+the same number: those that have changed since are read again, and nothing else.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +30,7 @@ ROWS_PER_SLICE = 10_000
 _ROWS_AIMED_AT = 8_000  # below the bound, so that an uneven spread does not make most pieces split once more
 _MOST_PIECES = 512  # each level of cutting costs the first page of every slice that is cut again
 _READINGS_PER_SLICE = 6
+_RECOUNTS = 6
 _FIRST_WAIT_SECONDS = 0.2
 _CHUNK_BYTES = 8_000_000
 _MILLISECOND = timedelta(milliseconds=1)
@@ -61,6 +64,7 @@ def read_events(
     property_names: Sequence[str],
     progress: Progress,
     kept: KeptSlices | None = None,
+    on_repeated: Callable[[int], None] = lambda _: None,
 ) -> Iterator[bytes]:
     """Yield all events of these codes in the window as CSV, in chunks of about 8 MB cut at row borders.
 
@@ -70,17 +74,27 @@ def read_events(
     header. The order of rows is not defined. Memory is bounded by the rows of the busiest millisecond.
 
     `kept` holds what an earlier reading of this window has verified, and takes what this one does. `progress` is called
-    in the caller's thread with rows read and, once known, rows to read. Raise `LagoError` when Lago fails, ignores a
-    filter, or when the window keeps changing.
+    in the caller's thread with rows read and, once known, rows to read. Where events arrived in slices that had been
+    read, these are read again, and their rows come again: `on_repeated` is called with how many. Raise `LagoError` when
+    Lago fails, ignores a filter, or when the window changes faster than it can be counted.
     """
     reader = _SliceReader(client, tuple(property_names), kept)
     backlog = deque(Slice(code, window.start, window.end, root=True) for code in dict.fromkeys(codes))
     counts = _Counts(len(backlog))
+    is_recounted = False
     executor = ThreadPoolExecutor(client.connection.concurrency, thread_name_prefix="lago-events")
     under_way: dict[Future[_Pieces | _Rows], Slice] = {}
     chunks = _Chunks()
     try:
-        while backlog or under_way:
+        while backlog or under_way or not is_recounted:
+            if not backlog and not under_way:
+                is_recounted = True
+                for code in counts.disagreeing():
+                    whole, held = Slice(code, window.start, window.end), counts.held[code]
+                    changed = reader.changed(whole, held, executor)
+                    on_repeated(sum(held[part] for part in changed))
+                    backlog.extend(changed)
+                continue
             while backlog and len(under_way) < client.connection.concurrency:
                 following = backlog.popleft()
                 under_way[executor.submit(reader.read, following)] = following
@@ -95,8 +109,6 @@ def read_events(
                     if chunks.add(chunk) >= _CHUNK_BYTES:
                         yield chunks.take()
             progress(counts.read, counts.to_read)
-        for code in counts.disagreeing():
-            reader.confirm(Slice(code, window.start, window.end), counts.read_by_code[code])
         if chunks.size:
             yield chunks.take()
     finally:
@@ -131,8 +143,8 @@ class _Counts:
 
     def __init__(self, codes: int) -> None:
         self._unasked = codes
-        self.read = 0
-        self.read_by_code: dict[str, int] = {}
+        self.held: dict[str, dict[Slice, int]] = {}
+        """Rows of each slice that was read, by code."""
         self._announced: dict[str, int] = {}
 
     def add(self, part: Slice, result: _Pieces | _Rows) -> None:
@@ -140,9 +152,16 @@ class _Counts:
         if part.root:
             self._unasked -= 1
             self._announced[part.code] = result.rows
+        held = self.held.setdefault(part.code, {})
         if isinstance(result, _Rows):
-            self.read += result.rows
-            self.read_by_code[part.code] = self.read_by_code.get(part.code, 0) + result.rows
+            held[part] = result.rows
+        else:  # one that had been read may have to be cut when it is read again
+            held.pop(part, None)
+
+    @property
+    def read(self) -> int:
+        """Rows read so far."""
+        return sum(sum(held.values()) for held in self.held.values())
 
     @property
     def to_read(self) -> int | None:
@@ -151,7 +170,7 @@ class _Counts:
 
     def disagreeing(self) -> list[str]:
         """Return the codes whose slices together hold other than the rows that the window held at first."""
-        return [code for code, rows in self._announced.items() if rows != self.read_by_code.get(code, 0)]
+        return [code for code, rows in self._announced.items() if rows != sum(self.held[code].values())]
 
 
 class _SliceReader:
@@ -202,6 +221,9 @@ class _SliceReader:
                 # Rows that share an instant have no stable order below Lago 1.48 and in ClickHouse, so pages
                 # may repeat one of them and skip another for ever: now ask for all of them in one page.
                 first = self._page(part, 1, first.total)
+                pieces = cut(part, first.total, first.crowded, aimed_at=max(1, first.total // 2))
+                if first.next_page is not None and len(pieces) > 1:
+                    return _Pieces(first.total, pieces)
             pages = self._all_pages(part, first)
             if pages is not None:
                 if not _repeats_over_pages(pages):
@@ -219,15 +241,26 @@ class _SliceReader:
             _WINDOW_MOVES,
         )
 
-    def confirm(self, part: Slice, read: int) -> None:
-        """Raise `LagoError` unless the slice now holds as many rows as were read from its pieces."""
-        total = self._page(part, 1, 1).total
-        if total != read:
-            raise LagoError(
-                f"Lago counts {total} events of '{value_text(part.code)}' in the window, but its parts held "
-                f"{read} when they were read: the window is still changing",
-                _WINDOW_MOVES,
-            )
+    def changed(self, whole: Slice, held: Mapping[Slice, int], executor: ThreadPoolExecutor) -> list[Slice]:
+        """Return the slices that hold other than the rows they held when they were read.
+
+        Raise `LagoError` unless they add up to what Lago counts in the whole: then nothing lies between them.
+        """
+        for recount in range(_RECOUNTS):
+            before = self._total(whole)
+            now = dict(zip(held, executor.map(self._total, held), strict=True))
+            after = self._total(whole)
+            if min(before, after) <= sum(now.values()) <= max(before, after):
+                return [part for part in held if now[part] != held[part]]
+            self._client.wait(_FIRST_WAIT_SECONDS * 2**recount)
+        raise LagoError(
+            f"Lago counts {after} events of '{value_text(whole.code)}' in the window, and "
+            f"{sum(now.values())} in its parts: the window is still changing",
+            _WINDOW_MOVES,
+        )
+
+    def _total(self, part: Slice) -> int:
+        return self._page(part, 1, 1).total
 
     def _all_pages(self, part: Slice, first: Page) -> list[Page] | None:
         """Return the pages of one reading, or None if Lago's counts say that they do not fit together."""
@@ -279,13 +312,13 @@ class _SliceReader:
         return self._reader.page(reply.payload, part, number, per_page, self._client.host)
 
 
-def cut(part: Slice, rows: int, crowded: datetime | None) -> tuple[Slice, ...]:
-    """Return adjoining slices that together are `part`, as many as its rows call for.
+def cut(part: Slice, rows: int, crowded: datetime | None, aimed_at: int | None = None) -> tuple[Slice, ...]:
+    """Return adjoining slices that together are `part`, as many as its rows call for at so many rows each.
 
     They are cut at whole milliseconds. `crowded` is an instant that many rows share; it gets a slice of its own.
     A slice that lies within one millisecond, the finest time Lago tells, is returned whole.
     """
-    pieces = min(_MOST_PIECES, -(-rows // _ROWS_AIMED_AT))
+    pieces = min(_MOST_PIECES, -(-rows // (aimed_at or _ROWS_AIMED_AT)))
     length = part.end - part.start
     cuts = {whole_millisecond(part.start + length * number // pieces) for number in range(1, pieces)}
     if crowded is not None:

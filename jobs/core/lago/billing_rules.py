@@ -186,6 +186,7 @@ class BillingRules:
         self._rows: dict[str, list[Subscription]] = {}
         for row in catalogue.subscriptions:
             self._rows.setdefault(row.external_id, []).append(row)
+        self._last_span: dict[str, Span] = {}
 
     def has(self, external_id: str) -> bool:
         """Tell whether Lago has a subscription of this id, in whatever status."""
@@ -251,6 +252,12 @@ class BillingRules:
 
     def span(self, external_id: str, at: datetime) -> Span:
         """Return the span of a subscription that Lago has which holds this instant."""
+        span = self._last_span.get(external_id)
+        if span is None or not span.start <= at < span.end:
+            span = self._last_span[external_id] = self._span(external_id, at)
+        return span
+
+    def _span(self, external_id: str, at: datetime) -> Span:
         rows = self._rows[external_id]
         begun = [row for row in rows if row.status in ("active", "terminated") and row.started_at is not None]
         edges = [edge for row in begun for edge in (_begins(row), _ends(row))]

@@ -41,11 +41,13 @@ def talking_to(organization: Organization, **limits: Any) -> Iterator[LagoClient
         yield client
 
 
-def loaded(chunks: Iterable[bytes], folder: Path) -> Rows:
-    """Load the chunks with the query that the workspace uses, and return the rows."""
+def loaded(chunks: Iterable[bytes], folder: Path, repeated: Sequence[int] = ()) -> Rows:
+    """Load the chunks with the queries that the workspace uses, and return the rows; `repeated` fills on the way."""
     with TemporaryDirectory(dir=folder) as own, Workspace(Path(own), memory_limit="500MB", threads=1) as workspace:
         workspace._database.execute("SET preserve_insertion_order = true")
         workspace.load("load_listed_events", chunks, shard=0, shards=1)
+        if sum(repeated):
+            workspace.run("drop_repeated_events")
         rows = workspace._database.execute("FROM scratch.listed_event").fetchall()
     return [dict(zip(EVENT_COLUMNS, row, strict=True)) for row in rows]
 
@@ -58,8 +60,16 @@ def read(
     window: Window = WINDOW,
     names: Sequence[str] = ("model", "total_tokens"),
 ) -> Rows:
-    chunks = read_events(client, codes=codes, window=window, property_names=names, progress=lambda _read, _all: None)
-    return loaded(chunks, folder)
+    repeated: list[int] = []
+    chunks = read_events(
+        client,
+        codes=codes,
+        window=window,
+        property_names=names,
+        progress=lambda _read, _all: None,
+        on_repeated=repeated.append,
+    )
+    return loaded(chunks, folder, repeated)
 
 
 def event(number: int, timestamp: datetime, **changes: Any) -> dict[str, Any]:

@@ -108,43 +108,81 @@ def test_one_row_for_another_keeps_the_count_and_is_noticed(organization: Organi
     assert ids(rows) == sorted([*(f"t{number}" for number in range(1, 450)), "t9999"])
 
 
-def test_a_window_that_never_rests_is_refused(organization: Organization, tmp_path: Path) -> None:
-    organization.insert_events(spread(101))
-    # Without single large pages there is no reading that a new row cannot fall into.
+def test_an_instant_that_never_rests_is_refused(organization: Organization, tmp_path: Path) -> None:
+    organization.insert_events(event(number, WINDOW.start) for number in range(101))
+    # Without single large pages, and with nothing to cut, there is no reading that a new row cannot fall into.
     organization.set_faults(Fault(name="per_page_refused", endpoint="list", cap=100))
 
     def arrive(asked: int) -> None:
-        organization.insert_events([event(10_000 + asked, WINDOW.end - timedelta(minutes=1))])
+        organization.insert_events([event(10_000 + asked, WINDOW.start)])
 
     with BusyLago(organization, arrive) as client, pytest.raises(LagoError, match="still changing") as caught:
         read(client, tmp_path)
     assert "settlement lag" in caught.value.remedy
 
 
-def test_slices_that_do_not_add_up_to_the_window_are_noticed(
-    organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "ROWS_PER_SLICE", 100)
     monkeypatch.setattr(reader, "_ROWS_AIMED_AT", 80)
+
+
+@pytest.mark.usefixtures("small_slices")
+def test_a_row_that_arrives_in_a_slice_that_was_read_costs_that_slice_again(
+    organization: Organization, tmp_path: Path
+) -> None:
     organization.insert_events(spread(150))
 
     def change(asked: int) -> None:
-        if asked == 2:  # after the whole and the earlier half: a new row there will not be seen
+        if asked == 2:  # after the whole and the earlier half
             organization.insert_events([event(9999, WINDOW.start + timedelta(minutes=1))])
             organization.soft_delete_events(["t149", "t148"])
 
+    with BusyLago(organization, change) as client:
+        rows = read(client, tmp_path)
+    assert ids(rows) == sorted([*(f"t{number}" for number in range(148)), "t9999"])
+
+
+@pytest.mark.usefixtures("small_slices")
+@pytest.mark.parametrize("cap", [None, 100])
+def test_a_window_that_goes_on_receiving_events_is_read(
+    organization: Organization, tmp_path: Path, cap: int | None
+) -> None:
+    organization.insert_events(spread(1500))
+    if cap is not None:
+        organization.set_faults(Fault(name="per_page_refused", endpoint="list", cap=cap))
+    length, arrived = WINDOW.end - WINDOW.start, list[str]()
+
+    def arrive(asked: int) -> None:
+        arrived.append(f"t{10_000 + asked}")
+        organization.insert_events([event(10_000 + asked, WINDOW.start + length * ((asked * 7919) % 1000) / 1000)])
+
+    with BusyLago(organization, arrive) as client:
+        rows = read(client, tmp_path)
+    read_ids = ids(rows)
+    assert len(set(read_ids)) == len(read_ids)
+    assert {f"t{number}" for number in range(1500)} <= set(read_ids)
+    # What came before the slices were counted once more is among them.
+    assert set(arrived[:20]) <= set(read_ids)
+    assert client.asked < 250
+
+
+@pytest.mark.usefixtures("small_slices")
+def test_slices_that_do_not_add_up_to_the_window_are_refused(
+    organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization.insert_events(spread(300))
+    whole = reader.cut
+    monkeypatch.setattr(reader, "cut", lambda *asked, **options: whole(*asked, **options)[:-1])
     with (
-        BusyLago(organization, change) as client,
-        pytest.raises(LagoError, match=r"counts 149 events .* held 148 when they were read"),
+        talking_to(organization) as client,
+        pytest.raises(LagoError, match=r"counts 300 events .* and 225 in its parts: the window is still changing"),
     ):
         read(client, tmp_path)
 
 
-def test_a_row_that_arrives_in_a_slice_not_yet_read_is_read(
-    organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader, "ROWS_PER_SLICE", 100)
-    monkeypatch.setattr(reader, "_ROWS_AIMED_AT", 80)
+@pytest.mark.usefixtures("small_slices")
+def test_a_row_that_arrives_in_a_slice_not_yet_read_is_read(organization: Organization, tmp_path: Path) -> None:
     organization.insert_events(spread(150))
 
     def arrive(asked: int) -> None:

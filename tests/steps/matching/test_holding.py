@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from jobs.core.meters import custom
+from jobs.core.window import Window
 from tests.steps.matching.helpers import HOUR
 from tests.support.judging import (
     CODE,
@@ -158,3 +159,23 @@ def test_usage_adds_up_per_subscription_model_and_day() -> None:
 
 def test_now_is_after_everything() -> None:
     assert NOW - RULES.settlement_lag > DAY + timedelta(days=1)
+
+
+@pytest.mark.parametrize(("arrived", "held"), [(timedelta(seconds=20), {"b"}), (timedelta(minutes=5), set())])
+def test_a_window_that_still_receives_events_is_held_as_far_back_as_they_come(
+    arrived: timedelta, held: set[str]
+) -> None:
+    # Three hours late, and only now: the events of calls of these last hours may come as late.
+    now = DAY + timedelta(hours=6)
+    late = Event("late", 3 * HOUR, created_at=f"{now - arrived:%Y-%m-%dT%H:%M:%SZ}")
+    calls = [
+        SpendLog("answered", 3 * HOUR - 100),
+        SpendLog("a", HOUR, tokens=(7, 7)),
+        SpendLog("b", 3 * HOUR + 60_000, tokens=(8, 8)),
+    ]
+    window = Window(DAY, DAY + timedelta(hours=3, minutes=30))
+    judgement = judged(calls, [late], window=window, now=now)
+    found = {row["request_id"]: (row["kind"], row["detail"]) for row in judgement.discrepancies}
+    assert found.keys() == {"a", "b"}
+    assert {request for request, (kind, _) in found.items() if kind == "held"} == held
+    assert all("come later" in detail for kind, detail in found.values() if kind == "held")
