@@ -24,6 +24,7 @@ from psycopg import sql
 
 from jobs.playground.embedded_postgres import EmbeddedPostgres
 from tests.support.browser_choice import BrowserChoice, UnavailableBrowserError, choose_browser
+from tests.support.clickhouse import make_tables
 from tests.support.databases import Eras, create_database, name_of, on_server
 from tests.support.passwords import new_password, own_role
 from tests.support.postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
@@ -231,6 +232,23 @@ def cluster() -> Iterator[RunningCluster]:
 
     with running_cluster() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of ClickHouse in this process, which can open one folder only."""
+    return f"chdb://{tmp_path_factory.mktemp('clickhouse')}"
+
+
+@pytest.fixture
+def clickhouse(clickhouse_url: str) -> Iterator[Any]:
+    """Give a client of that ClickHouse, with Lago's tables made anew."""
+    import clickhouse_connect  # noqa: PLC0415 - tests without it need not load it
+
+    client = clickhouse_connect.get_client(dsn=clickhouse_url)
+    make_tables(client)
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobs.core.lago.store import ClickHouseStore
+from jobs.core.lago.sums import SumAsked
 from jobs.core.window import Window
 from jobs.drivers.queries import query
 from jobs.errors import SettingError, SourceError
@@ -15,6 +16,8 @@ from jobs.errors import SettingError, SourceError
 _READ_BYTES = 4 * 1024 * 1024
 _CHUNK_BYTES = 16 * 1024 * 1024
 _SETTING = "RECONCILE_LAGO_STORE_URL"
+# Later than any time of an event, and a time that ClickHouse can hold.
+_NEVER = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def check_clickhouse_events(
@@ -67,6 +70,37 @@ def _asked(organization_id: str, codes: Sequence[str], window: Window) -> dict[s
         "window_start": _instant(window.start),
         "window_end": _instant(window.end),
     }
+
+
+def sum_clickhouse_events(
+    store: ClickHouseStore,
+    *,
+    organization_id: str,
+    asked: Sequence[SumAsked],
+    property_names: Sequence[str],
+    recent_since: datetime,
+    statement_timeout: timedelta,
+) -> list[dict[str, Any]]:
+    """Return what `jobs.adapters.lago_postgres_store.sum_stored_events` does, of what ClickHouse bills.
+
+    Raise `SettingError` without the client library, `SourceError` if ClickHouse cannot be reached or read.
+    """
+    parameters = {
+        "organization_id": organization_id,
+        "property_names": list(property_names),
+        "recent_since": _instant(recent_since),
+        "places": [one.place for one in asked],
+        "subscriptions": [one.subscription for one in asked],
+        "codes": [one.code for one in asked],
+        "fields": [one.field or "" for one in asked],
+        "starts": [_instant(one.period.start) for one in asked],
+        "ends": [_instant(one.period.end) for one in asked],
+        "closes": [_instant(one.closes_at or _NEVER) for one in asked],
+    }
+    limits = {"max_execution_time": round(statement_timeout.total_seconds())}
+    with _explained(store.address), closing(_connected(store.url)) as client:
+        found = client.query(query("lago_store", "sum_lago_clickhouse_events"), parameters=parameters, settings=limits)
+        return list(found.named_results())
 
 
 def whole_rows(pieces: Iterator[bytes], size: int = _CHUNK_BYTES) -> Iterator[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +13,7 @@ from psycopg.rows import TupleRow, dict_row
 
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.database.troubles import quoted
+from jobs.core.lago.sums import SumAsked
 from jobs.core.window import Window
 from jobs.drivers.postgres import (
     ExportedSnapshot,
@@ -104,24 +104,6 @@ def read_stored_events(
         "window_end": window.end.replace(tzinfo=None),
     }
     return copy_rows(snapshot, query("lago_store", "read_lago_events"), asked)
-
-
-@dataclass(frozen=True, slots=True)
-class SumAsked:
-    """One metric of one subscription in one billing period, to be added up."""
-
-    place: int
-    """Tells it apart."""
-    subscription: str
-    """External id."""
-    code: str
-    """The billable metric."""
-    field: str | None
-    """The property that holds the quantity; None counts events."""
-    period: Window
-    """Which events, by their timestamps."""
-    closes_at: datetime | None
-    """An event that Lago took later is not billed in it; None where none is too late."""
 
 
 def sum_stored_events(

@@ -11,7 +11,7 @@ Command = Callable[..., None]
 
 OPTIONS: dict[str, tuple[str, str, str]] = {
     "output": ("output", "FOLDER", "Folder that the run's folder is put into."),
-    "meter": ("meter", "NAME", "callback, input-output, agent-sdk or custom."),
+    "meter": ("meter", "NAME", "callback, input-output, agent-sdk, agent-sdk-price or custom."),
     "charge-by": ("lago.charge_by", "SOURCE", "Whose id is the subscription: end_user_id, user_id, team_id …"),
 }
 BACKFILL_OPTIONS: dict[str, tuple[str, str, str]] = {

@@ -7,7 +7,7 @@ A cause is a statement with its evidence. What fits no pattern is counted as une
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -35,6 +35,9 @@ _CHANCE = 6 * log(10)
 # LiteLLM writes its spend logs at least every half minute; what a stop loses lies within that, and close together.
 BURST_APART = timedelta(seconds=10)
 _LONGEST_BURST = timedelta(seconds=40)
+_WRITTEN_EVERY = timedelta(seconds=30)
+# How often chance may put two events that close together.
+_ONE_IN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,11 @@ class Stretch:
     """The moment after it."""
     subscription: str | None = None
     """Whose events went wrong; None where it is about everybody's."""
+
+    @property
+    def length(self) -> timedelta:
+        """Return how long it lasted."""
+        return self.ended - self.began
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +158,30 @@ def rushes(rows: Sequence[Mapping[str, object]]) -> tuple[Stretch, ...]:
     )
 
 
-def restarts(rows: Iterable[Mapping[str, object]]) -> tuple[Stretch, ...]:
-    """Return the short bursts of events without spend logs that a stop of the gateway leaves."""
-    return tuple(
-        Stretch(began, ended)
+def restarts(rows: Iterable[Mapping[str, object]], within: timedelta) -> tuple[Stretch, ...]:
+    """Return the short bursts of events without spend logs that a stop of the gateway leaves.
+
+    `rows` are in order of time, `within` is the length of what was looked at. Two events make a burst where so few are
+    left that chance hardly puts any two of them as close together.
+    """
+    bursts = [
+        (Stretch(began, ended), _count(row["events"]))
         for row in rows
-        if (began := _time(row["began"])) is not None
-        and (ended := _time(row["ended"])) is not None
-        and _count(row["events"]) >= FEWEST_IN_A_BURST
-        and ended - began <= _LONGEST_BURST
-    )
+        if (began := _time(row["began"])) is not None and (ended := _time(row["ended"])) is not None
+    ]
+    found = [burst for burst, events in bursts if events >= FEWEST_IN_A_BURST and burst.length <= _LONGEST_BURST]
+    few = [(burst, events) for burst, events in bursts if events < FEWEST_IN_A_BURST]
+    left = sum(events for _, events in few)
+    if left * (left - 1) * _WRITTEN_EVERY > within / _ONE_IN:
+        return tuple(found)
+    place = 0
+    while place < len(few):
+        (burst, events), place = few[place], place + 1
+        while place < len(few) and few[place][0].ended - burst.began <= _WRITTEN_EVERY:
+            burst, events, place = replace(burst, ended=few[place][0].ended), events + few[place][1], place + 1
+        if events > 1 and burst.length <= _WRITTEN_EVERY:
+            found.append(burst)
+    return tuple(sorted(found, key=lambda burst: burst.began))
 
 
 def losing_senders(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:

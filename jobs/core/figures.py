@@ -13,6 +13,12 @@ def grouped(number: int | str | Decimal) -> str:
     return f"{Decimal(number):,f}"
 
 
+def plain(number: Decimal) -> str:
+    """Return a number as files and requests have it: fixed-point, no trailing zeros."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def share(part: int | str | Decimal, whole: int | str | Decimal) -> str:
     """Return a part of a whole in percent; `100 %` is all of it and `0 %` is nothing, however close."""
     part, whole = Decimal(part), Decimal(whole)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.core.meters import LITERAL, METADATA, NUMBER_SOURCES, TEXT_SOURCES, BoundPart, Properties
+from jobs.core.meters import LITERAL, METADATA, NUMBER_SOURCES, TEXT_SOURCES, BoundPart, MeterPart, Properties
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ def lay_out(
     `also` are more paths to read.
     """
     sources = [source for item in bound for _, source in _compared(item) + item.part.carried]
+    sources += [item.part.cost for item in bound if item.part.cost is not None and item.part.amount is not None]
     paths = {source.removeprefix(METADATA): None for source in sources if source.startswith(METADATA)}
     if charge_by_path is not None:
         paths[charge_by_path] = None
@@ -91,7 +92,16 @@ def _part_row(item: BoundPart, extras: tuple[str, ...], id_template: str | None)
         None if billed is None else _place(billed, NUMBER_SOURCES, extras),
         item.part.skip_zero,
         id_template,
+        *_cost_row(item.part, extras),
     )
+
+
+def _cost_row(part: MeterPart, extras: tuple[str, ...]) -> tuple[object, ...]:
+    """Return where the cost stands that an amount is made of (0 is the spend), the least of it, and the currency."""
+    if part.cost is None or part.amount is None:
+        return None, None, None
+    place = _place(part.cost, (), extras) if part.cost.startswith(METADATA) else 0
+    return place, part.amount.least_cost, part.amount.currency
 
 
 def _code_row(item: BoundPart, names: tuple[str, ...]) -> tuple[object, ...]:

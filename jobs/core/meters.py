@@ -7,14 +7,17 @@ in the spend log it comes from:
 - a text: `model` (as LiteLLM's callback spells it), `model_group`, `provider`, `call_type`, `user_id`, `team_id`,
   `organization_id`, `end_user`, `api_key`;
 - `metadata.<path>`: a value inside the spend log's metadata, its keys separated by dots;
-- `=<text>`: the same text for every event.
+- `=<text>`: the same text for every event;
+- `amount`: what the event bills where it carries an amount (`MeterPart.amount`), in the currency's main unit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, ROUND_DOWN, Decimal, localcontext
 
+from jobs.core.lago.prices import currency_exponent
 from jobs.core.lago.values import BillableMetric
 from jobs.errors import SettingError
 
@@ -32,13 +35,51 @@ TEXT_SOURCES = (
 )
 METADATA = "metadata."
 LITERAL = "="
+AMOUNT = "amount"
 TOP_UP = "/top-up"
-PRESETS = ("callback", "input-output", "agent-sdk")
+PRESETS = ("callback", "input-output", "agent-sdk", "agent-sdk-price")
 """The stock senders that there is a meter for."""
-_KEYS = ("code", "part", "dimensions", "quantities", "carried", "skip_zero")
+AGENT_SDK_CODES = {"agent-sdk": "", "agent-sdk-price": "llm_cost"}
+"""Presets that need no `LAGO_API_EVENT_CODE`, with the code that they take instead."""
+_KEYS = ("code", "part", "dimensions", "quantities", "carried", "skip_zero", "cost")
+_INPUT_COST, _OUTPUT_COST = (f"metadata.cost_breakdown.{part}_cost" for part in ("input", "output"))
+# Those of lago-agent-sdk, which rounds down: no amount is more than what the call cost, times the markup.
+_AMOUNT_STEP = Decimal("1e-12")
+# Those of a spend log's cost in the workspace.
+_COST_STEP = Decimal("1e-20")
+_DIGITS = 80
 
 Properties = tuple[tuple[str, str], ...]
 """Event properties in order: (property name, source)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How the amount that an event carries is made of what LiteLLM says the call cost."""
+
+    markup: Decimal
+    """What the cost is multiplied by: a price's markup, and a rate of exchange where the currency is not USD."""
+    currency: str
+    """ISO 4217 code of the amount."""
+
+    def main_unit(self, cost: Decimal) -> Decimal:
+        """Return the amount of a cost in USD in the currency's main unit, rounded down to 12 decimals."""
+        with localcontext() as context:
+            context.prec = _DIGITS
+            return (cost * self.markup).quantize(_AMOUNT_STEP, ROUND_DOWN)
+
+    def smallest_unit(self, cost: Decimal) -> Decimal:
+        """Return the same in the currency's smallest unit, as Lago's `precise_total_amount_cents` takes it."""
+        with localcontext() as context:
+            context.prec = _DIGITS
+            return self.main_unit(cost).scaleb(currency_exponent(self.currency))
+
+    @property
+    def least_cost(self) -> Decimal:
+        """Return the least cost in USD of which there is an amount above zero."""
+        with localcontext() as context:
+            context.prec = _DIGITS
+            return (_AMOUNT_STEP / self.markup).quantize(_COST_STEP, ROUND_CEILING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +100,10 @@ class MeterPart:
     """The sender makes no event where the billed quantity is zero."""
     optional: bool = False
     """Left out where Lago has no billable metric of this code; other parts are then held."""
+    cost: str | None = None
+    """Source of what the part cost in USD: `spend` or `metadata.<path>`; None where nothing tells it."""
+    amount: Amount | None = None
+    """How the amount that the event carries is made of the cost; None where it carries none."""
 
     def quantity_properties(self, billed: str | None) -> Properties:
         """Return the compared quantities, with the billed one among them even if it is only carried."""
@@ -80,7 +125,10 @@ class BoundPart:
 
 
 def preset(name: str, code: str) -> tuple[MeterPart, ...]:
-    """Return a preset's parts; `code` is what `LAGO_API_EVENT_CODE` says (`agent-sdk` has codes of its own)."""
+    """Return a preset's parts; `code` is what `LAGO_API_EVENT_CODE` says (`agent-sdk` has codes of its own).
+
+    None of them carries an amount until `with_amounts` says how it is made.
+    """
     presets = {
         "callback": (
             MeterPart(
@@ -93,6 +141,7 @@ def preset(name: str, code: str) -> tuple[MeterPart, ...]:
                     ("total_tokens", "total_tokens"),
                 ),
                 carried=(("response_cost", "spend"),),
+                cost="spend",
             ),
         ),
         "input-output": tuple(
@@ -101,8 +150,12 @@ def preset(name: str, code: str) -> tuple[MeterPart, ...]:
                 part,
                 dimensions=(("model", "model"), ("type", f"={part}")),
                 quantities=(("tokens", source),),
+                cost=cost,
             )
-            for part, source in (("input", "prompt_tokens"), ("output", "completion_tokens"))
+            for part, source, cost in (
+                ("input", "prompt_tokens", _INPUT_COST),
+                ("output", "completion_tokens", _OUTPUT_COST),
+            )
         ),
         "agent-sdk": tuple(
             MeterPart(
@@ -134,6 +187,21 @@ def preset(name: str, code: str) -> tuple[MeterPart, ...]:
                 ),
             )
         ),
+        "agent-sdk-price": tuple(
+            MeterPart(
+                code,
+                part,
+                dimensions=(("model", "model"), ("token_type", f"={part}")),
+                quantities=(("unit", source),),
+                carried=(("value", AMOUNT), ("provider", "provider")),
+                skip_zero=True,
+                cost=cost,
+            )
+            for part, source, cost in (
+                ("input", "prompt_tokens", _INPUT_COST),
+                ("output", "completion_tokens", _OUTPUT_COST),
+            )
+        ),
     }
     if name not in presets:
         raise SettingError(
@@ -141,6 +209,19 @@ def preset(name: str, code: str) -> tuple[MeterPart, ...]:
             f"Choose one of {', '.join(PRESETS)}, or describe one under [[meter_parts]]",
         )
     return presets[name]
+
+
+def with_amounts(parts: tuple[MeterPart, ...], amount: Amount | None) -> tuple[MeterPart, ...]:
+    """Return the parts, those that know a cost with this way to make an amount of it.
+
+    Raise `SettingError` where an amount is asked for and no part knows a cost.
+    """
+    if amount is not None and all(part.cost is None for part in parts):
+        raise SettingError(
+            "RECONCILE_MARKUP is set, but no part of the meter says what a call cost",
+            'Take it away, or give the parts under [[meter_parts]] a cost, as in cost = "spend"',
+        )
+    return tuple(part if part.cost is None else replace(part, amount=amount) for part in parts)
 
 
 def custom(tables: Sequence[Mapping[str, object]], code: str) -> tuple[MeterPart, ...]:
@@ -163,7 +244,12 @@ def _custom_part(number: int, table: Mapping[str, object], code: str) -> MeterPa
     dimensions, quantities, carried = (
         _properties(where, name, table.get(name, {})) for name in ("dimensions", "quantities", "carried")
     )
-    return MeterPart(chosen_code, part, dimensions, quantities, carried, skip_zero)
+    cost = table.get("cost")
+    if cost is not None and not (isinstance(cost, str) and (cost == "spend" or cost.startswith(METADATA))):
+        raise SettingError(f"{where}: cost is neither spend nor metadata.<path>", 'Write it as in cost = "spend"')
+    if cost is None and AMOUNT in (source for _, source in carried):
+        raise SettingError(f"{where} carries an amount and does not say what it costs", 'Add cost = "spend"')
+    return MeterPart(chosen_code, part, dimensions, quantities, carried, skip_zero, cost=cost)
 
 
 def _properties(where: str, name: str, table: object) -> Properties:
@@ -171,12 +257,14 @@ def _properties(where: str, name: str, table: object) -> Properties:
         raise SettingError(f"{where}: {name} is no table of texts", 'Map names to sources, as in { model = "model" }')
     numeric = name == "quantities"
     for source in table.values():
-        known = (source in NUMBER_SOURCES and name != "dimensions") or (
-            not numeric and (source in TEXT_SOURCES or source.startswith(LITERAL))
+        known = (
+            (source in NUMBER_SOURCES and name != "dimensions")
+            or (not numeric and (source in TEXT_SOURCES or source.startswith(LITERAL)))
+            or (name == "carried" and source == AMOUNT)
         )
         if not known and not source.startswith(METADATA):
             numbers, texts = NUMBER_SOURCES, (*TEXT_SOURCES, "=text")
-            choices = numbers if numeric else texts if name == "dimensions" else (*texts, *numbers)
+            choices = numbers if numeric else texts if name == "dimensions" else (*texts, *numbers, AMOUNT)
             raise SettingError(
                 f"{where}: {name} has the unknown source {source!r}",
                 f"Use one of {', '.join(choices)} or metadata.<path>",

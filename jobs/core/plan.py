@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
 from typing import Any
@@ -33,6 +34,7 @@ _PAYLOAD = _PAYLOAD_KEY + b'{"transaction_id":"'
 # Digits are counted, because a number that is longer would only cost time and memory.
 _TIMESTAMP = re.compile(r"-?[0-9]{1,11}\.[0-9]{3}")
 _DECIMAL = re.compile(r"-?[0-9]{1,38}(\.[0-9]{1,38})?")
+_AMOUNT = "precise_total_amount_cents"
 
 
 class Outcome(StrEnum):
@@ -68,6 +70,8 @@ class PlannedEvent:
     """The model's key, for a reader of the plan."""
     spend: str
     """What the request cost in USD, as a plain decimal; empty where unknown."""
+    amount: str = ""
+    """What a dynamic charge bills for it in the currency's smallest unit, a plain decimal; empty where none is sent."""
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -77,6 +81,7 @@ class PlannedEvent:
             "external_subscription_id": self.subscription,
             "code": self.code,
             "timestamp": self.timestamp,
+            **({_AMOUNT: self.amount} if self.amount else {}),
             "properties": dict(self.properties),
         }
 
@@ -174,6 +179,7 @@ def read_event(line: bytes) -> PlannedEvent:
             fields["quantity"],
             fields["model"],
             fields["spend"],
+            payload.get(_AMOUNT, ""),
         )
         _require_event(event)
         # What is sent is a part of the line, so the line must be what the event would be written as.
@@ -198,6 +204,8 @@ def _require_event(event: PlannedEvent) -> None:
         raise ValueError("its timestamp is no number of seconds with three decimals")
     if not _DECIMAL.fullmatch(event.quantity) or not (event.spend == "" or _DECIMAL.fullmatch(event.spend)):
         raise ValueError("its quantity or spend is no plain decimal")
+    if event.amount and not (_DECIMAL.fullmatch(event.amount) and Decimal(event.amount) > 0):
+        raise ValueError("its amount is no plain decimal above zero")
     event.time  # noqa: B018 - a time that Python cannot hold shall be refused here
 
 

@@ -49,7 +49,9 @@ _STEPS_BY_REASON = {
     HoldReason.NOT_ALLOWED: "Find out who used the key; allow it in the file (RECONCILE_ALLOWED_FILE) if it is right.",
     HoldReason.INCOMPLETE_SUBSCRIPTION: "Have its first payment settled in Lago, which starts it; run again.",
     HoldReason.UNPRICEABLE_AGGREGATION: "Settle it by hand: what is sent there is not what is billed, once.",
-    HoldReason.AMOUNT_MISSING: "Charge it by hand: sent without an amount it would bill 0, and its id be used up.",
+    HoldReason.AMOUNT_MISSING: (
+        "Set RECONCILE_MARKUP, or charge it by hand: without an amount it would bill 0, and its id be used up."
+    ),
 }
 _BY_HAND = "Charge it by hand, never by sending it again: Lago does not bill it any more."
 _STEPS_BY_UNBILLED = {
@@ -258,7 +260,21 @@ DETAILS = {
         "the metric is recurring: Lago would bill it in the next period and in every later one",
     ),
     Detail.NEEDS_AMOUNT: Sort(
-        Kind.HELD, HoldReason.AMOUNT_MISSING, "the charge is dynamic and bills only the amount that an event carries"
+        Kind.HELD,
+        HoldReason.AMOUNT_MISSING,
+        "the charge is dynamic and bills only the amount that an event carries",
+    ),
+    Detail.COST_UNKNOWN: Sort(
+        Kind.HELD,
+        HoldReason.AMOUNT_MISSING,
+        "the charge is dynamic, and LiteLLM tells no cost of the call to make an amount of",
+        "Charge it by hand: sent without an amount it would bill 0, and its id be used up.",
+    ),
+    Detail.OTHER_CURRENCY: Sort(
+        Kind.HELD,
+        HoldReason.AMOUNT_MISSING,
+        "the charge is dynamic, and the subscription pays in another currency than amounts are made in",
+        "Set RECONCILE_AMOUNT_CURRENCY, with the rate in RECONCILE_MARKUP, and run for these; else charge it by hand.",
     ),
     Detail.ON_RECORD_ONLY: Sort(
         Kind.MISSING,

@@ -19,7 +19,7 @@ from jobs.core.lago.store import PostgresStore, Store, clickhouse_store
 from jobs.core.lago.values import LagoConnection, normalise_api_base
 from jobs.core.litellm.spend_logs import SourceClock
 from jobs.core.litellm.variables import chosen_database
-from jobs.core.meters import MeterPart
+from jobs.core.meters import AGENT_SDK_CODES, MeterPart
 from jobs.core.periods import DaySpan, PeriodLength, last_full_month, month_span
 from jobs.core.rules import Rules
 from jobs.core.window import Window, scheduled_time, scheduled_window
@@ -149,7 +149,7 @@ def _refuse_missing(settings: Settings) -> None:
     needed = (
         *(_DATABASE_PARTS if settings.optional(database.URL) is None else ()),
         *(lago.API_BASE, lago.API_KEY),
-        *(() if settings.required(run.METER) in {"agent-sdk", "custom"} else (lago.EVENT_CODE,)),
+        *(() if settings.required(run.METER) in {"custom", *AGENT_SDK_CODES} else (lago.EVENT_CODE,)),
     )
     missing = [setting for setting in needed if settings.optional(setting) is None]
     if len(missing) < 2:

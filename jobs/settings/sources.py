@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs.core.database.settings import url_settings
 from jobs.core.litellm.variables import chosen_database, left_out, without_effect
-from jobs.core.meters import MeterPart, check_parts, custom, preset
+from jobs.core.meters import AGENT_SDK_CODES, AMOUNT, Amount, MeterPart, check_parts, custom, preset, with_amounts
 from jobs.errors import SettingError
 from jobs.settings.declarations import BY_NAME, SETTINGS
 from jobs.settings.declared import lago, run
@@ -86,11 +86,17 @@ class Settings:
     def meter(self) -> tuple[MeterPart, ...]:
         """Return the configured meter's parts; raise `SettingError` where it cannot be used."""
         name = self.required(run.METER)
-        if name == "agent-sdk":
-            return preset(name, "")
+        code = self.optional(lago.EVENT_CODE)
         if name == "custom":
-            return custom(self._meter_tables, self.optional(lago.EVENT_CODE) or "")
-        return check_parts(preset(name, self.required(lago.EVENT_CODE)))
+            parts = custom(self._meter_tables, code or "")
+        elif name in AGENT_SDK_CODES:
+            parts = preset(name, code or AGENT_SDK_CODES[name])
+        else:
+            parts = check_parts(preset(name, self.required(lago.EVENT_CODE)))
+        markup = self.optional(run.MARKUP)
+        if markup is None and any(AMOUNT in (source for _, source in part.carried) for part in parts):
+            raise not_set(run.MARKUP)
+        return with_amounts(parts, None if markup is None else Amount(markup, self.required(run.AMOUNT_CURRENCY)))
 
 
 def not_set(setting: Setting[Any]) -> SettingError:

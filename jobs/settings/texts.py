@@ -15,6 +15,7 @@ from jobs.core.kinds import Cause, ChargeBy
 from jobs.core.spreading import MOST_PARTS
 from jobs.core.telling.notification import NotifyOn
 
+_MOST_MARKUP, _MARKUP_DECIMALS = Decimal(1_000_000), 12
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 # Far enough from what Python can hold that any window can be widened, and any zone be applied.
 _EARLIEST, _LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -84,6 +85,23 @@ def parse_amount(text: str) -> Decimal:
     if not amount.is_finite() or amount <= 0 or abs(amount.adjusted()) > 30:
         raise ValueError("write a number above 0, with 30 digits at most")
     return amount
+
+
+def parse_markup(text: str) -> Decimal:
+    """Read a factor above 0, exactly: a price has few digits."""
+    markup = parse_amount(text)
+    exponent = markup.as_tuple().exponent
+    if markup >= _MOST_MARKUP or not isinstance(exponent, int) or exponent < -_MARKUP_DECIMALS:
+        raise ValueError(f"write a number above 0 and below {_MOST_MARKUP}, with {_MARKUP_DECIMALS} decimals at most")
+    return markup
+
+
+def parse_currency(text: str) -> str:
+    """Read the code of a currency."""
+    currency = text.strip().upper()
+    if not (len(currency) == 3 and currency.isascii() and currency.isalpha()):
+        raise ValueError("write three letters, as in USD")
+    return currency
 
 
 def parse_share(text: str) -> Decimal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
@@ -183,7 +184,8 @@ def _send(
         proof.not_counted,
         sent.on_record_only,
         proof.counted,
-        proof.only_shown,
+        # What a draft is made of is told when it is final, and no current usage moves for it.
+        proof.only_shown + sent.in_drafts,
     )
 
 
@@ -195,6 +197,7 @@ class _Sent:
         self.outcomes = Counter[Outcome]()
         self.counting = Counting()
         self.on_record_only = 0
+        self.in_drafts = 0
         self._rules = BillingRules(catalogue)
         self._owner = owner
 
@@ -213,14 +216,22 @@ class _Sent:
             self.outcomes[outcome.outcome] += 1
             if outcome.outcome is Outcome.SENT:
                 event = outcome.event
-                usage = Usage(event.subscription, event.code, event.time, at, dict(event.properties))
+                amount = Decimal(event.amount) if event.amount else None
+                usage = Usage(event.subscription, event.code, event.time, at, dict(event.properties), amount)
                 billing = self._rules.judge(usage)
                 if billing.unbilled:
                     self.on_record_only += 1
                     continue
+                if billing.row is not None and _is_before(event.time, billing.row.current_period_started_at):
+                    self.in_drafts += 1
+                    continue
                 buckets = [bucket.key(event.subscription) for bucket in billing.buckets]
                 self.counting.add((event.subscription, event.code), buckets, Decimal(event.quantity))
         owner.progress.count(sum(self.outcomes.values()), self.total)
+
+
+def _is_before(time: datetime, open_since: datetime | None) -> bool:
+    return open_since is not None and time < open_since
 
 
 def _customers(catalogue: Catalogue) -> dict[str, str]:

@@ -51,7 +51,7 @@ def find_causes(
         # proves nothing about a spend log that names nobody.
         knows_settings = not window_facts.zone and charged["findings"] < core.FEWEST_OF_A_KIND
         has_file = rules.mapping is not None
-        _explain_surplus(workspace, reach, has_attribution_file=has_file, knows_settings=knows_settings)
+        _explain_surplus(workspace, window, reach, has_attribution_file=has_file, knows_settings=knows_settings)
     if counts.keys() & set(_LOST):
         _explain_losses(workspace, window, by_end_user=by_end_user)
     workspace.run("cause_unexplained")
@@ -63,7 +63,12 @@ def find_causes(
 
 
 def _explain_surplus(
-    workspace: Workspace, reach: dict[str, int], *, has_attribution_file: bool, knows_settings: bool
+    workspace: Workspace,
+    window: Window,
+    reach: dict[str, int],
+    *,
+    has_attribution_file: bool,
+    knows_settings: bool,
 ) -> None:
     within_us = SENT_TWICE_WITHIN // timedelta(microseconds=1)
     if knows_settings:
@@ -74,9 +79,10 @@ def _explain_surplus(
     workspace.run("cause_by_twin", within_us=within_us, sent_twice_types=_SENT_TWICE.split())
     if not knows_settings:
         return
+    within = window.end - window.start
     bursts = workspace.rows("bursts", apart_us=core.BURST_APART // timedelta(microseconds=1))
     # Orphans show where the gateway stopped; what it lost there may also look like a call that has its event.
-    _apply(workspace, Cause.RESTART, core.restarts(bursts), ("orphaned", "duplicated"))
+    _apply(workspace, Cause.RESTART, core.restarts(bursts, within), ("orphaned", "duplicated"))
 
 
 def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
-from jobs.adapters.lago.event_counts import count_listed_events
+from jobs.adapters.lago.event_counts import count_listed_events, list_few_events
 from jobs.adapters.lago.http import LagoClient
-from jobs.adapters.lago_postgres_store import SumAsked, sum_stored_events
+from jobs.adapters.lago_clickhouse_store import sum_clickhouse_events
+from jobs.adapters.lago_postgres_store import sum_stored_events
 from jobs.adapters.workspace import Workspace
 from jobs.core.certification import Reason
-from jobs.core.figures import counted
+from jobs.core.figures import counted, plain
 from jobs.core.lago.billing_rules import BillingRules
-from jobs.core.lago.store import PostgresStore, checked_organization_id
+from jobs.core.lago.store import PostgresStore, Store, checked_organization_id
+from jobs.core.lago.sums import SumAsked
 from jobs.core.lago.values import Catalogue, Charge
 from jobs.core.money.counting import (
     CountDifference,
@@ -24,6 +27,8 @@ from jobs.core.money.counting import (
     count_differences,
     deciding_properties,
     is_judged,
+    listed_sums,
+    place_of,
 )
 from jobs.core.money.usage import PeriodUsage
 from jobs.core.window import Window
@@ -34,6 +39,8 @@ from jobs.steps.reconcile_values import Progress, ReconcileSettings
 # Lago counts what it has taken within seconds or minutes; what is this new proves nothing.
 _RECENT = timedelta(hours=1)
 _MOST_TOLD = 5
+# Five requests at Lago's usual page; of more events their number is asked for.
+_MOST_ADDED_UP = 5_000
 _STEP = "Look at these in Lago: whether its workers run, and what it does not bill; credit or charge by hand."
 
 
@@ -43,41 +50,37 @@ class Counts:
 
     compared: int = 0
     """Billing periods of a subscription and metric that were compared."""
+    by_units: int = 0
+    """Those of them of which units were compared; of the others only numbers of events."""
     differences: tuple[CountDifference, ...] = ()
     """Where Lago counts something else."""
-    are_exact: bool = False
-    """The sums are of exactly the events that the rules say are billed; otherwise only numbers of events are known."""
 
     def reasons(self) -> tuple[Reason, ...]:
         """Return why the window is not certified: the rules and Lago do not agree on what is billed."""
-        if not self.are_exact or not self.differences:
-            return ()
-        return (Reason("counted_otherwise", self._text(), _STEP),)
+        text = _text(one for one in self.differences if one.is_exact)
+        return (Reason("counted_otherwise", text, _STEP),) if text else ()
 
     def warnings(self) -> tuple[str, ...]:
         """Return what a person should know where numbers of events alone prove nothing about this window."""
-        return (self._text(),) if self.differences and not self.are_exact else ()
-
-    def _text(self) -> str:
-        listed = [one.text for one in self.differences[:_MOST_TOLD]]
-        more = len(self.differences) - len(listed)
-        return "; ".join([*listed, *([f"and {counted(more, 'more difference')} (run.json)"] if more else [])])
+        text = _text(one for one in self.differences if not one.is_exact)
+        return (text,) if text else ()
 
     def document(self) -> Mapping[str, object]:
         """Return it as `run.json` tells it."""
         return {
             "compared": self.compared,
-            "by": "units" if self.are_exact else "events",
+            "by_units": self.by_units,
             "differences": [
-                asdict(one) | {"told": _plain(one.told), "recorded": _plain(one.recorded)} for one in self.differences
+                asdict(one) | {"told": plain(one.told), "recorded": plain(one.recorded)} for one in self.differences
             ],
         }
 
 
-def _plain(number: Decimal) -> str:
-    """Return a number as every file has it: no trailing zeros."""
-    text = f"{number:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _text(differences: Iterable[CountDifference]) -> str:
+    listed = [one.text for one in differences]
+    more = len(listed) - _MOST_TOLD
+    rest = [f"and {counted(more, 'more difference')} (run.json)"] if more > 0 else []
+    return "; ".join([*listed[:_MOST_TOLD], *rest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,9 @@ def judge_counts(
 ) -> Counts:
     """Return where Lago counts something else than what is recorded, of the periods that it told.
 
-    From Lago's PostgreSQL sums are read and compared bucket by bucket; through the API Lago is asked how many events it
-    lists. A ClickHouse lists copies and is not compared. A source that does not answer is told, and fails no run.
+    From Lago's own store sums are read and compared bucket by bucket. Through the API Lago lists a period's events
+    where they are few, and these are added up; of more it tells how many. A source that does not answer is told, and
+    fails no run.
     """
     billing = BillingRules(catalogue)
     codes = sorted({part.code for part in settings.rules.parts})
@@ -112,56 +116,20 @@ def judge_counts(
         _Asked(place, period, code, charges)
         for place, period in enumerate(told.periods)
         for code in codes
-        if (charges := _judged(billing, told, period, code))
+        if (charges := _judged(billing, told, period, code)) and not _is_draft(billing, period, now)
     ]
     if not asked:
         return Counts()
+    names = deciding_properties(charge for one in asked for charge in one.charges)
+    sums_asked = [_sum_asked(one, billing) for one in asked]
+    recent_since = now - _RECENT
     try:
-        if isinstance(settings.store, PostgresStore):
-            return _by_units(settings, settings.store, catalogue, told, asked, billing, now)
-        if settings.store is None and catalogue.organization.event_store == "postgres":
-            return _by_events(workspace, settings, asked, now)
+        if settings.store is None:
+            return _through_api(workspace, settings, catalogue, told, asked, sums_asked, names, recent_since)
+        rows = _stored_sums(settings, settings.store, catalogue, sums_asked, names, recent_since)
     except (LagoError, SourceError) as error:
         progress.note(f"Lago's own count is not compared: {error}")
         return Counts()
-    progress.note("Lago's own count is not compared: its ClickHouse lists copies of events")
-    return Counts()
-
-
-def _judged(billing: BillingRules, told: Told, period: PeriodUsage, code: str) -> tuple[Charge, ...]:
-    found = (told.charges.get(charge_id) for charge_id in period.units(code))
-    return tuple(one for one in found if one is not None and is_judged(billing.metrics.get(code), one, period))
-
-
-def _by_units(
-    settings: ReconcileSettings,
-    store: PostgresStore,
-    catalogue: Catalogue,
-    told: Told,
-    asked: Sequence[_Asked],
-    billing: BillingRules,
-    now: datetime,
-) -> Counts:
-    names = deciding_properties(charge for one in asked for charge in one.charges)
-    rows = sum_stored_events(
-        store.database,
-        organization_id=checked_organization_id(store, catalogue.organization),
-        asked=[
-            SumAsked(
-                one.place,
-                one.period.subscription,
-                one.code,
-                billing.metrics[one.code].field_name,
-                one.window,
-                _closes_at(billing, one.period),
-            )
-            for one in asked
-        ],
-        property_names=names,
-        recent_since=now - _RECENT,
-        statement_timeout=settings.statement_timeout,
-        patience=settings.patience,
-    )
     sums = [
         RecordedSum(
             row["place"],
@@ -174,10 +142,24 @@ def _by_units(
         )
         for row in rows
     ]
-    codes = sorted({one.code for one in asked})
-    return Counts(
-        len(asked), count_differences(told.periods, sums, codes, billing.metrics, told.charges), are_exact=True
-    )
+    differences = count_differences(told.periods, sums, codes, billing.metrics, told.charges)
+    return Counts(len(asked), len(asked), differences)
+
+
+def _judged(billing: BillingRules, told: Told, period: PeriodUsage, code: str) -> tuple[Charge, ...]:
+    found = (told.charges.get(charge_id) for charge_id in period.units(code))
+    return tuple(one for one in found if one is not None and is_judged(billing.metrics.get(code), one, period))
+
+
+def _is_draft(billing: BillingRules, period: PeriodUsage, now: datetime) -> bool:
+    """Tell whether what was told of a period will be counted anew: a draft shows what it was made of."""
+    closes_at = _closes_at(billing, period)
+    return closes_at is not None and closes_at > now
+
+
+def _sum_asked(one: _Asked, billing: BillingRules) -> SumAsked:
+    field = billing.metrics[one.code].field_name
+    return SumAsked(one.place, one.period.subscription, one.code, field, one.window, _closes_at(billing, one.period))
 
 
 def _closes_at(billing: BillingRules, period: PeriodUsage) -> datetime | None:
@@ -188,38 +170,90 @@ def _closes_at(billing: BillingRules, period: PeriodUsage) -> datetime | None:
     return billing.span(period.subscription, period.start + (period.end - period.start) / 2).closes_at
 
 
-def _by_events(workspace: Workspace, settings: ReconcileSettings, asked: Sequence[_Asked], now: datetime) -> Counts:
+def _stored_sums(
+    settings: ReconcileSettings,
+    store: Store,
+    catalogue: Catalogue,
+    asked: Sequence[SumAsked],
+    names: Sequence[str],
+    recent_since: datetime,
+) -> list[dict[str, Any]]:
+    organization_id = checked_organization_id(store, catalogue.organization)
+    if isinstance(store, PostgresStore):
+        return sum_stored_events(
+            store.database,
+            organization_id=organization_id,
+            asked=asked,
+            property_names=names,
+            recent_since=recent_since,
+            statement_timeout=settings.statement_timeout,
+            patience=settings.patience,
+        )
+    return sum_clickhouse_events(
+        store,
+        organization_id=organization_id,
+        asked=asked,
+        property_names=names,
+        recent_since=recent_since,
+        statement_timeout=settings.statement_timeout,
+    )
+
+
+def _through_api(
+    workspace: Workspace,
+    settings: ReconcileSettings,
+    catalogue: Catalogue,
+    told: Told,
+    asked: Sequence[_Asked],
+    sums_asked: Sequence[SumAsked],
+    names: Sequence[str],
+    recent_since: datetime,
+) -> Counts:
+    """Compare units where Lago lists a period's events, and else numbers of events, which prove less.
+
+    ClickHouse organizations list an event once per sending, so their numbers prove nothing at all.
+    """
+    billing = BillingRules(catalogue)
     unbilled = {(row["subscription"], row["code"]): row["events"] for row in workspace.rows("unbilled_by_payer")}
-    # Two filters of one charge may both count an event, so that its number says nothing.
-    simple = [one for one in asked if any(len(charge.filters) < 2 for charge in one.charges)]
+    fields = {asked.field for asked in sums_asked if asked.field is not None}
+    wanted = tuple(dict.fromkeys((*names, *fields)))
     with LagoClient(settings.lago) as client:
 
-        def listed(one: _Asked, until: datetime) -> int:
-            if until <= one.period.start:
-                return 0
-            return count_listed_events(client, one.period.subscription, one.code, Window(one.period.start, until))
+        def compared(pair: tuple[_Asked, SumAsked]) -> tuple[bool, list[CountDifference]] | None:
+            one, sum_asked = pair
+            listing = list_few_events(client, sum_asked.subscription, one.code, one.window, wanted, _MOST_ADDED_UP)
+            if listing.events is not None:
+                sums = listed_sums(sum_asked, listing.events, names, recent_since)
+                shown = [replace(found, period=0) for found in sums]
+                return True, [*count_differences([one.period], shown, [one.code], billing.metrics, told.charges)]
+            # Two filters of one charge may both count an event, so that its number says nothing.
+            if catalogue.organization.event_store == "clickhouse" or all(len(it.filters) > 1 for it in one.charges):
+                return None
+
+            def settled() -> int:
+                until = min(one.period.end, recent_since)
+                if until <= one.period.start:
+                    return 0
+                return count_listed_events(client, sum_asked.subscription, one.code, Window(one.period.start, until))
+
+            known = unbilled.get((sum_asked.subscription, one.code), 0)
+            found = _of_events(one, listing.total, settled, known)
+            return False, [] if found is None else [found]
 
         executor = ThreadPoolExecutor(client.connection.concurrency, thread_name_prefix="lago-counts")
         try:
-            found = executor.map(
-                lambda one: _of_events(one, listed, unbilled.get((one.period.subscription, one.code), 0), now), simple
-            )
-            return Counts(len(simple), tuple(one for one in found if one is not None))
+            done = [one for one in executor.map(compared, zip(asked, sums_asked, strict=True)) if one is not None]
         finally:
             executor.shutdown(cancel_futures=True)
+    by_units = sum(1 for is_exact, _ in done if is_exact)
+    return Counts(len(done), by_units, tuple(sorted((found for _, some in done for found in some), key=place_of)))
 
 
-def _of_events(
-    one: _Asked, listed: Callable[[_Asked, datetime], int], unbilled: int, now: datetime
-) -> CountDifference | None:
+def _of_events(one: _Asked, every: int, settled: Callable[[], int], unbilled: int) -> CountDifference | None:
     """Return the difference in numbers of events; None where they agree, or differ by what is known or new."""
     charge = next(charge for charge in one.charges if len(charge.filters) < 2)
     told = sum(bucket.counted.events for bucket in one.period.buckets if bucket.charge_id == charge.lago_id)
-    every = listed(one, one.period.end)
-    if told == every:
-        return None
-    settled = listed(one, min(one.period.end, now - _RECENT))
-    if settled - unbilled <= told <= every:
+    if told == every or settled() - unbilled <= told <= every:
         return None
     likely = (
         "it lists fewer than it has counted: some were deleted since"

@@ -14,6 +14,8 @@ from jobs.steps.references import load_billing
 from jobs.steps.stages import match_beyond
 
 _MICROSECOND = timedelta(microseconds=1)
+# An invoice that is final sooner might not have what is sent now.
+_TIME_TO_SEND = timedelta(hours=1)
 
 
 def judge_left_over(
@@ -48,6 +50,7 @@ def judge_left_over(
         proven_from=rules.proven_from,
         read_start=naive(read.start),
         read_end=naive(read.end),
+        in_time_until=naive(now + _TIME_TO_SEND),
         settled_until=naive(now - rules.settlement_lag),
         overtaken_until=naive(now - longest_delay),
         early_us=rules.tolerance.early_us,

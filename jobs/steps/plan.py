@@ -14,9 +14,10 @@ from jobs import __version__
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.core.caps import Caps, PlanFilter, PlanTotal, amount_exceeded, caps_exceeded
+from jobs.core.figures import plain
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
-from jobs.core.meters import LITERAL, METADATA, TOP_UP, BoundPart, Properties
+from jobs.core.meters import AMOUNT, LITERAL, METADATA, TOP_UP, BoundPart, Properties
 from jobs.core.model_names import ModelNames
 from jobs.core.money.told import Money
 from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line
@@ -160,7 +161,13 @@ def planned_event(
     `spellings` tells by (code, model key) how Lago's metric writes a model.
     """
     part = bound.part
-    row = {**row, "model": spellings.get((part.code, row["model_key"]), row["model"])}
+    row = {**row, "model": spellings.get((part.code, row["model_key"]), row["model"]), AMOUNT: None}
+    amount = ""
+    # The amount of a part of an event is nobody's to say.
+    if part.amount is not None and row["cost"] is not None and not row["is_top_up"]:
+        cost = Decimal(row["cost"])
+        amount = plain(part.amount.smallest_unit(cost))
+        row[AMOUNT] = plain(part.amount.main_unit(cost))
     if row["is_top_up"]:
         properties = [*_texts(part.dimensions, row, layout), (str(bound.billed), str(row["quantity"]))]
     else:
@@ -176,6 +183,7 @@ def planned_event(
         quantity=row["quantity"],
         model=row["model_key"],
         spend=_text(row["spend"]) or "",
+        amount="" if amount == "0" else amount,
     )
 
 

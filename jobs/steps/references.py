@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.lago.billing_rules import BillingRules, Span, bills_what_is_sent, pricing_of
+from jobs.core.lago.billing_rules import BillingRules, Span, bills_what_is_sent, last_invoice_closes, pricing_of
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.litellm.call_types import CALL_TYPES
@@ -48,10 +48,13 @@ def load_prices(workspace: Workspace, catalogue: Catalogue) -> None:
     workspace.insert(
         "metric", ((metric.code, metric.recurring, bills_what_is_sent(metric)) for metric in catalogue.metrics)
     )
-    workspace.insert("plan", ((plan.code,) for plan in catalogue.plans))
+    workspace.insert("plan", ((plan.code, plan.currency) for plan in catalogue.plans))
     charged = ((plan, code) for plan in catalogue.plans for code in {charge.metric_code for charge in plan.charges})
     priced = ((plan.code, code, pricing_of(plan, code)) for plan, code in charged)
-    workspace.insert("charge", ((plan, code, how.pay_in_advance, how.needs_amount) for plan, code, how in priced))
+    workspace.insert(
+        "charge",
+        ((plan, code, how.pay_in_advance, how.needs_amount, how.bills_amount) for plan, code, how in priced),
+    )
 
 
 def load_billing(workspace: Workspace, rules: Rules, catalogue: Catalogue, window: Window) -> None:
@@ -59,7 +62,14 @@ def load_billing(workspace: Workspace, rules: Rules, catalogue: Catalogue, windo
     billing, read = BillingRules(catalogue), rules.read_window(window)
     known = [name for name in workspace.texts("payers") if billing.has(name)]
     latest = ((name, billing.latest(name)) for name in known)
-    workspace.insert("latest_row", ((name, row.plan_code, naive(row.terminated_at)) for name, row in latest if row))
+    workspace.insert(
+        "latest_row",
+        (
+            (name, row.plan_code, naive(row.terminated_at), naive(last_invoice_closes(row)))
+            for name, row in latest
+            if row
+        ),
+    )
     workspace.insert("billing_span", (_span_row(span) for name in known for span in billing.spans(name, read)))
 
 
@@ -72,6 +82,7 @@ def _span_row(span: Span) -> tuple[object, ...]:
         None if span.row is None else span.row.plan_code,
         span.state.value,
         naive(span.closes_at),
+        naive(span.draft_until),
     )
 
 

@@ -105,7 +105,10 @@ CREATE TABLE meter_part (
     quantity_places INTEGER[] NOT NULL,
     billed_place INTEGER,
     skip_zero BOOLEAN NOT NULL,
-    id_template VARCHAR
+    id_template VARCHAR,
+    cost_place INTEGER,
+    least_cost DECIMAL(38, 20),
+    amount_currency VARCHAR
 );
 
 -- One row per code. Properties are picked by their place in the list that was asked of Lago.
@@ -122,7 +125,8 @@ CREATE TABLE metered_code (
 
 -- The rules by which Lago bills (jobs/core/lago/billing_rules.py) as rows, of the subscriptions that something was read of:
 -- stretches of time, without gaps, in which every event of a code is treated alike. `unbilled` says why none is billed,
--- `period` whether one that is sent now would be in time; one that Lago took after `closes_at` is in no invoice.
+-- `period` whether one that is sent now would be in time; one that Lago took after `closes_at` is in no invoice, which stays a
+-- draft until `draft_until`, where the customer has a grace period.
 CREATE TABLE billing_span (
     external_id VARCHAR NOT NULL,
     starts_at TIMESTAMP NOT NULL,
@@ -130,11 +134,12 @@ CREATE TABLE billing_span (
     unbilled VARCHAR,
     plan_code VARCHAR,
     period VARCHAR NOT NULL,
-    closes_at TIMESTAMP
+    closes_at TIMESTAMP,
+    draft_until TIMESTAMP
 );
 -- The row of a subscription that bills recurring metrics, which look back on all events, and when it ended.
-CREATE TABLE latest_row (external_id VARCHAR NOT NULL, plan_code VARCHAR, ended_at TIMESTAMP);
-CREATE TABLE plan (code VARCHAR NOT NULL);
+CREATE TABLE latest_row (external_id VARCHAR NOT NULL, plan_code VARCHAR, ended_at TIMESTAMP, closes_at TIMESTAMP);
+CREATE TABLE plan (code VARCHAR NOT NULL, currency VARCHAR NOT NULL);
 CREATE TABLE metric (code VARCHAR NOT NULL, recurring BOOLEAN NOT NULL, bills_what_is_sent BOOLEAN NOT NULL);
 
 -- Ids that Lago has refused before because it keeps a deleted event of that id.
@@ -142,9 +147,11 @@ CREATE TABLE unsendable (transaction_id VARCHAR NOT NULL);
 -- Ids that were sent before, with the times they were sent with.
 CREATE TABLE sent_before (transaction_id VARCHAR NOT NULL, timestamp_ms BIGINT NOT NULL);
 
--- How a plan charges a metric, one row each: whether at once, and by nothing but the amount that an event carries.
+-- How a plan charges a metric, one row each: whether at once, by nothing but the amount that an event carries, and by that
+-- too.
 CREATE TABLE charge (
-    plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL, needs_amount BOOLEAN NOT NULL
+    plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL, needs_amount BOOLEAN NOT NULL,
+    bills_amount BOOLEAN NOT NULL
 );
 
 -- What a person does about a kind or a reason of discrepancies, and what a detail makes of one and says of it: its own step
@@ -227,6 +234,9 @@ CREATE MACRO part_of_payer(subscription, parts) AS CAST(md5_number_lower(coalesc
 CREATE MACRO spend_amount(text) AS
     CASE WHEN abs(TRY_CAST(text AS DECIMAL(38, 20))) < 1000000000000 THEN TRY_CAST(text AS DECIMAL(38, 20)) END;
 
+-- What a part of a meter cost, where it tells where that stands: the spend (0), or a value of the metadata.
+CREATE MACRO cost_of(place, spend, extras) AS spend_amount(CASE WHEN place = 0 THEN spend ELSE extras[place] END);
+
 CREATE TABLE daily_total (
     day VARCHAR NOT NULL,
     source VARCHAR,
@@ -261,6 +271,7 @@ CREATE TABLE sent_event (
     subscription VARCHAR NOT NULL,
     code VARCHAR NOT NULL,
     timestamp_ms BIGINT NOT NULL,
+    amount VARCHAR,
     properties MAP(VARCHAR, VARCHAR) NOT NULL
 );
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import certifi
 import pytest
 
-from jobs.adapters.lago.catalogue import read_catalogue
+from jobs.adapters.lago.catalogue import _Pages, read_catalogue
 from jobs.adapters.lago.failures import LagoUnansweredError
-from jobs.adapters.lago.http import LagoClient
+from jobs.adapters.lago.http import LagoClient, Reply
 from jobs.core.lago.values import BillableMetric, Charge, LagoConnection, Plan, Subscription
 from jobs.errors import LagoError
 from jobs.playground.lago_standin import LagoStandIn
@@ -356,3 +356,37 @@ def test_a_list_that_never_rests_is_an_error(tmp_path: Path) -> None:
     row = {"lago_id": "1", "external_id": "s", "status": "active"}
     with pytest.raises(LagoError, match="list of subscriptions changed"):
         read_scripted(ScriptedLago(subscriptions=[row, row]))
+
+
+def test_a_grace_period_is_the_customers_else_the_entitys_else_the_organizations() -> None:
+    """Only the customer's own 0 is none; what is no number of days is none either."""
+    customers = [
+        {"external_id": "own", "billing_configuration": {"invoice_grace_period": 3}, "billing_entity_code": "eu"},
+        {"external_id": "zero", "billing_configuration": {"invoice_grace_period": 0}, "billing_entity_code": "eu"},
+        {"external_id": "entitys", "billing_configuration": {}, "billing_entity_code": "eu"},
+        {"external_id": "others", "billing_configuration": None, "billing_entity_code": "unknown"},
+        {"external_id": "odd", "billing_configuration": {"invoice_grace_period": "soon"}},
+    ]
+    told: dict[str, dict[str, Any]] = {
+        "customers": {"customers": customers, "meta": {"next_page": None, "total_count": len(customers)}},
+        "organizations": {"organization": {"billing_configuration": {"invoice_grace_period": 7}}},
+        "billing_entities": {
+            "billing_entities": [{"code": "eu", "billing_configuration": {"invoice_grace_period": 5}}, 5]
+        },
+    }
+
+    class Answering:
+        connection = LagoConnection("http://lago", "key")
+        page_size = 100
+
+        def request(self, _method: str, path: str, **_options: Any) -> Reply:
+            return Reply(200, told[path])
+
+    payers = _Pages(cast("LagoClient", Answering())).payers()
+    assert {name: payer.grace_days for name, payer in payers.items()} == {
+        "own": 3,
+        "zero": 0,
+        "entitys": 5,
+        "others": 7,
+        "odd": 7,
+    }

@@ -10,19 +10,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import clickhouse_connect
-import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from psycopg import sql
-from psycopg.rows import dict_row
 
 from jobs.adapters.lago_clickhouse_store import check_clickhouse_events, read_clickhouse_events, whole_rows
 from jobs.core.lago.store import ClickHouseStore, clickhouse_store
 from jobs.errors import SettingError, SourceError
 from tests.adapters.lago_events import helpers as through_api
 from tests.scenarios.test_scenarios import folder_bytes
+from tests.support.clickhouse import fill
 from tests.support.scenario import Scenario, all_scenarios
 
 if TYPE_CHECKING:
@@ -32,58 +29,11 @@ if TYPE_CHECKING:
 
 START, WINDOW = through_api.START, through_api.WINDOW
 NAMES = ("model", "total_tokens", "odd")
-_COLUMNS = "organization_id String, external_subscription_id String, code String, transaction_id String,"
-# As Lago's own migrations make them, but for columns that nothing here reads.
-TABLES = (
-    f"events_raw ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), ingested_at DateTime64(3))"
-    " ENGINE = MergeTree ORDER BY (organization_id, external_subscription_id, code, transaction_id, timestamp)",
-    f"events_enriched ({_COLUMNS} timestamp DateTime64(3), properties Map(String, String), enriched_at DateTime64(3),"
-    " precise_total_amount_cents Nullable(Decimal(40, 15)))"
-    " ENGINE = ReplacingMergeTree(timestamp)"
-    " PRIMARY KEY (organization_id, code, external_subscription_id, toDate(timestamp)) ORDER BY"
-    " (organization_id, code, external_subscription_id, toDate(timestamp), timestamp, transaction_id)",
-    f"events_dead_letter ({_COLUMNS} timestamp DateTime64(3)) ENGINE = MergeTree ORDER BY (organization_id, code)",
-)
-
-
-@pytest.fixture(scope="session")
-def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """URL of ClickHouse in this process, which can open one folder only."""
-    return f"chdb://{tmp_path_factory.mktemp('clickhouse')}"
-
-
-@pytest.fixture
-def clickhouse(clickhouse_url: str) -> Iterator[Any]:
-    client = clickhouse_connect.get_client(dsn=clickhouse_url)
-    for table in TABLES:
-        client.command(f"DROP TABLE IF EXISTS {table.split(' ', 1)[0]}")
-        client.command(f"CREATE TABLE {table}")
-    client.command("SYSTEM STOP MERGES")  # as bad as it gets: nothing is collapsed by itself
-    yield client
-    client.close()
 
 
 @pytest.fixture
 def organization(standin: LagoStandIn) -> Organization:
     return standin.create_organization("store", event_store="clickhouse")
-
-
-def fill(client: Any, standin: LagoStandIn, organization: Organization) -> None:
-    """Copy the organization's events from the stand-in, one insert each, so that each makes a part of its own."""
-    with psycopg.connect(standin.database_url, row_factory=dict_row) as connection:
-        for table, moment in (("events_raw", "ingested_at"), ("events_enriched", "enriched_at")):
-            statement = sql.SQL("SELECT * FROM {} WHERE organization_id = %s ORDER BY seq")
-            rows = connection.execute(statement.format(sql.Identifier(table)), [organization.id])
-            columns = ["organization_id", "external_subscription_id", "code", "transaction_id", "timestamp"]
-            for row in rows:
-                values = [str(row[name]) if name == "organization_id" else row[name] for name in columns]
-                client.insert(
-                    table, [[*values, row["properties"], row[moment]]], column_names=[*columns, "properties", moment]
-                )
-        dead = connection.execute("SELECT * FROM events_dead_letter WHERE organization_id = %s", [organization.id])
-        for row in dead:
-            values = [str(row[name]) if name == "organization_id" else row[name] for name in columns]
-            client.insert("events_dead_letter", [values], column_names=columns)
 
 
 def stored(url: str, organization: Organization, **changed: Any) -> Iterator[bytes]:

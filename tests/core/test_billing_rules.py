@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jobs.adapters.lago_recording import LagoRecording, lago_recording
-from jobs.core.lago.billing_periods import billed_from, period_holding
+from jobs.core.lago.billing_periods import billed_from, final_from, period_holding
 from jobs.core.lago.billing_rules import (
     Billing,
     BillingRules,
@@ -192,6 +192,40 @@ def test_lago_bills_at_ten_minutes_past_the_hour() -> None:
     assert billed_from(at("2026-11-01T00:00:00Z")) == at("2026-11-01T00:10:00Z")
     assert billed_from(at("2026-10-31T18:30:00Z")) == at("2026-10-31T19:10:00Z")
     assert billed_from(at("2026-10-31T18:10:00Z")) == at("2026-10-31T18:10:00Z")
+
+
+@pytest.mark.parametrize(
+    ("billed", "days", "zone", "final"),
+    [
+        ("2026-11-01T00:10:00Z", 0, "UTC", "2026-11-01T00:10:00Z"),
+        ("2026-11-01T00:10:00Z", 10, "UTC", "2026-11-11T00:20:00Z"),
+        ("2026-10-31T15:10:00Z", 3, "Asia/Seoul", "2026-11-03T15:20:00Z"),
+        # Its day is that of the invoice, which in New York was made on Saturday evening; clocks go back meanwhile.
+        ("2026-11-01T01:10:00Z", 2, "America/New_York", "2026-11-02T05:20:00Z"),
+        # Midnight is at a quarter past an hour of UTC; the next look is five minutes later.
+        ("2026-10-31T18:30:00Z", 1, "Asia/Kathmandu", "2026-11-01T18:20:00Z"),
+        ("2026-11-01T00:10:00Z", 1, "Nowhere/Land", "2026-11-01T00:10:00Z"),
+    ],
+)
+def test_a_draft_becomes_final_when_its_day_has_come(billed: str, days: int, zone: str, final: str) -> None:
+    assert final_from(at(billed), row(grace_days=days, time_zone=zone)) == at(final)
+
+
+def test_what_comes_while_the_invoice_is_a_draft_is_billed() -> None:
+    final = at("2026-11-11T00:20:00Z")
+    october, ended = at("2026-10-20T12:00:00Z"), at("2026-10-25T08:00:00Z")
+    stopped: dict[str, Any] = {"status": "terminated", "terminated_at": ended}
+    for changes, day in (({}, final), (stopped, at("2026-11-04T00:20:00Z"))):
+        drafted = rules(row(grace_days=10, **changes))
+        span = drafted.span("sub", october)
+        assert (span.closes_at, span.draft_until) == (day, day)
+        assert drafted.judge(usage(october, received=day)).unbilled is None
+        late = drafted.judge(usage(october, received=day + timedelta(seconds=1)))
+        assert late.unbilled is Unbilled.PERIOD_INVOICED
+    assert rules(row()).span("sub", october).draft_until is None
+    recurring = rules(row(grace_days=10, **stopped))
+    assert recurring.judge(usage(october, code="y_rec", received=at("2026-11-03T00:00:00Z"))).unbilled is None
+    assert recurring.judge(usage(october, code="y_rec", received=final)).unbilled is Unbilled.PERIOD_INVOICED
 
 
 @pytest.mark.parametrize(

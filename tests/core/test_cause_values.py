@@ -88,7 +88,28 @@ def test_a_restart_leaves_a_short_burst(
     events: int, began: datetime | None, ended: datetime | None, found: bool
 ) -> None:
     rows = [{"events": events, "began": began, "ended": ended}]
-    assert restarts(rows) == ((Stretch(NOON, ended or NOON),) if found else ())
+    assert restarts(rows, 10 * MINUTE) == ((Stretch(NOON, ended or NOON),) if found else ())
+
+
+@pytest.mark.parametrize(
+    ("apart", "others", "found"),
+    [
+        (timedelta(seconds=29), 0, True),
+        (timedelta(seconds=30), 0, True),
+        (timedelta(seconds=31), 0, False),
+        (timedelta(seconds=5), 3, True),
+        # 6 * 5 pairs, half a minute and a day: chance makes one more often than in a hundred days.
+        (timedelta(seconds=5), 4, False),
+    ],
+)
+def test_two_events_are_a_burst_where_chance_makes_none(apart: timedelta, others: int, found: bool) -> None:
+    single = [NOON, NOON + apart, *(NOON + (n + 1) * 30 * MINUTE for n in range(others))]
+    rows = [{"events": 1, "began": at, "ended": at} for at in single]
+    # A burst of many is told, and is not one of those that chance may put together.
+    evening = NOON + 1000 * MINUTE
+    expected = [*([Stretch(NOON, NOON + apart)] if found else []), Stretch(evening, evening)]
+    many = {"events": 9, "began": evening, "ended": evening}
+    assert restarts([*rows, many], 24 * 60 * MINUTE) == tuple(expected)
 
 
 def sender(name: str, lost: int, expected: int = 100, alone: int = 0, with_others: int = 0) -> dict[str, object]:

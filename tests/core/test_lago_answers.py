@@ -162,6 +162,15 @@ def test_a_quantity_may_be_written_otherwise_but_not_be_another(stored: object, 
     assert holds({**STORED, "properties": {"model": "gpt-4o", "total_tokens": stored}}, EVENT) is same
 
 
+@pytest.mark.parametrize(
+    ("stored", "same"),
+    [("5.472", True), ("5.4720", True), ("5.473", False), (None, False), ("0.0", False), ("NaN", False)],
+)
+def test_an_event_with_an_amount_is_ours_only_with_that_amount(stored: object, same: bool) -> None:
+    assert holds({**STORED, "precise_total_amount_cents": stored}, replace(EVENT, amount="5.472")) is same
+    assert holds({**STORED, "precise_total_amount_cents": stored}, EVENT)
+
+
 def test_true_is_not_the_text_true_and_text_is_not_a_number() -> None:
     flagged = replace(EVENT, properties=(("flag", "True"),))
     assert not holds({**STORED, "properties": {"flag": True}}, flagged)

@@ -1,12 +1,13 @@
 """Meters: presets, custom ones, and how they are bound to what Lago's metrics bill."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from jobs.core.lago.values import BillableMetric
 from jobs.core.layout import lay_out
-from jobs.core.meters import BoundPart, MeterPart, bind, check_parts, custom, preset
+from jobs.core.meters import Amount, BoundPart, MeterPart, bind, check_parts, custom, preset, with_amounts
 from jobs.errors import SettingError
 
 
@@ -86,9 +87,28 @@ def test_presets_are_what_the_senders_send() -> None:
         dimensions=(("model", "model"),),
         quantities=tuple((name, name) for name in ("prompt_tokens", "completion_tokens", "total_tokens")),
         carried=(("response_cost", "spend"),),
+        cost="spend",
     )
     assert preset("input-output", "c") == tuple(
-        MeterPart("c", part, (("model", "model"), ("type", f"={part}")), (("tokens", source),))
+        MeterPart(
+            "c",
+            part,
+            (("model", "model"), ("type", f"={part}")),
+            (("tokens", source),),
+            cost=f"metadata.cost_breakdown.{part}_cost",
+        )
+        for part, source in (("input", "prompt_tokens"), ("output", "completion_tokens"))
+    )
+    assert preset("agent-sdk-price", "llm_cost") == tuple(
+        MeterPart(
+            "llm_cost",
+            part,
+            (("model", "model"), ("token_type", f"={part}")),
+            (("unit", source),),
+            carried=(("value", "amount"), ("provider", "provider")),
+            skip_zero=True,
+            cost=f"metadata.cost_breakdown.{part}_cost",
+        )
         for part, source in (("input", "prompt_tokens"), ("output", "completion_tokens"))
     )
     usage = "metadata.additional_usage_values."
@@ -200,8 +220,12 @@ NUMBERS = "prompt_tokens, completion_tokens, total_tokens, spend"
         ),
         (
             {"part": "x", "carried": {"n": "cost"}},
-            f": carried has the unknown source 'cost'. Use one of {TEXTS}, {NUMBERS} or metadata.<path>",
+            f": carried has the unknown source 'cost'. Use one of {TEXTS}, {NUMBERS}, amount or metadata.<path>",
         ),
+        ({"part": "x", "cost": "total_tokens"}, ": cost is neither spend nor metadata.<path>"),
+        ({"part": "x", "cost": 1}, ": cost is neither spend nor metadata.<path>"),
+        ({"part": "x", "carried": {"v": "amount"}}, " carries an amount and does not say what it costs"),
+        ({"part": "x", "dimensions": {"v": "amount"}}, ": dimensions has the unknown source 'amount'"),
     ],
 )
 def test_a_wrong_custom_meter_is_refused_by_name(table: dict[str, object], message: str) -> None:
@@ -243,7 +267,7 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
         preset("callbak", "c")
     assert str(raised.value) == (
         "there is no meter named 'callbak'. "
-        "Choose one of callback, input-output, agent-sdk, or describe one under [[meter_parts]]"
+        "Choose one of callback, input-output, agent-sdk, agent-sdk-price, or describe one under [[meter_parts]]"
     )
 
 
@@ -263,7 +287,14 @@ def test_a_layout_names_the_places_of_a_meters_values() -> None:
             quantities=(("n", "prompt_tokens"), ("images", "metadata.images")),
             skip_zero=True,
         ),
-        MeterPart("b", "three", dimensions=(), quantities=(("n", "total_tokens"),)),
+        MeterPart(
+            "b",
+            "three",
+            dimensions=(),
+            quantities=(("n", "total_tokens"),),
+            cost="metadata.price",
+            amount=Amount(Decimal(3), "EUR"),
+        ),
     )
     bound = (
         BoundPart(parts[0], "images", sums=True),
@@ -271,15 +302,15 @@ def test_a_layout_names_the_places_of_a_meters_values() -> None:
         BoundPart(parts[2], None, sums=False, known=False),
     )
     layout = lay_out(bound, "payer", "gw-{request_id}")
-    assert layout.metadata_paths == ("region", "images", "tenant", "payer")
+    assert layout.metadata_paths == ("region", "images", "tenant", "price", "payer")
     assert layout.property_names == ("kind", "model", "where", "who", "n", "images")
-    assert layout.charge_by_place == 4
+    assert layout.charge_by_place == 5
     assert (layout.bills_spend, layout.counts_spend, layout.compares_texts) == (False, False, True)
-    # Nine columns of texts or four of numbers come first, then the four values from the metadata, then the literals.
+    # Nine columns of texts or four of numbers come first, then the five values from the metadata, then the literals.
     assert layout.part_rows == (
-        ("a", "one", 1, [14, 10, 5], ["x"], [2, 6], 6, False, "gw-{request_id}"),
-        ("a", "two", None, [14, 15, 10, 5], ["y", "z"], [1, 6], 6, True, "gw-{request_id}"),
-        ("b", "three", None, [], [], [3], None, False, "gw-{request_id}"),
+        ("a", "one", 1, [15, 10, 5], ["x"], [2, 6], 6, False, "gw-{request_id}", None, None, None),
+        ("a", "two", None, [15, 16, 10, 5], ["y", "z"], [1, 6], 6, True, "gw-{request_id}", None, None, None),
+        ("b", "three", None, [], [], [3], None, False, "gw-{request_id}", 4, Decimal("0.00000000000033333334"), "EUR"),
     )
     assert layout.code_rows == (
         ("b", None, [], [5], [False], None, False, False),
@@ -292,9 +323,41 @@ def test_a_layout_without_metadata_reads_none_and_knows_a_billed_cost() -> None:
     layout = lay_out((BoundPart(part, "response_cost", sums=True),), None, None)
     assert (layout.metadata_paths, layout.charge_by_place) == ((), None)
     assert (layout.bills_spend, layout.counts_spend, layout.compares_texts) == (True, True, False)
-    assert layout.part_rows == (("c", "total", 1, [], [], [1, 2, 3, 4], 4, False, None),)
+    assert layout.part_rows == (("c", "total", 1, [], [], [1, 2, 3, 4], 4, False, None, None, None, None),)
     assert layout.code_rows == (("c", 1, [], [2, 3, 4, 5], [False, False, False, True], 5, True, True),)
     assert not lay_out((BoundPart(part, None, sums=False),), None, None).bills_spend
     placed = MeterPart("c", "total", dimensions=(("where", "metadata.region"),), quantities=(("n", "total_tokens"),))
     assert not lay_out((BoundPart(placed, "n", sums=True),), None, None).compares_texts
     assert not lay_out((BoundPart(part, "total_tokens", sums=True),), None, None).bills_spend
+
+
+@pytest.mark.parametrize(
+    ("cost", "markup", "currency", "main", "smallest"),
+    [
+        ("0.0456", "1.2", "USD", "0.054720000000", "5.4720000000"),
+        ("0.00018", "1", "USD", "0.000180000000", "0.0180000000"),
+        # Rounded down to 12 decimals of the main unit, never up.
+        ("0.0000000000009", "1", "USD", "0.000000000000", "0.0000000000"),
+        ("0.0000000000019", "1", "EUR", "0.000000000001", "0.0000000001"),
+        ("999999999999.99999999999999999999", "0.5", "USD", "499999999999.999999999999", "49999999999999.9999999999"),
+        ("0.0123", "150.5", "JPY", "1.851150000000", "1.851150000000"),
+        ("0.0123", "0.31", "KWD", "0.003813000000", "3.813000000"),
+    ],
+)
+def test_an_amount_is_the_cost_times_the_markup_rounded_down(
+    cost: str, markup: str, currency: str, main: str, smallest: str
+) -> None:
+    amount = Amount(Decimal(markup), currency)
+    assert f"{amount.main_unit(Decimal(cost)):f}" == main
+    assert f"{amount.smallest_unit(Decimal(cost)):f}" == smallest
+    assert amount.main_unit(amount.least_cost) > 0
+    assert amount.main_unit(amount.least_cost - Decimal("1e-20")) == 0
+
+
+def test_amounts_go_to_the_parts_that_know_a_cost() -> None:
+    amount = Amount(Decimal("1.2"), "USD")
+    known, unknown = MeterPart("c", "a", (), (), cost="spend"), MeterPart("c", "b", (), ())
+    assert with_amounts((known, unknown), amount) == (replace(known, amount=amount), unknown)
+    assert with_amounts((known, unknown), None) == (known, unknown)
+    with pytest.raises(SettingError, match="no part of the meter says what a call cost"):
+        with_amounts(preset("agent-sdk", ""), amount)

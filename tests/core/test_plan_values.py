@@ -106,6 +106,7 @@ def test_a_timestamp_is_exact_to_the_millisecond(timestamp: str, time: datetime)
         {"spend": "0.000001"},
         {"timestamp": "-99999.999"},
         {"properties": ()},
+        {"amount": "5.472"},
     ],
 )
 def test_what_a_plan_may_hold_is_read(changed: dict[str, Any]) -> None:
@@ -132,6 +133,7 @@ def test_what_a_plan_may_hold_is_read(changed: dict[str, Any]) -> None:
             for text in ("1e5", "NaN", "1.", ".5", "+1", "9" * 39)
         ),
         ({"quantity": ""}, "its quantity or spend is no plain decimal"),
+        *(({"amount": text}, "its amount is no plain decimal above zero") for text in ("1e5", "0", "0.0", "-1", "NaN")),
     ],
 )
 def test_a_line_of_wrong_values_is_refused_with_the_reason(changed: dict[str, Any], why: str) -> None:

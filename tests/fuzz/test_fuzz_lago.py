@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jobs.adapters.lago.catalogue import read_catalogue
-from jobs.adapters.lago.event_counts import count_listed_events
+from jobs.adapters.lago.event_counts import count_listed_events, list_few_events
 from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.read_back import look_up
@@ -120,6 +120,14 @@ REFUSED = {
     "error_details": {"transaction_id": ["value_already_exist"]},
 }
 
+CUSTOMER = {
+    "lago_id": "5a",
+    "external_id": "customer",
+    "timezone": "Asia/Seoul",
+    "billing_entity_code": "eu",
+    "billing_configuration": {"invoice_grace_period": 2},
+}
+
 Answers = dict[str, Any]
 ANSWERS: Answers = {
     "organizations": {"organization": {"lago_id": "7a", "name": "acme", "events_store": "postgres"}},
@@ -128,7 +136,8 @@ ANSWERS: Answers = {
     "subscriptions": {"subscriptions": [SUBSCRIPTION], "meta": META},
     "events": {"events": [STORED], "meta": META},
     "one event": {"event": STORED},
-    "customers": {"customers": [{"lago_id": "5a", "external_id": "customer", "timezone": "Asia/Seoul"}], "meta": META},
+    "customers": {"customers": [CUSTOMER], "meta": META},
+    "billing_entities": {"billing_entities": [{"code": "eu", "billing_configuration": {"invoice_grace_period": 3}}]},
     "current_usage": {"customer_usage": USAGE},
     "past_usage": {"usage_periods": [USAGE], "meta": META},
     "batch": {"events": [STORED, STORED]},
@@ -227,6 +236,8 @@ def use(lago: Lago, base: str, answers: Mapping[str, Scripted], folder: Path) ->
         with suppress(LagoError):
             count_listed_events(client, "alice", CODE, WINDOW)
         with suppress(LagoError):
+            list_few_events(client, "alice", CODE, WINDOW, ("model", "total_tokens"), 100)
+        with suppress(LagoError):
             look_up(client, [EVENT], by_id=True, computed={})
         assert lago.requests <= MOST_REQUESTS, "looking up does not end"
         for events, name in (([EVENT], "events"), ([EVENT, EVENT2], "batch")):
@@ -273,6 +284,8 @@ def test_the_answers_are_good_as_they_are(lago: tuple[Lago, str]) -> None:
         (period,) = read_usage_periods(client, [UsageAsked("customer", "alice", datetime(2026, 11, 1, tzinfo=UTC))])
         assert period.units(CODE) == {"4a": 140}
         assert count_listed_events(client, "alice", CODE, WINDOW) == 1
+        (listed,) = list_few_events(client, "alice", CODE, WINDOW, ("model", "total_tokens"), 100).events or ()
+        assert listed.texts == {"model": "gpt-4o", "total_tokens": "140"}
     assert catalogue().metrics[0].code == RULES.parts[0].code
 
 

@@ -172,6 +172,13 @@ def test_events_under_nobody() -> None:
     assert causes(logs, delivered(logs, subscription=None)).keys() == {Cause.NO_SUBSCRIPTION_IN_EVENT}
 
 
+def test_events_under_a_name_with_blanks_around_it() -> None:
+    logs = traffic()[:8]
+    assert causes(logs, delivered(logs, subscription=" alice\n")).keys() == {Cause.BLANKS_AROUND_THE_NAME}
+    # An event without a call is as evidently of nobody that LiteLLM could log.
+    assert causes([], delivered(logs[:1], subscription="\u2003bob")).keys() == {Cause.BLANKS_AROUND_THE_NAME}
+
+
 def test_a_shared_key_is_blamed_only_with_a_litellm_that_pins() -> None:
     logs = traffic()[:12]
     events = delivered(logs[::2]) + delivered(logs[1::2], subscription="bob")
@@ -236,9 +243,9 @@ def test_a_burst_without_spend_logs_is_a_restart() -> None:
     ]
     by_part = replace(RULES, parts=preset("input-output", "llm_tokens"))
     sums_tokens = catalogue(metrics=[metric(field_name="tokens")])
-    assert causes([], parts, rules=by_part, knows=sums_tokens).keys() == {Cause.UNEXPLAINED}, (
-        "two calls are no burst, whatever they count"
-    )
+    assert causes([], parts, rules=by_part, knows=sums_tokens).keys() == {Cause.RESTART}, "alone in a day"
+    more = [SpendLog(f"gone-{n}", (n * 20 + 10) * _MINUTE, tokens=(7000 + n, 1)) for n in range(6, 40)]
+    assert causes([], delivered([*burst[:2], *more])).keys() == {Cause.UNEXPLAINED}, "of many, two may lie so by chance"
     scattered = [SpendLog(f"gone-{n}", 9 * _HOUR + n * 10 * _MINUTE, tokens=(7000 + n, 1)) for n in range(6)]
     assert causes(logs, delivered(logs + scattered)).keys() == {Cause.UNEXPLAINED}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,6 +43,21 @@ def test_each_code_is_listed_for_the_hours_of_its_own_events(tmp_path: Path) -> 
             ("b", Window(MIDNIGHT + 3 * hour, MIDNIGHT + 4 * hour)),
         ]
         assert list(workspace.texts("sent_property_names")) == ["model", "tokens"]
+
+
+def test_an_event_with_an_amount_is_seen_with_that_amount_only(tmp_path: Path) -> None:
+    events = [replace(_event(number, "a", timedelta(0), model="gpt"), amount="5.472") for number in range(4)]
+    plan = _plan(tmp_path / "plan.jsonl", *events, _event(4, "a", timedelta(0), model="gpt"))
+    with Workspace(tmp_path, memory_limit="200MB") as workspace:
+        workspace.run("load_sent_events", path=str(plan))
+        for number, amount in enumerate(("5.472000000000000", "5.473", "", None, "1")):
+            workspace._database.execute(
+                "INSERT INTO scratch.listed_event (transaction_id, subscription, code, timestamp, properties,"
+                " precise_total_amount_cents) VALUES (?, 'alice', 'a', '2026-11-01T00:00:00.000Z', ['gpt'], ?)",
+                [f"id-{number}", amount],
+            )
+        workspace.run("verify_sent_events", names=["model"])
+        assert [row["verified"] for row in workspace.records("verified_events")] == [True, False, False, False, True]
 
 
 def test_an_event_is_seen_where_lago_shows_all_that_was_planned(tmp_path: Path) -> None:

@@ -202,12 +202,12 @@ class Scenario:
             self.folder.name, event_store=lago["event_store"], version=lago["version"]
         )
         organization.configure(now=self.now)
-        organization.add_customer("customer")
+        organization.add_customer("customer", grace_days=lago.get("grace_days"))
         for metric in lago["metrics"]:
             organization.add_metric(**metric)
         for plan in lago["plans"]:
             charges = [({**charge}.pop("metric"), charge) for charge in plan["charges"]]
-            organization.add_plan(plan["code"], charges=charges)
+            organization.add_plan(plan["code"], charges=charges, currency=plan.get("currency"))
         for subscription in lago["subscriptions"]:
             organization.add_subscription(**{"customer": "customer", "plan": "standard"} | subscription)
         return organization

@@ -10,7 +10,7 @@ for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from lago_python_client.client import Client
@@ -37,6 +37,7 @@ _Answer = TypeVar("_Answer")
 # Lago lists only active ones unless told otherwise, and skips what an older version does not know.
 _ALL_STATUSES = ["active", "pending", "terminated", "canceled", "incomplete"]
 _READINGS = 4
+_GRACE_DIGITS = 5
 
 
 def read_catalogue(client: LagoClient) -> Catalogue:
@@ -66,8 +67,8 @@ def read_subscriptions(client: LagoClient) -> tuple[Subscription, ...]:
     """Return all rows of all subscriptions, in order of (external id, Lago id)."""
     pages = _Pages(client)
     rows = pages.all("subscriptions", {"status[]": _ALL_STATUSES})
-    zones = pages.time_zones() if rows else {}
-    found = _each(lambda row: _subscription(row, zones), rows)
+    payers = pages.payers() if rows else {}
+    found = _each(lambda row: _subscription(row, payers), rows)
     return tuple(sorted(found, key=lambda subscription: (subscription.external_id, subscription.lago_id)))
 
 
@@ -115,13 +116,31 @@ class _Pages:
                 self._client.wait(0.5 * reading)
         raise LagoError(f"Lago's list of {resource} changed during each of {_READINGS} readings", "Run again")
 
-    def time_zones(self) -> Mapping[str, str]:
-        """Return the time zone of every customer that has another than UTC, by external id, if the key may read it."""
+    def payers(self) -> Mapping[str, _Payer]:
+        """Return what decides when a customer is billed, by external id, if the key may read it."""
         reply = self._client.request("GET", "customers", params={"per_page": 1}, accept=frozenset({403, 404, 422}))
         if reply.status in (403, 404):
             return {}
-        named = ((one.external_id, one.applicable_timezone or one.timezone) for one in self.all("customers"))
-        return {customer: zone for customer, zone in named if isinstance(zone, str) and zone != "UTC"}
+        customers = self.all("customers")
+        graces = self._grace_periods()
+        return {
+            one.external_id: _Payer(
+                zone if isinstance(zone := one.applicable_timezone or one.timezone, str) else "UTC",
+                _first_count(_grace(one), graces.get(_text_or_none(one.billing_entity_code)), graces.get(None)),
+            )
+            for one in customers
+            if isinstance(one.external_id, str)
+        }
+
+    def _grace_periods(self) -> Mapping[str | None, object]:
+        """Return the grace period of each billing entity by its code, and under None that of the organization."""
+        organization = self._client.request("GET", "organizations", accept=frozenset({403, 404}))
+        entities = self._client.request("GET", "billing_entities", accept=frozenset({403, 404}))
+        listed = entities.payload.get("billing_entities")
+        told = [_Row(one) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        whole = organization.payload.get("organization")
+        own = _grace(_Row(whole)) if isinstance(whole, dict) else None
+        return {_text_or_none(one.code): _grace(one) for one in told} | {None: own}
 
     def plan(self, plan: Any, metric_codes: Mapping[str, str]) -> Plan:
         """Return a plan with its charges, asked for by its code if the list came without them."""
@@ -196,6 +215,26 @@ def _rows(held: Any) -> Iterable[Any]:
     if isinstance(held, list):
         return [_Row(one) for one in held]
     return () if held is None else held.__root__
+
+
+class _Payer(NamedTuple):
+    """What decides when a customer is billed."""
+
+    time_zone: str = "UTC"
+    grace_days: int = 0
+
+
+def _grace(owner: Any) -> object:
+    """Return what a customer, billing entity or organization says of its grace period."""
+    configured = owner.billing_configuration
+    if isinstance(configured, dict):
+        return configured.get("invoice_grace_period")
+    return getattr(configured, "invoice_grace_period", None)
+
+
+def _first_count(*told: object) -> int:
+    """Return the first of these that is a number of days, 0 where none is."""
+    return next((int(str(one)) for one in told if str(one).isdecimal() and len(str(one)) < _GRACE_DIGITS), 0)
 
 
 class _PageSizeRefusedError(Exception):
@@ -281,7 +320,8 @@ def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
     )
 
 
-def _subscription(subscription: Any, zones: Mapping[str, str]) -> Subscription:
+def _subscription(subscription: Any, payers: Mapping[str, _Payer]) -> Subscription:
+    payer = payers.get(_text_or_none(subscription.external_customer_id) or "", _Payer())
     return Subscription(
         external_id=_text(subscription.external_id),
         lago_id=_text(subscription.lago_id),
@@ -293,7 +333,8 @@ def _subscription(subscription: Any, zones: Mapping[str, str]) -> Subscription:
         current_period_started_at=parsed_instant(subscription.current_billing_period_started_at),
         billing_time=_text(subscription.billing_time) or "calendar",
         subscription_at=parsed_instant(subscription.subscription_at),
-        time_zone=zones.get(_text_or_none(subscription.external_customer_id) or "", "UTC"),
+        time_zone=payer.time_zone,
+        grace_days=payer.grace_days,
     )
 
 

@@ -132,10 +132,14 @@ class Ledger:
         with self._reading() as connection:
             plan = _plan_key(connection, plan_hash)
         at = self._now()
-        rows = ({"plan": plan, "run_id": run_id, **_columns(event), "recorded_at": at} for event in events)
-        for some in _in_lists(rows, _ROWS_PER_TRANSACTION):
+        for some in _in_lists(events, _ROWS_PER_TRANSACTION):
+            rows = [{"plan": plan, "run_id": run_id, **_columns(event), "recorded_at": at} for event in some]
+            amounts = {event.transaction_id: event.amount for event in some if event.amount}
             with self._writing() as connection:
-                _insert(connection, tables.intents, some, "transaction_id", "plan")
+                _insert(connection, tables.intents, rows, "transaction_id", "plan")
+                keys = _intent_keys(connection, run_id, amounts) if amounts else {}
+                carried = [{"intent": key, "amount": amounts[id_]} for id_, key in keys.items()]
+                _insert(connection, tables.intent_amounts, carried, "intent")
 
     def record_attempt(self, attempt: AttemptMade, outcomes: Sequence[EventOutcome] = ()) -> None:
         """Record one request to Lago, which events it carried, and the outcomes that its answer established.

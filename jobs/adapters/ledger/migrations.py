@@ -38,7 +38,11 @@ def _version_2(connection: Connection) -> None:
     _create(connection, tables.attempt_events, tables.run_checks)
 
 
-_MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_version_1, _version_2)
+def _version_3(connection: Connection) -> None:
+    _create(connection, tables.intent_amounts)
+
+
+_MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_version_1, _version_2, _version_3)
 LATEST = len(_MIGRATIONS)
 
 

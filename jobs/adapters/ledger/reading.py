@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, sele
 from jobs.adapters.ledger.tables import (
     attempt_events,
     attempts,
+    intent_amounts,
     intents,
     outcomes,
     plan_uses,
@@ -37,7 +38,13 @@ from jobs.core.ledger_values import (
 from jobs.core.plan import Outcome, PlannedEvent
 from jobs.core.window import Window
 
-_EVENT_COLUMNS = [intents.c[field] for field in PlannedEvent.__slots__]
+_AMOUNT = (
+    select(intent_amounts.c.amount)
+    .where(intent_amounts.c.intent == intents.c.sequence)
+    .scalar_subquery()
+    .label("amount")
+)
+_EVENT_COLUMNS = [_AMOUNT if field == "amount" else intents.c[field] for field in PlannedEvent.__slots__]
 # Of entries recorded at one instant, the one that can only come first stands first.
 _ORDER: tuple[type[StoryEntry], ...] = (IntentEntry, AttemptEntry, OutcomeEntry, VerificationEntry)
 
@@ -102,7 +109,7 @@ def event_page(connection: Connection, run_id: str, after: int, limit: int) -> l
 def story(connection: Connection, which: ColumnElement[bool]) -> tuple[StoryEntry, ...]:
     """Return everything recorded about the intents of which a condition is true, in time order."""
     found = (
-        select(intents, plans.c.plan_hash)
+        select(intents, _AMOUNT, plans.c.plan_hash)
         .join(plans, plans.c.sequence == intents.c.plan)
         .where(which)
         .order_by(intents.c.sequence)
@@ -199,6 +206,7 @@ def _planned_event(row: Row[Any]) -> PlannedEvent:
         quantity=row.quantity,
         model=row.model,
         spend=row.spend,
+        amount=row.amount or "",
     )
 
 

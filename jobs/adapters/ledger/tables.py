@@ -258,6 +258,15 @@ run_checks = Table(
     Index("run_checks_by_run", "run_id", "sequence"),
 )
 
+# Since version 3: what an event bills that carries its own amount; most events have none.
+intent_amounts = Table(
+    "intent_amounts",
+    metadata,
+    Column("intent", BigInteger, ForeignKey(f"{SCHEMA}.intents.sequence"), primary_key=True, autoincrement=False),
+    _text("amount"),
+    sqlite_with_rowid=False,
+)
+
 
 def _ddl(statement: str) -> DDL:
     return DDL(statement)  # type: ignore[no-untyped-call] # SQLAlchemy has no annotation here

@@ -72,13 +72,15 @@ def holds(stored: Mapping[str, Any], event: PlannedEvent, computed: str | None =
     """Return whether an event as Lago shows it has the planned identity and content.
 
     Properties that Lago added are no difference, and neither is `computed`, the property that the metric's expression
-    fills. Timestamps agree to the millisecond, give or take one.
+    fills; an amount that was not planned bills nothing more. Timestamps agree to the millisecond, give or take one.
     """
     identity = (event.transaction_id, event.subscription, event.code)
     if (stored.get("transaction_id"), stored.get("external_subscription_id"), stored.get("code")) != identity:
         return False
     moment = _instant(stored.get("timestamp"))
     if moment is None or abs(moment - event.time) > _TIME_TOLERANCE:
+        return False
+    if event.amount and not _agree(event.amount, stored.get("precise_total_amount_cents")):
         return False
     properties = stored.get("properties")
     return isinstance(properties, Mapping) and all(

@@ -15,7 +15,7 @@ from jobs.core.window import Window
 
 _MONTHS = {"monthly": 1, "quarterly": 3, "semiannual": 6, "yearly": 12}
 _A_MONDAY_AND_NEW_YEAR = date(2024, 1, 1)
-_BILLING_MINUTE = timedelta(minutes=10)
+_BILLING_MINUTE, _FINALIZING_MINUTE = timedelta(minutes=10), timedelta(minutes=20)
 _HOUR, _WEEK = timedelta(hours=1), timedelta(days=7)
 
 
@@ -57,6 +57,23 @@ def billed_from(period_end: datetime) -> datetime:
     hour = period_end.replace(minute=0, second=0, microsecond=0)
     first = hour + _BILLING_MINUTE
     return first if first >= period_end else first + _HOUR
+
+
+def final_from(billed_at: datetime, row: Subscription) -> datetime:
+    """Return when Lago first makes a row's invoice final that it makes at this instant: at once without a grace period.
+
+    A draft is made anew then, so that whatever came before is in. Its day is that of the invoice plus the grace period,
+    in the customer's time zone, and every hour at twenty past Lago looks whether that day has come.
+    """
+    if not row.grace_days:
+        return billed_at
+    try:
+        zone = ZoneInfo(row.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return billed_at
+    hour = _midnight(billed_at.astimezone(zone).date() + timedelta(days=row.grace_days), zone)
+    whole = hour.replace(minute=0, second=0, microsecond=0) + _FINALIZING_MINUTE
+    return whole if whole >= hour else whole + _HOUR
 
 
 def _months_later(anchor: date, months: int) -> date:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from jobs.core.lago.billing_periods import billed_from, period_holding
+from jobs.core.lago.billing_periods import billed_from, final_from, period_holding
 from jobs.core.lago.values import BillableMetric, Catalogue, Charge, Plan, Subscription
 from jobs.core.window import Window
 
@@ -90,6 +90,11 @@ class Span:
     closes_at: datetime | None = None
     """An event that Lago took after this instant is in no invoice; None where none is too late."""
 
+    @property
+    def draft_until(self) -> datetime | None:
+        """Return until when the invoice of a period that is over stays a draft; None where it never is one."""
+        return self.closes_at if self.row is not None and self.row.grace_days else None
+
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
@@ -102,6 +107,11 @@ class Pricing:
     def needs_amount(self) -> bool:
         """Tell whether an event bills only what its own `precise_total_amount_cents` says."""
         return bool(self.charges) and all(charge.charge_model == "dynamic" for charge in self.charges)
+
+    @property
+    def bills_amount(self) -> bool:
+        """Tell whether some charge bills the amount that an event carries, and nothing of one without."""
+        return any(charge.charge_model == "dynamic" for charge in self.charges)
 
     @property
     def pay_in_advance(self) -> bool:
@@ -193,7 +203,7 @@ class BillingRules:
         latest = self.latest(event.subscription) if metric.recurring else None
         row, unbilled, closes_at = span.row, span.unbilled, span.closes_at
         if latest is not None and (latest.terminated_at is None or event.time <= latest.terminated_at):
-            row, unbilled, closes_at = latest, None, latest.terminated_at
+            row, unbilled, closes_at = latest, None, last_invoice_closes(latest)
         if row is None or unbilled is not None:
             return Billing(unbilled)
         plan = self.plans.get(row.plan_code or "")
@@ -263,15 +273,24 @@ class BillingRules:
             start, end = (max(start, told), end) if at >= told else (start, min(end, told))
         if row.terminated_at is not None:
             is_last = end >= _ends(row) or period is None
-            return Span(
-                external_id, start, end, None, row, closes_at=row.terminated_at if is_last else billed_from(end)
-            )
+            billed_at = row.terminated_at if is_last else billed_from(end)
+            return Span(external_id, start, end, None, row, closes_at=final_from(billed_at, row))
         if told is None:
-            closes_at = None if period is None else billed_from(period.end)
+            closes_at = None if period is None else final_from(billed_from(period.end), row)
             return Span(external_id, start, end, None, row, PeriodState.UNKNOWN, closes_at)
         if at >= told:
             return Span(external_id, start, end, None, row, PeriodState.OPEN)
-        return Span(external_id, start, end, None, row, closes_at=billed_from(end))
+        return Span(external_id, start, end, None, row, closes_at=final_from(billed_from(end), row))
+
+
+def last_invoice_closes(row: Subscription) -> datetime | None:
+    """Return after which instant an event is in no invoice of an ended row; None of a row that runs."""
+    return None if row.terminated_at is None else final_from(row.terminated_at, row)
+
+
+def is_billed_number(text: str) -> bool:
+    """Tell whether Lago reads a number from a property of this text."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 def pricing_of(plan: Plan, code: str) -> Pricing:
@@ -320,7 +339,7 @@ def _unbilled(metric: BillableMetric, pricing: Pricing, event: Usage, closes_at:
     if metric.aggregation_type not in ("count_agg", "unique_count_agg", "custom_agg"):
         text = event.properties.get(metric.field_name or "")
         is_computed = text is None and metric.expression is not None
-        if not is_computed and not _NUMBER.fullmatch(text or ""):
+        if not is_computed and not is_billed_number(text or ""):
             return Unbilled.PROPERTY_MISSING
     if pricing.needs_amount and not event.amount:
         return Unbilled.AMOUNT_MISSING

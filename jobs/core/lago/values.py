@@ -130,6 +130,8 @@ class Subscription:
     """The day that anniversaries are counted from, UTC."""
     time_zone: str = "UTC"
     """The customer's time zone, an IANA name: a billing period begins at midnight there."""
+    grace_days: int = 0
+    """Days that the customer's invoices stay drafts, which are made anew before they are final."""
 
 
 @dataclass(frozen=True, slots=True)

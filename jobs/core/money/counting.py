@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from jobs.core.figures import grouped
-from jobs.core.lago.billing_rules import buckets_of
+from jobs.core.lago.billing_rules import buckets_of, is_billed_number
+from jobs.core.lago.sums import ListedEvent, SumAsked
 from jobs.core.lago.values import BillableMetric, Charge
 from jobs.core.money.usage import PeriodUsage
 
@@ -59,6 +60,11 @@ class CountDifference:
     """What is recorded and should be counted."""
     likely: str
     """The likely reason, as a clause."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Tell whether it is one of units: only sums of exactly the events that the rules say are billed decide."""
+        return self.unit == "units"
 
     @property
     def text(self) -> str:
@@ -118,7 +124,51 @@ def count_differences(
                 charge = charges.get(charge_id)
                 if metric is not None and charge is not None and is_judged(metric, charge, period):
                     found += _of_charge(period, metric, charge, by_period.get((place, code), []))
-    return tuple(sorted(found, key=lambda one: (one.subscription, one.code, one.start, one.bucket)))
+    return tuple(sorted(found, key=place_of))
+
+
+def place_of(difference: CountDifference) -> tuple[str, str, datetime, str]:
+    """Return by what differences are told in order."""
+    return difference.subscription, difference.code, difference.start, difference.bucket
+
+
+def listed_sums(
+    asked: SumAsked, events: Iterable[ListedEvent], property_names: Sequence[str], recent_since: datetime
+) -> list[RecordedSum]:
+    """Return the sums that a store would tell of these events: those in time, and where a number is billed with one.
+
+    Of an event that is listed more than once, as ClickHouse organizations do, the last that Lago took counts.
+    """
+    last: dict[tuple[str, str], ListedEvent] = {}
+    for event in events:
+        known = last.get(event.identity)
+        if known is None or _taken(event) > _taken(known):
+            last[event.identity] = event
+    sums: dict[tuple[str | None, ...], RecordedSum] = {}
+    for event in last.values():
+        number = "1" if asked.field is None else event.texts[asked.field] or ""
+        in_time = asked.closes_at is None or event.received_at is None or event.received_at <= asked.closes_at
+        if not in_time or not is_billed_number(number):
+            continue
+        quantity, is_recent = Decimal(number), event.received_at is not None and event.received_at >= recent_since
+        key = tuple(event.texts[name] for name in property_names)
+        found = sums.get(key) or RecordedSum(
+            asked.place, asked.code, dict(zip(property_names, key, strict=True)), 0, _ZERO, 0, _ZERO
+        )
+        sums[key] = RecordedSum(
+            found.period,
+            found.code,
+            found.properties,
+            found.events + 1,
+            found.quantity + quantity,
+            found.recent_events + is_recent,
+            found.recent_quantity + (quantity if is_recent else _ZERO),
+        )
+    return list(sums.values())
+
+
+def _taken(event: ListedEvent) -> datetime:
+    return event.received_at or datetime.min.replace(tzinfo=UTC)
 
 
 _Key = tuple[int | None, tuple[tuple[str, str | None], ...]]

@@ -96,6 +96,11 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
         "LiteLLM before 1.44.18 sent external_customer_id, which Lago ignores: upgrade. Else the sender leaves "
         "the subscription empty.",
     ),
+    Cause.BLANKS_AROUND_THE_NAME: CauseText(
+        "Events name a subscription with blanks around it",
+        "The event's subscription begins or ends with a blank or a line break, and LiteLLM logs no user so",
+        "LiteLLM strips user for its spend log, and its callback sends it as it came: let callers send it without.",
+    ),
     Cause.NO_USER: CauseText(
         "Requests name nobody to charge",
         "The spend log names nobody, by call type",

@@ -231,19 +231,30 @@ class Organization:
         self._standin.request("DELETE", f"/standin/organizations/{self.id}/metrics/{code}")
 
     def add_plan(
-        self, code: str, *, charges: Sequence[tuple[str, Mapping[str, Any]]] = (), interval: str = "monthly"
+        self,
+        code: str,
+        *,
+        charges: Sequence[tuple[str, Mapping[str, Any]]] = (),
+        interval: str = "monthly",
+        currency: str | None = None,
     ) -> str:
         """Add a plan and return its id; each charge is a metric code and fields of the charge.
 
         Known fields: `code`, `charge_model`, `pay_in_advance`, `prorated`, `invoiceable`, `invoice_display_name`,
         `properties` (`amount`, `pricing_group_keys`), `filters` (`values`, `properties`, `invoice_display_name`).
         """
-        document = {"code": code, "interval": interval, "charges": [list(charge) for charge in charges]}
+        listed = [list(charge) for charge in charges]
+        document = {"code": code, "interval": interval, "amount_currency": currency, "charges": listed}
         return str(self._post("plans", document)["id"])
 
-    def add_customer(self, external_id: str, *, timezone: str = "UTC") -> str:
+    def add_customer(self, external_id: str, *, timezone: str = "UTC", grace_days: int | None = None) -> str:
         """Add a customer and return its id."""
-        return str(self._post("customers", {"external_id": external_id, "timezone": timezone})["id"])
+        document = {
+            "external_id": external_id,
+            "timezone": timezone,
+            "billing_configuration": {"invoice_grace_period": grace_days},
+        }
+        return str(self._post("customers", document)["id"])
 
     def add_subscription(  # noqa: PLR0913  (one argument per column)
         self,

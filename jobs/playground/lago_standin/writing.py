@@ -155,6 +155,7 @@ async def create_customer(call: Call) -> Answer:
 async def insert_customer(call: Call, sent: Mapping[str, Any]) -> Document:
     """Store a customer and return its row."""
     parameters = {name: sent.get(name) for name in ("external_id", "name", "currency", "timezone")}
+    parameters["invoice_grace_period"] = (sent.get("billing_configuration") or {}).get("invoice_grace_period")
     return await _insert(
         call, "standin_create_customer", parameters | {"organization_id": call.tenant.id}, "external_id"
     )
@@ -370,5 +371,6 @@ def _customer(row: Document) -> Document:
         "currency": row["currency"],
         "timezone": None if row["timezone"] == "UTC" else row["timezone"],
         "applicable_timezone": row["timezone"],
+        "billing_configuration": {"invoice_grace_period": row["invoice_grace_period"]},
         "created_at": seconds_text(row["created_at"]),
     }

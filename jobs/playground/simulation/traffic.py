@@ -14,12 +14,14 @@ from jobs.playground.simulation.world import (
     CLAUDE,
     DEPLOYMENTS,
     EMBEDDING,
+    GET_RESPONSES,
     GPT_4O,
     HOSTILE_DEPLOYMENTS,
     HOSTILE_SUBSCRIPTIONS,
     INTERACTIVE,
     KEYS_PER_SUBSCRIPTION,
     LLAMA,
+    RESPONSES,
     STARCODER,
     SUBSCRIPTIONS,
 )
@@ -51,6 +53,7 @@ class Origin(IntEnum):
     READ_BACK = 8
     HOSTILE = 9
     INTERNAL_CALL = 10
+    READ_LATER = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def draw(settings: SimulationSettings, rng: np.random.Generator) -> tuple[Reques
         *(_burst(start, count // 200, Origin.OVERLOAD, rng) for start in incidents.overloads),
         _burst(incidents.rush, count // 200, Origin.RUSH, rng),
         _health_checks(clock, count // 80, rng),
-        _read_backs(clock, count // 500, rng),
+        _read_backs(clock, incidents, count // 500, rng),
         _hostile(clock, rng),
     ]
     parts.append(_interactive(clock, count - sum(len(part.end_ms) for part in parts), rng))
@@ -337,10 +340,26 @@ def _internal_calls(clock: _Clock, callers: Requests, count: int, rng: np.random
     )
 
 
-def _read_backs(clock: _Clock, count: int, rng: np.random.Generator) -> Requests:
-    """Return reads of stored responses, which repeat the usage of the call they read."""
-    deployment = _column(count, next(i for i, d in enumerate(DEPLOYMENTS) if d.call_type == "aget_responses"))
-    return _requests(clock.busy(count, rng), _column(count, 1), deployment, Origin.READ_BACK, rng)
+def _read_backs(clock: _Clock, incidents: Incidents, count: int, rng: np.random.Generator) -> Requests:
+    """Return responses and, minutes later, a read of each: LiteLLM logs it with the usage of what is read.
+
+    None is made near an edge of the outage, where it might be left out (`without_undecidable`), and its read not.
+    """
+    ends = clock.busy(count, rng)
+    edges = np.array(incidents.outage, dtype=np.int64)
+    ends = ends[np.abs(ends[:, None] - edges).min(axis=1) > HOUR_MS]
+    count = len(ends)
+    made = _requests(ends, _column(count, 1), _column(count, RESPONSES), Origin.READ_LATER, rng)
+    read = Requests(
+        clock.clip(made.end_ms + rng.integers(2_000, 10 * MINUTE_MS, count)),
+        rng.integers(40, 300, count),
+        made.subscription,
+        _column(count, GET_RESPONSES),
+        made.prompt,
+        made.completion,
+        _column(count, int(Origin.READ_BACK)),
+    )
+    return _join([made, read])
 
 
 def _hostile(clock: _Clock, rng: np.random.Generator) -> Requests:

@@ -349,6 +349,7 @@ DEPLOYMENTS = (
 
 SPEECH = next(i for i, d in enumerate(DEPLOYMENTS) if d.call_type == "aspeech")
 PASS_THROUGH = next(i for i, d in enumerate(DEPLOYMENTS) if d.call_type == "pass_through_endpoint")
+RESPONSES = next(i for i, d in enumerate(DEPLOYMENTS) if d.call_type == "aresponses")
 GET_RESPONSES = next(i for i, d in enumerate(DEPLOYMENTS) if d.call_type == "aget_responses")
 HOSTILE_DEPLOYMENTS = tuple(range(GET_RESPONSES + 1, len(DEPLOYMENTS)))
 

@@ -9,9 +9,11 @@ from jobs.settings.texts import (
     parse_bound,
     parse_causes,
     parse_count,
+    parse_currency,
     parse_flag,
     parse_gateway,
     parse_instant,
+    parse_markup,
     parse_memory,
     parse_notify_on,
     parse_parts,
@@ -26,7 +28,25 @@ from jobs.settings.texts import (
 )
 
 METER = Setting(
-    "meter", "RECONCILE_METER", parse_text, "callback", "`callback`, `input-output`, `agent-sdk` or `custom`."
+    "meter",
+    "RECONCILE_METER",
+    parse_text,
+    "callback",
+    "`callback`, `input-output`, `agent-sdk`, `agent-sdk-price` or `custom`.",
+)
+MARKUP = Setting(
+    "markup",
+    "RECONCILE_MARKUP",
+    parse_markup,
+    None,
+    "What a call cost, times this, is the amount that its event carries, for dynamic charges; none where not set.",
+)
+AMOUNT_CURRENCY = Setting(
+    "amount_currency",
+    "RECONCILE_AMOUNT_CURRENCY",
+    parse_currency,
+    "USD",
+    "Currency of these amounts; the markup then holds the rate, as LiteLLM counts in USD.",
 )
 ID_TEMPLATE = Setting(
     "id_template",

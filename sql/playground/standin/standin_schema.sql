@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS customers (
     name varchar,
     currency varchar,
     timezone varchar NOT NULL DEFAULT 'UTC',
+    invoice_grace_period integer,
     created_at timestamp(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'),
     deleted_at timestamp(6)
 );

@@ -42,7 +42,7 @@ placed AS (
             AS looks_back,
         CASE WHEN looks_back THEN latest.plan_code ELSE span.plan_code END AS plan_code,
         CASE WHEN NOT looks_back THEN span.unbilled END AS unbilled,
-        CASE WHEN looks_back THEN latest.ended_at ELSE span.closes_at END AS closes_at
+        CASE WHEN looks_back THEN latest.closes_at ELSE span.closes_at END AS closes_at
     FROM doubtful
     ASOF LEFT JOIN billing_span AS span
         ON span.external_id = doubtful.subscription AND span.starts_at <= doubtful.time

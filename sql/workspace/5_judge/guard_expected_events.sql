@@ -18,9 +18,12 @@ WITH undecided AS (
                 AND allowed.key_or_team IN (spend_log.api_key, spend_log.team_id)
         ) AS is_allowed,
         other_dimensions(dimensions) AS others,
-        expected.id IN (SELECT expected_id FROM pair) AS is_near
+        expected.id IN (SELECT expected_id FROM pair) AS is_near,
+        part.amount_currency,
+        coalesce(cost_of(part.cost_place, spend_log.spend, spend_log.extras) >= part.least_cost, false) AS has_cost
     FROM unmatched_expected AS expected
     JOIN spend_log ON spend_log.rowid = expected.spend_log_id
+    JOIN meter_part AS part ON part.code = expected.code AND part.part = expected.part
     LEFT JOIN call_type AS type ON type.name = spend_log.call_type
     WHERE expected.in_window
         AND expected.id NOT IN (SELECT expected_id FROM pair WHERE stage IN ('elsewhere', 'id_differs', 'late'))
@@ -127,11 +130,13 @@ placed AS (
         undecided.id,
         span.external_id IS NOT NULL AS is_known,
         span.unbilled,
-        span.period,
+        -- The invoice of a period that is over is made anew while it is a draft.
+        CASE WHEN span.period = 'over' AND span.draft_until > $in_time_until THEN 'open' ELSE span.period END AS period,
         plan.code IS NOT NULL AS has_plan,
         charge.code IS NOT NULL AS is_charged,
         coalesce(charge.pay_in_advance, false) AS pay_in_advance,
-        coalesce(charge.needs_amount, false) AS needs_amount,
+        plan.currency,
+        coalesce(charge.bills_amount, false) AS bills_amount,
         coalesce(metric.recurring, false) AS recurring,
         coalesce(metric.bills_what_is_sent, false) AS bills_what_is_sent
     FROM undecided
@@ -178,7 +183,10 @@ reasoned AS (
             WHEN NOT placed.has_plan THEN 'no_plan'
             WHEN NOT placed.is_charged THEN 'no_charge'
             WHEN NOT placed.bills_what_is_sent THEN 'not_added_up'
-            WHEN placed.needs_amount THEN 'needs_amount'
+            -- What of an amount a top-up would complete is not known: an event bills its own, whatever its tokens.
+            WHEN placed.bills_amount AND (undecided.amount_currency IS NULL OR undecided.is_near) THEN 'needs_amount'
+            WHEN placed.bills_amount AND NOT undecided.has_cost THEN 'cost_unknown'
+            WHEN placed.bills_amount AND undecided.amount_currency <> placed.currency THEN 'other_currency'
             WHEN placed.period = 'over' AND $send_closed_periods THEN 'on_record_only'
             WHEN placed.period = 'over' THEN 'period_over'
             WHEN placed.period = 'unknown' AND NOT $send_closed_periods THEN 'period_start_unknown'

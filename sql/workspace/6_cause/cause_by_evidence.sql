@@ -63,6 +63,8 @@ reasoned AS (
             WHEN kind = 'unattributed' AND source IS NULL THEN ['no_user', call_type]
             WHEN kind = 'unattributed' THEN ['not_in_mapping_file', source]
             WHEN kind = 'misattributed' AND recorded_subscription IS NULL THEN ['no_subscription_in_event', call_type]
+            WHEN detail IN ('blanks_known', 'blanks_unknown', 'names_blanks')
+                THEN ['blanks_around_the_name', stripped(recorded_subscription)]
             WHEN kind = 'misattributed' AND recorded_subscription = user_id AND user_id <> source
                 THEN ['wrong_charge_by', 'user_id']
             WHEN kind = 'misattributed' AND recorded_subscription = team_id AND team_id <> source

@@ -17,7 +17,11 @@ LEFT JOIN (
         coalesce(
             listed.code = wanted.code AND listed.properties = list_transform($names, lambda name: wanted.properties[name])
                 AND epoch_ms(CASE WHEN ends_with(listed.timestamp, 'Z') THEN TRY_CAST(listed.timestamp AS TIMESTAMP) END)
-                    BETWEEN wanted.timestamp_ms - 1 AND wanted.timestamp_ms,
+                    BETWEEN wanted.timestamp_ms - 1 AND wanted.timestamp_ms
+                AND (
+                    wanted.amount IS NULL
+                    OR TRY_CAST(listed.precise_total_amount_cents AS DECIMAL(38, 15)) = TRY_CAST(wanted.amount AS DECIMAL(38, 15))
+                ),
             false
         ) AS is_equal
     FROM scratch.listed_event AS listed

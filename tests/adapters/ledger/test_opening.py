@@ -51,7 +51,11 @@ def test_ledger_of_version_1_is_brought_forward(tmp_path: Path) -> None:
         ledger.record_run_checks("20261123-first", [("current_usage", True, "")], later)
     assert _schema(old) == _schema(new)
     applied = execute(f"sqlite:///{old}", "SELECT version, applied_at FROM schema_version ORDER BY version")
-    assert applied == [(1, "2026-11-23T12:00:00.123456Z"), (2, "2027-03-03T12:00:00.123456Z")]
+    assert applied == [
+        (1, "2026-11-23T12:00:00.123456Z"),
+        (2, "2027-03-03T12:00:00.123456Z"),
+        (3, "2027-03-03T12:00:00.123456Z"),
+    ]
 
 
 def test_postgresql_ledger_of_version_1_is_brought_forward(database: str) -> None:
@@ -60,7 +64,7 @@ def test_postgresql_ledger_of_version_1_is_brought_forward(database: str) -> Non
         begin(ledger, "r1", planned(1))
     execute(
         database,
-        "DROP TABLE attempt_events, run_checks; ALTER TABLE schema_version DISABLE TRIGGER USER; "
+        "DROP TABLE attempt_events, run_checks, intent_amounts; ALTER TABLE schema_version DISABLE TRIGGER USER; "
         "DELETE FROM schema_version WHERE version > 1; ALTER TABLE schema_version ENABLE TRIGGER USER",
     )
     with opened(database) as ledger:

@@ -29,7 +29,7 @@ from tests.adapters.ledger.helpers import HEADER, NOON, SPAWN, WINDOW, begin, ex
 BIG_TABLES = ("intents", "attempts", "attempt_events", "outcomes", "verifications", "run_checks")
 
 
-TABLES = ("schema_version", "runs", "run_ends", "plans", "plan_uses", *BIG_TABLES)
+TABLES = ("schema_version", "runs", "run_ends", "plans", "plan_uses", "intent_amounts", *BIG_TABLES)
 
 
 def test_a_run_is_told_as_it_was_recorded(ledger: Ledger) -> None:
@@ -218,7 +218,7 @@ def test_request_id_of_any_length(ledger: Ledger) -> None:
 
 def test_rows_can_only_be_added(ledger: Ledger, url: str) -> None:
     """Triggers refuse every change and removal, whoever asks for it."""
-    begin(ledger, "r1", planned(1))
+    begin(ledger, "r1", planned(1, amount="1.5"))
     ledger.record_attempt(AttemptMade("r1", 1, ("llr1-00000001",), 200, "", NOON))
     ledger.record_outcomes("r1", [EventOutcome(planned(1).line, Outcome.SENT, "")], NOON)
     ledger.record_verifications("r1", [("llr1-00000001", True, "")], NOON)
@@ -229,6 +229,7 @@ def test_rows_can_only_be_added(ledger: Ledger, url: str) -> None:
         "plans": "header",
         "plan_uses": "path",
         "intents": "quantity",
+        "intent_amounts": "amount",
         "attempts": "failure",
         "attempt_events": "intent",
         "run_checks": "subject",

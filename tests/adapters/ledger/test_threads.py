@@ -73,4 +73,4 @@ def test_processes_that_open_a_new_ledger_at_once(url: str) -> None:
     assert [results.get(timeout=60) for _ in children] == [""] * 4
     for child in children:
         child.join()
-    assert execute(url, "SELECT version FROM schema_version ORDER BY version") == [(1,), (2,)]
+    assert execute(url, "SELECT version FROM schema_version ORDER BY version") == [(1,), (2,), (3,)]

@@ -5,6 +5,7 @@ SELECT
     name,
     currency,
     timezone,
+    invoice_grace_period,
     created_at
 FROM customers
 WHERE
