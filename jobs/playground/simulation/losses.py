@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.playground.simulation.model import LossClass, SimulationSettings
-from jobs.playground.simulation.traffic import HOUR_MS, MINUTE_MS, Incidents, Integers, Origin, Requests
+from jobs.playground.simulation.requests import Incidents, Integers, Origin, Requests
+from jobs.playground.simulation.traffic import HOUR_MS, MINUTE_MS
 from jobs.playground.simulation.world import (
     CLAUDE,
     DEPLOYMENTS,

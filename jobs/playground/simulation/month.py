@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from jobs.playground.simulation import losses, traffic
 from jobs.playground.simulation.losses import CLASSES, CODE, NOBODY, Fates
 from jobs.playground.simulation.model import LossClass, Side, SimulationSettings, StoredEvent, TruthRow, TruthTotal
+from jobs.playground.simulation.requests import Incidents, Integers, Requests
 from jobs.playground.simulation.rows import (
     EMPTY_JSON,
     FAILED,
@@ -28,7 +29,6 @@ from jobs.playground.simulation.rows import (
     timestamps,
     uuid4_text,
 )
-from jobs.playground.simulation.traffic import Incidents, Integers, Requests
 from jobs.playground.simulation.truth import WITHOUT_END_USER, Events, event_truth, spend_log_truth
 from jobs.playground.simulation.world import (
     ALL_SUBSCRIPTIONS,

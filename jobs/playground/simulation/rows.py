@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.playground.simulation.model import LossClass
-from jobs.playground.simulation.traffic import Integers
+from jobs.playground.simulation.requests import Integers
 from jobs.playground.simulation.world import (
     ALL_SUBSCRIPTIONS,
     DEPLOYMENTS,

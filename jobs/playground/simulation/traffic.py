@@ -1,14 +1,14 @@
 """Draws the calls of a month: who called which model when, for how long, and with how many tokens."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.playground.simulation.model import SimulationSettings
+from jobs.playground.simulation.requests import Incidents, Integers, Origin, Requests
 from jobs.playground.simulation.world import (
     ALL_SUBSCRIPTIONS,
     CLAUDE,
@@ -26,8 +26,6 @@ from jobs.playground.simulation.world import (
     SUBSCRIPTIONS,
 )
 
-Integers = NDArray[np.int64]
-
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 # Calls that end in the last two seconds of the month would have their event in the next one.
@@ -37,64 +35,6 @@ _HOURS_OF_DAY = np.array(
     [4, 3, 2, 2, 2, 3, 6, 12, 22, 30, 33, 31, 26, 30, 34, 33, 29, 22, 15, 12, 10, 9, 7, 5], dtype=np.float64
 )
 _DAYS_OF_WEEK = np.array([1.0, 1.1, 1.12, 1.08, 0.95, 0.35, 0.3])
-
-
-class Origin(IntEnum):
-    """Which kind of client made a call."""
-
-    INTERACTIVE = 0
-    TEMPLATE = 1
-    MONITOR = 2
-    BATCH = 3
-    OVERLOAD = 4
-    RUSH = 5
-    HEALTH_CHECK = 6
-    INTERNAL_JOB = 7
-    READ_BACK = 8
-    HOSTILE = 9
-    INTERNAL_CALL = 10
-    READ_LATER = 11
-
-
-@dataclass(frozen=True, slots=True)
-class Requests:
-    """The calls of a month as columns of equal length."""
-
-    end_ms: Integers
-    """End of the call, milliseconds since 1970 UTC."""
-    duration_ms: Integers
-    """Length of the call in milliseconds."""
-    subscription: Integers
-    """Index into `ALL_SUBSCRIPTIONS` of the paying customer, whether or not the call names it."""
-    deployment: Integers
-    """Index into `DEPLOYMENTS`."""
-    prompt: Integers
-    """Prompt tokens."""
-    completion: Integers
-    """Completion tokens."""
-    origin: Integers
-    """`Origin` of the call."""
-
-    @property
-    def total(self) -> Integers:
-        """Prompt and completion tokens together."""
-        return self.prompt + self.completion
-
-    def take(self, rows: Integers | NDArray[np.bool_]) -> "Requests":
-        """Return only these rows, in this order."""
-        return Requests(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-
-@dataclass(frozen=True, slots=True)
-class Incidents:
-    """When things go wrong, in milliseconds since 1970 UTC."""
-
-    outage: tuple[int, int]
-    """Lago answers 503 from the first instant until before the second."""
-    overloads: tuple[int, ...]
-    """Starts of load bursts in which callbacks time out."""
-    rush: int
-    """Start of a load burst that ends in a pod restart."""
 
 
 def draw(settings: SimulationSettings, rng: np.random.Generator) -> tuple[Requests, Incidents]:

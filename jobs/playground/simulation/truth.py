@@ -10,6 +10,7 @@ from jobs.core.kinds import Exclusion, HoldReason, Kind
 from jobs.playground.simulation import losses
 from jobs.playground.simulation.losses import CLASSES, NOBODY, Fates
 from jobs.playground.simulation.model import LossClass, Side, TruthRow
+from jobs.playground.simulation.requests import Integers, Requests
 from jobs.playground.simulation.rows import (
     RANDOM_BYTES,
     chunks,
@@ -17,7 +18,6 @@ from jobs.playground.simulation.rows import (
     request_id,
     uuid4_text,
 )
-from jobs.playground.simulation.traffic import Integers, Requests
 from jobs.playground.simulation.world import (
     ALL_SUBSCRIPTIONS,
     DEPLOYMENTS,
