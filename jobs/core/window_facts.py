@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-
-from jobs.core.window import Window
+from datetime import timedelta
 
 # The second event of a call that was sent twice comes within this.
 SENT_TWICE_WITHIN = timedelta(seconds=20)
 # A key is shared where one in so many of its calls has its event under another user; fewer are single senders' faults.
 FOREIGN_ONE_IN = 20
-_JUST = timedelta(minutes=1)
 _FEWEST_OFF_BY_A_ZONE = 3
 _ZONE_STEP = timedelta(minutes=15)
 
@@ -26,18 +23,13 @@ class WindowFacts:
     late_events: int
     """Events of the window that answer their call later than the tolerance allows, and are matched all the same."""
     longest_delay: timedelta
-    """The longest delay of such an event, or of one that arrived just now, in all that was read; zero without any."""
+    """The longest delay of such an event in all that was read; zero where there is none."""
     unproven_calls: int
     """Calls that are held because nothing shows that their API key logs the right user."""
     unproven_keys: int
     """Their API keys."""
     unproven_tokens: int
     """Their tokens."""
-
-
-def just_now(now: datetime, reading_took: timedelta) -> Window:
-    """Return when an event arrives that others may still follow: while the events were read, and just before."""
-    return Window(now - _JUST, now + reading_took + _JUST)
 
 
 def zone_offset(rows: Sequence[Mapping[str, int]]) -> timedelta:

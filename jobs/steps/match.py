@@ -72,8 +72,6 @@ def meter_spend_logs(workspace: Workspace, layout: Layout) -> None:
 class Sides:
     """What is known of the two sides besides their rows."""
 
-    arriving: Window
-    """When an event arrived just now, so that others may follow it."""
     may_pin_end_users: bool = False
     """This LiteLLM may log a wrong end user for a key."""
     ids_are_unique: bool = False
@@ -182,13 +180,7 @@ def _tally_days(workspace: Workspace, window: Window, read_marks: Callable[[str]
 
 def _tally(workspace: Workspace, rules: Rules, window: Window, sides: Sides) -> None:
     """Add up all that was read: what follows asks these tables, and looks only at single rows that have not matched."""
-    workspace.run(
-        "tally_sources",
-        start=naive(window.start),
-        end=naive(window.end),
-        arriving_from=naive(sides.arriving.start),
-        arriving_until=naive(sides.arriving.end),
-    )
+    workspace.run("tally_sources", start=naive(window.start), end=naive(window.end))
     may_pin = sides.may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID
     workspace.run("tally_keys", may_pin_end_users=may_pin)
     for name in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -23,7 +22,6 @@ from jobs.core.litellm.call_types import READINGS
 from jobs.core.litellm.spend_logs import DailyTable, SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import bind
 from jobs.core.window import Window, whole_days
-from jobs.core.window_facts import just_now
 from jobs.drivers.postgres import STANDBY_MAY_LAG
 from jobs.errors import SettingError
 from jobs.steps.event_source import EventsAsked, read_recorded_events
@@ -54,14 +52,12 @@ def matched_workspace(
     *,
     now: datetime,
     keeps_reading: bool = False,
-    monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[Workspace, Reading]]:
     """Read both sides, match within each subscription, and yield workspace and reading.
 
     `keeps_reading` leaves what was read through the API in the output folder where this fails, for the next one.
     """
     refuse_future(settings.window, now)
-    began = monotonic()
     with (
         LagoClient(settings.lago) as client,
         Workspace(folder, memory_limit=settings.memory_limit, threads=settings.threads) as workspace,
@@ -91,7 +87,6 @@ def matched_workspace(
                     catalogue,
                     settings.window,
                     Sides(
-                        arriving=just_now(now, timedelta(seconds=monotonic() - began)),
                         may_pin_end_users=found.schema.may_pin_end_users,
                         ids_are_unique=found.schema.request_ids_are_unique,
                     ),

@@ -7,12 +7,11 @@ by a worker.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,7 +26,6 @@ from jobs.core.litellm.spend_logs import DailyTable
 from jobs.core.meters import bind
 from jobs.core.spreading import ALL_STARTS, StartTimes, cut, cut_starts, parts_for, rows_within
 from jobs.core.window import Window
-from jobs.core.window_facts import just_now
 from jobs.drivers.postgres import export_snapshot
 from jobs.errors import LawBrokenError
 from jobs.steps import tasks
@@ -51,14 +49,12 @@ def spread_workspace(
     progress: Progress,
     *,
     now: datetime,
-    monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[Workspace, Reading]]:
     """Let a cluster read both sides and match within each subscription, and yield workspace and reading.
 
     What is read through the API is not kept for a next run, as one process keeps it.
     """
     refuse_future(settings.window, now)
-    began = monotonic()
     with Workspace(folder, memory_limit=settings.memory_limit, threads=settings.threads) as workspace:
         progress.step("reading Lago's catalogue")
         with LagoClient(settings.lago) as client:
@@ -107,8 +103,7 @@ def spread_workspace(
             starts = cut_starts(window, parts) if job.schema.has_start_time_index else (ALL_STARTS,)
             spend_logs_read, events_read = spread.read(starts, cut(window, readers))
             progress.step("matching")
-            arriving = just_now(now, timedelta(seconds=monotonic() - began))
-            matched = deque(spread.match(spend_logs_read, events_read, daily, arriving))
+            matched = deque(spread.match(spend_logs_read, events_read, daily))
             # What nobody holds any more, the cluster lets go of once it is used.
             del spend_logs_read, events_read
             load_known_end_users(workspace, settings, spend_logs)
@@ -174,7 +169,7 @@ class _Spread:
         sides = [_Side(side, [found[told[future]] for future in side]) for side in (logs, events)]
         return sides[0], sides[1]
 
-    def match(self, logs: _Side, events: _Side, daily: Any | None, arriving: Window) -> list[Any]:
+    def match(self, logs: _Side, events: _Side, daily: Any | None) -> list[Any]:
         """Let the cluster match each part that any rows are of, and return where what is left of them will be."""
         used = {part for side in (logs, events) for contents in side.contents for part in contents.parts}
         responses = self._responses(logs)
@@ -187,7 +182,6 @@ class _Spread:
                 self._pieces("event", events, part),
                 responses,
                 daily,
-                arriving,
             )
             # One at least, whose tables are all empty.
             for part in sorted(used or {0})

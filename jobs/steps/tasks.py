@@ -216,12 +216,8 @@ def match_part(
     event_pieces: Sequence[tuple[bytes, ...]],
     responses: Responses,
     daily_totals: bytes | None,
-    arriving: Window,
 ) -> bytes:
-    """Match one part's payers as one process matches all, and return what the run asks for, a DuckDB database.
-
-    An event that came in the time `arriving` came just now.
-    """
+    """Match one part's payers as one process matches all, and return what the run asks for, a DuckDB database."""
     with (
         _workspace(job, in_memory=False) as workspace,
         tempfile.TemporaryDirectory(dir=this_worker().folder) as folder,
@@ -239,7 +235,6 @@ def match_part(
             job.catalogue,
             job.window,
             Sides(
-                arriving=arriving,
                 may_pin_end_users=job.schema.may_pin_end_users,
                 ids_are_unique=job.schema.request_ids_are_unique,
             ),

@@ -20,7 +20,7 @@ from jobs.core.layout import lay_out
 from jobs.core.meters import bind, preset
 from jobs.core.rules import Rules
 from jobs.core.window import Window
-from jobs.core.window_facts import WindowFacts, just_now
+from jobs.core.window_facts import WindowFacts
 from jobs.steps.judge import judge_left_over
 from jobs.steps.match import Sides, match_within
 from jobs.steps.references import load_references
@@ -202,7 +202,7 @@ def judged_window(
         workspace.load("load_listed_events", [_csv(listed)])
         load_references(workspace, rules, layout, knows)
         workspace.insert("spend_log_mark", marks)
-        sides = Sides(arriving=just_now(now, timedelta()), may_pin_end_users=may_pin_end_users)
+        sides = Sides(may_pin_end_users=may_pin_end_users)
         match_within(workspace, rules, layout, knows, window, sides)
         yield workspace, judge_left_over(workspace, rules, knows, window, now, may_pin_end_users=may_pin_end_users)
 

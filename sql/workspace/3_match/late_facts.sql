@@ -1,10 +1,7 @@
--- How many events came late, and by how much at most, those among them that arrive just now. Runs on DuckDB.
+-- How many events came late, and by how much at most. Runs on DuckDB.
 SELECT
     count(*) FILTER (expected.in_window) AS late_events,
-    greatest(
-        coalesce(max(epoch_us(recorded.time) - epoch_us(expected.time)), 0),
-        (SELECT max(longest_arrival_us) FROM source_tally)
-    ) AS longest_us
+    coalesce(max(epoch_us(recorded.time) - epoch_us(expected.time)), 0) AS longest_us
 FROM pair
 JOIN unmatched_expected AS expected ON expected.id = pair.expected_id
 JOIN unmatched_recorded AS recorded ON recorded.id = pair.recorded_id

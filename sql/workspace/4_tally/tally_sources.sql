@@ -3,7 +3,6 @@ CREATE TABLE source_tally AS
 SELECT
     spend_logs.*,
     recorded_events.*,
-    arriving.longest_arrival_us,
     (SELECT count(*) FROM expected_event WHERE in_window AND (NOT is_readable OR quantity < 0)) AS invalid_events
 FROM (
     SELECT
@@ -17,10 +16,3 @@ CROSS JOIN (
     FROM recorded_event
     WHERE in_window
 ) AS recorded_events
--- How late the events are that arrive just now: those of calls since then may still be on their way.
-CROSS JOIN (
-    SELECT coalesce(max(epoch_us(received_at) - epoch_us(time)), 0) AS longest_arrival_us
-    FROM recorded_event
-    WHERE received_at >= $arriving_from AND received_at < $arriving_until
-        AND NOT coalesce(starts_with(transaction_id, 'litellm-lago:'), false)
-) AS arriving

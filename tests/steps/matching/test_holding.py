@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 
 from jobs.core.meters import custom
-from jobs.core.window import Window
 from tests.steps.matching.helpers import HOUR
 from tests.support.judging import (
     CODE,
@@ -174,23 +173,3 @@ def test_no_top_up_beside_an_event_that_may_be_the_calls_own(other: tuple[int, i
     result = judged(calls[: 1 + len(counting)], [bare, *counting])
     details = dict(result.found("request_id", "detail"))
     assert (details["attempts"] == "a top-up would bill the difference") is would_bill
-
-
-@pytest.mark.parametrize(("arrived", "held"), [(timedelta(seconds=20), {"b"}), (timedelta(minutes=5), set())])
-def test_a_window_that_still_receives_events_is_held_as_far_back_as_they_come(
-    arrived: timedelta, held: set[str]
-) -> None:
-    # Three hours late, and only now: the events of calls of these last hours may come as late.
-    now = DAY + timedelta(hours=6)
-    late = Event("late", 3 * HOUR, created_at=f"{now - arrived:%Y-%m-%dT%H:%M:%SZ}")
-    calls = [
-        SpendLog("answered", 3 * HOUR - 100),
-        SpendLog("a", HOUR, tokens=(7, 7)),
-        SpendLog("b", 3 * HOUR + 60_000, tokens=(8, 8)),
-    ]
-    window = Window(DAY, DAY + timedelta(hours=3, minutes=30))
-    judgement = judged(calls, [late], window=window, now=now)
-    found = {row["request_id"]: (row["kind"], row["detail"]) for row in judgement.discrepancies}
-    assert found.keys() == {"a", "b"}
-    assert {request for request, (kind, _) in found.items() if kind == "held"} == held
-    assert all("come later" in detail for kind, detail in found.values() if kind == "held")
