@@ -57,7 +57,7 @@ def test_a_csv_holds_what_python_would_write_of_strangers_texts(tmp_path: Path) 
         "a-b",
     ]
     with Workspace(tmp_path, memory_limit="200MB") as workspace:
-        workspace.insert("sent_event", [("id", "alice", "tokens", 1, dict.fromkeys(names, "1"))])
+        workspace.insert("sent_event", [("id", "alice", "tokens", 1, None, dict.fromkeys(names, "1"))])
         rows = workspace.write_csv(
             tmp_path / "names.csv", Columns(("name",), frozenset({"name"})), "sent_property_names"
         )
@@ -71,7 +71,7 @@ def test_a_csv_holds_what_python_would_write_of_strangers_texts(tmp_path: Path) 
 
 def test_a_csv_of_several_queries_has_one_header(tmp_path: Path) -> None:
     with Workspace(tmp_path, memory_limit="200MB") as workspace:
-        workspace.insert("sent_event", [("id", "alice", "tokens", 1, {"model": "gpt", "": "1"})])
+        workspace.insert("sent_event", [("id", "alice", "tokens", 1, None, {"model": "gpt", "": "1"})])
         both = ("sent_property_names", "sent_property_names")
         rows = workspace.write_csv(tmp_path / "names.csv", Columns(("name",), frozenset({"name"})), *both)
     assert ((tmp_path / "names.csv").read_bytes(), rows) == (b"name\n\nmodel\n\nmodel\n", 4)

@@ -5,12 +5,14 @@ That a run over a cluster leaves what a run alone leaves is shown for every scen
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +29,20 @@ if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
     from tests.support.clusters import RunningCluster
 
+# Dask leaves pipes of processes that were killed to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 SCENARIO = Scenario(SCENARIOS / "recorded-proxy")
 READING, MATCHING = "reading spend logs and Lago's events", "matching"
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Collect what a killed process left, so that no other test is blamed for it."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class Sides:

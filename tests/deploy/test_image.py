@@ -73,7 +73,9 @@ def test_the_wheel_holds_every_file_of_the_package_and_every_query(wheel: Path) 
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if not name.startswith("litellm_lago_reconcile-")}
     package = (path for path in (_CHECKOUT / "jobs").rglob("*") if path.is_file() and path.suffix != ".pyc")
-    queries = {f"jobs/{path.relative_to(_CHECKOUT).as_posix()}" for path in (_CHECKOUT / "sql").rglob("*.sql")}
+    # With the queries go the rules that their folders are checked by.
+    files = (path for path in (_CHECKOUT / "sql").rglob("*") if path.is_file())
+    queries = {f"jobs/{path.relative_to(_CHECKOUT).as_posix()}" for path in files}
     assert len(queries) > 50
     assert inside == {path.relative_to(_CHECKOUT).as_posix() for path in package} | queries
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn
 
 HIDDEN = SimulationSettings(MONTH_START, requests=15_000, code=CODE, hides_losses=True)
-PINNED = SimulationSettings(MONTH_START, requests=15_000, code=CODE, pins_keys=True)
+PINNED = SimulationSettings(MONTH_START, seed=2, requests=15_000, code=CODE, pins_keys=True)
 
 
 def _copy(

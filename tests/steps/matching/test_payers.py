@@ -66,13 +66,15 @@ def test_two_events_of_one_call_are_told_apart_by_type() -> None:
     ]
 
 
-def test_equal_quantities_under_another_price_are_doubtful_others_are_not() -> None:
+def test_equal_quantities_labelled_as_another_part_are_doubtful_at_the_calls_time_only() -> None:
     rules = replace(RULES, parts=preset("input-output", CODE))
     knows = catalogue(metrics=[metric(field_name="tokens")])
     sent: dict[str, str | None] = {"model": "gpt-4o", "type": "input", "tokens": "40"}
     log = SpendLog("r", HOUR, tokens=(0, 40))
     assert judged([log], [Event("e", HOUR, properties=sent)], rules=rules, knows=knows).kinds["ambiguous"] == 1
-    assert judged([log], [Event("e", 9 * HOUR, properties=sent)], rules=rules, knows=knows).kinds["ambiguous"] == 1
+    assert judged([log], [Event("e", 9 * HOUR, properties=sent)], rules=rules, knows=knows).kinds["missing"] == 1
+    unknown = {**sent, "type": "cached"}
+    assert judged([log], [Event("e", 9 * HOUR, properties=unknown)], rules=rules, knows=knows).kinds["ambiguous"] == 1
     other = {**sent, "tokens": "41"}
     assert judged([log], [Event("e", 9 * HOUR, properties=other)], rules=rules, knows=knows).kinds["missing"] == 1
 
