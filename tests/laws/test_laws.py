@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,15 +20,19 @@ MINUTE = 60_000
 HOUR = 60 * MINUTE
 
 
-def in_depth(check: Callable[[], None]) -> Callable[[int], None]:
-    """Check a law with a few examples, and as a deep test with many."""
+def in_depth(*drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[[int], None]]:
+    """Check a law with a few examples of what is drawn, and as a deep test with many."""
 
-    @pytest.mark.parametrize("examples", [4, pytest.param(25, marks=pytest.mark.deep)])
-    def test(examples: int) -> None:
-        settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])(check)()
+    def tested(check: Callable[..., None]) -> Callable[[int], None]:
+        @pytest.mark.parametrize("examples", [4, pytest.param(25, marks=pytest.mark.deep)])
+        def test(examples: int) -> None:
+            checked = given(*drawn)(check)
+            settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])(checked)()
 
-    test.__doc__ = check.__doc__
-    return test
+        test.__doc__ = check.__doc__
+        return test
+
+    return tested
 
 
 counts = st.sampled_from([(100, 40), (16, 0), (0, 0), (50, 20)])
@@ -73,8 +78,7 @@ def comparable(judgement: Judgement) -> list[tuple[object, ...]]:
     return [tuple(row.values()) for row in judgement.discrepancies]
 
 
-@in_depth
-@given(windows())
+@in_depth(windows())
 def test_conservation_holds_and_every_spend_log_is_accounted_for(drawn: tuple[list[SpendLog], list[Event]]) -> None:
     logs, events = drawn
     result = judged(logs, events)  # which checks conservation per subscription, model and code
@@ -86,8 +90,7 @@ def test_conservation_holds_and_every_spend_log_is_accounted_for(drawn: tuple[li
     assert result.kinds.get("unattributed", 0) == sum(log.end_user is None for log in inside)
 
 
-@in_depth
-@given(spend_logs())
+@in_depth(spend_logs())
 def test_identity(logs: list[SpendLog]) -> None:
     logs = [replace(log, end_user=log.end_user or "alice") for log in logs]
     events = [
@@ -97,8 +100,7 @@ def test_identity(logs: list[SpendLog]) -> None:
     assert judged(logs, events).discrepancies == []
 
 
-@in_depth
-@given(windows(), st.integers(0, 2**32))
+@in_depth(windows(), st.integers(0, 2**32))
 def test_order_does_not_matter(drawn: tuple[list[SpendLog], list[Event]], seed: int) -> None:
     logs, events = drawn
     shuffled = random.Random(seed)
@@ -108,8 +110,7 @@ def test_order_does_not_matter(drawn: tuple[list[SpendLog], list[Event]], seed: 
     assert (first.summary, first.usage, first.pairs) == (second.summary, second.usage, second.pairs)
 
 
-@in_depth
-@given(windows(), st.integers(2, 22))
+@in_depth(windows(), st.integers(2, 22))
 def test_additivity(drawn: tuple[list[SpendLog], list[Event]], border_hour: int) -> None:
     """Stage 5 looks at left-over events of the whole window, so what it doubts is compared as missing."""
     logs, events = drawn
@@ -128,8 +129,7 @@ def test_additivity(drawn: tuple[list[SpendLog], list[Event]], border_hour: int)
     assert missed([whole]) == missed(parts)
 
 
-@in_depth
-@given(windows())
+@in_depth(windows())
 def test_nothing_is_missing_that_lago_has(drawn: tuple[list[SpendLog], list[Event]]) -> None:
     """No event that nothing explains has the payer and the quantities of a call that would be sent."""
     logs, events = drawn
