@@ -76,7 +76,7 @@ def test_a_month_over_a_cluster_leaves_the_same_files(
     found = folder_bytes(tmp_path / "alone")
     assert found
     assert folder_bytes(tmp_path / "spread") == found
-    # Beside each row once there are those whose metadata is asked for, for which one process may rather scan a small table
+    # Beside each row once there are those whose metadata is asked for, for which one process may scan a small table
     # again, and the first and last of the table.
     spend_logs, events = read["spread"]
     assert spend_logs <= read["alone"][0]
