@@ -16,7 +16,6 @@ from jobs.core.database.troubles import quoted
 from jobs.core.lago.sums import SumAsked
 from jobs.core.window import Window
 from jobs.drivers.postgres import (
-    ExportedSnapshot,
     FailedAttempt,
     Patience,
     Snapshot,
@@ -60,27 +59,6 @@ def open_stored_events(
         ) as snapshot:
             _require_table(_row(connection, database, "probe_lago_events"), database)
             yield snapshot
-
-
-@contextmanager
-def join_stored_events(
-    database: DatabaseSettings,
-    exported: ExportedSnapshot,
-    *,
-    statement_timeout: timedelta,
-    patience: Patience | None = None,
-) -> Iterator[Snapshot]:
-    """Connect with patience, and see what the snapshot sees that another session opened and exported.
-
-    Raise `SourceError` if that one is gone, or is another server's, or the database cannot be reached.
-    """
-    with (
-        closing(connect(database, patience=patience)) as connection,
-        read_only_snapshot(
-            connection, database, statement_timeout=statement_timeout, lock_timeout=_LOCK_TIMEOUT, exported=exported
-        ) as snapshot,
-    ):
-        yield snapshot
 
 
 def read_stored_events(

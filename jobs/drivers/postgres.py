@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
@@ -38,6 +38,7 @@ STANDBY_MAY_LAG = timedelta(minutes=1)
 _LOOKS_AT_STANDBY, _WAIT_FOR_STANDBY = 13, timedelta(seconds=5)
 # Big enough that the cost of handing a chunk on does not show, small enough to keep memory flat.
 CHUNK_BYTES = 16 * 1024 * 1024
+_LOCK_TIMEOUT = timedelta(seconds=10)
 
 KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 """Connection parameters in seconds; without them a server that vanishes is noticed after two hours."""
@@ -229,6 +230,31 @@ def _import_snapshot(
         _explain(error, settings, None)
     if seen.get("sees") != exported.sees:
         raise SourceError(f"PostgreSQL at {settings.address} sees other rows than the run does", remedy)
+
+
+@contextmanager
+def join_snapshot(
+    settings: DatabaseSettings,
+    exported: ExportedSnapshot,
+    *,
+    statement_timeout: timedelta,
+    patience: Patience | None = None,
+) -> Iterator[Snapshot]:
+    """Connect with patience, and see what the snapshot sees that another session opened and exported.
+
+    Raise `SourceError` if that one is gone, or is another server's, or the database cannot be reached.
+    """
+    with (
+        closing(connect(settings, patience=patience)) as connection,
+        read_only_snapshot(
+            connection,
+            settings,
+            statement_timeout=statement_timeout,
+            lock_timeout=_LOCK_TIMEOUT,
+            exported=exported,
+        ) as snapshot,
+    ):
+        yield snapshot
 
 
 def copy_rows(snapshot: Snapshot, text: str, parameters: Mapping[str, object]) -> Iterator[bytes]:

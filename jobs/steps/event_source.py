@@ -12,12 +12,12 @@ from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.kept_slices import KeptSlices
 from jobs.adapters.lago_clickhouse_store import check_clickhouse_events, read_clickhouse_events
-from jobs.adapters.lago_postgres_store import join_stored_events, open_stored_events, read_stored_events
+from jobs.adapters.lago_postgres_store import open_stored_events, read_stored_events
 from jobs.core.lago.store import ClickHouseStore, PostgresStore, Store, checked_organization_id
 from jobs.core.lago.values import LagoConnection, Organization
 from jobs.core.layout import Layout
 from jobs.core.window import Window
-from jobs.drivers.postgres import STANDBY_MAY_LAG, ExportedSnapshot, Patience, Snapshot, export_snapshot
+from jobs.drivers.postgres import STANDBY_MAY_LAG, ExportedSnapshot, Patience, Snapshot, export_snapshot, join_snapshot
 
 
 class Progress(Protocol):
@@ -143,7 +143,7 @@ def read_shared_events(
     if isinstance(store, ClickHouseStore):
         yield from _read_clickhouse(store, shared.organization_id, layout, window, statement_timeout)
     elif store is not None and shared.snapshot is not None:
-        with join_stored_events(
+        with join_snapshot(
             store.database, shared.snapshot, statement_timeout=statement_timeout, patience=patience
         ) as snapshot:
             yield from _read_stored(snapshot, shared.organization_id, layout, window)

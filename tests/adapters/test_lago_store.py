@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from jobs.adapters.lago_postgres_store import join_stored_events, open_stored_events, read_stored_events
+from jobs.adapters.lago_postgres_store import open_stored_events, read_stored_events
 from jobs.core.database.settings import DatabaseSettings, store_settings
 from jobs.core.lago.store import PostgresStore, checked_organization_id
 from jobs.core.lago.values import Organization as KnownOrganization
 from jobs.core.window import Window
 from jobs.drivers import postgres
-from jobs.drivers.postgres import Patience, Snapshot, export_snapshot
+from jobs.drivers.postgres import Patience, Snapshot, export_snapshot, join_snapshot
 from jobs.drivers.queries import query
 from jobs.errors import SettingError, SourceError
 from jobs.settings import load_settings, reconcile_settings
@@ -192,21 +192,21 @@ def test_who_joins_a_snapshot_sees_its_events_and_no_newer_ones(
     with opened(settings) as snapshot:
         exported = export_snapshot(snapshot)
         organization.insert_events([through_api.event(2, START)])
-        with join_stored_events(settings, exported, statement_timeout=limit) as joined:
+        with join_snapshot(settings, exported, statement_timeout=limit) as joined:
             found = through_api.loaded(read_stored_events(joined, **asked), tmp_path)
         assert [row["transaction_id"] for row in found] == ["t1"]
-        elsewhere = join_stored_events(store_settings(database), exported, statement_timeout=limit)
+        elsewhere = join_snapshot(store_settings(database), exported, statement_timeout=limit)
         with pytest.raises(SourceError, match="does not know the snapshot that the run reads by"), elsewhere:
             pass
         other = replace(exported, sees="1:1:")
         with (
             pytest.raises(SourceError, match="sees other rows than the run does"),
-            join_stored_events(settings, other, statement_timeout=limit),
+            join_snapshot(settings, other, statement_timeout=limit),
         ):
             pass
     with (
         pytest.raises(SourceError, match="does not know the snapshot that the run reads by") as raised,
-        join_stored_events(settings, exported, statement_timeout=limit),
+        join_snapshot(settings, exported, statement_timeout=limit),
     ):
         pass
     assert "a pooler in transaction or session mode that does not spread sessions over servers" in str(raised.value)

@@ -143,6 +143,8 @@ class _Counts:
 
     def __init__(self, codes: int) -> None:
         self._unasked = codes
+        self.read = 0
+        """Rows read so far."""
         self.held: dict[str, dict[Slice, int]] = {}
         """Rows of each slice that was read, by code."""
         self._announced: dict[str, int] = {}
@@ -153,15 +155,11 @@ class _Counts:
             self._unasked -= 1
             self._announced[part.code] = result.rows
         held = self.held.setdefault(part.code, {})
+        # One that had been read may be read again, and may have to be cut then.
+        self.read -= held.pop(part, 0)
         if isinstance(result, _Rows):
             held[part] = result.rows
-        else:  # one that had been read may have to be cut when it is read again
-            held.pop(part, None)
-
-    @property
-    def read(self) -> int:
-        """Rows read so far."""
-        return sum(sum(held.values()) for held in self.held.values())
+            self.read += result.rows
 
     @property
     def to_read(self) -> int | None:

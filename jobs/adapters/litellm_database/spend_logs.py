@@ -28,6 +28,7 @@ from jobs.drivers.postgres import (
     connect,
     copy_rows,
     explained,
+    join_snapshot,
     read_only_snapshot,
     wait_for_standby,
 )
@@ -197,19 +198,13 @@ def join_spend_logs(
     schema: SpendLogsSchema,
     *,
     statement_timeout: timedelta,
-    lock_timeout: timedelta = timedelta(seconds=10),
     patience: Patience | None = None,
 ) -> Iterator[SpendLogs]:
     """Connect with patience, and see what the snapshot sees that another session probed and exported.
 
     Raise `SourceError` if that one is gone, or is another server's, or the database cannot be reached.
     """
-    with (
-        closing(connect(settings, patience=patience)) as connection,
-        read_only_snapshot(
-            connection, settings, statement_timeout=statement_timeout, lock_timeout=lock_timeout, exported=exported
-        ) as snapshot,
-    ):
+    with join_snapshot(settings, exported, statement_timeout=statement_timeout, patience=patience) as snapshot:
         yield SpendLogs(snapshot, schema)
 
 
