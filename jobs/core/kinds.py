@@ -145,6 +145,7 @@ class Cause(StrEnum):
     """Why discrepancies came about; each one has exactly one cause."""
 
     NOTHING_ARRIVED = "nothing_arrived"
+    NOTHING_IN_COMMON = "nothing_in_common"
     SILENCE = "silence"
     RUSH = "rush"
     USER_OUTSIDE_THE_BODY = "user_outside_the_body"
