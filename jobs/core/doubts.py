@@ -143,9 +143,10 @@ def _payer_doubts(
     found: dict[Cause, Explanation], matched_events: int, elsewhere: Sequence[Elsewhere]
 ) -> Iterator[SettingDoubt]:
     charged = found.get(Cause.WRONG_CHARGE_BY)
-    if charged is not None and _prevails(charged.events, matched_events):
+    # One event that names another column is more than nothing that speaks for this one.
+    if charged is not None and (_prevails(charged.events, matched_events) or not matched_events):
         columns = ", ".join(pattern.text for pattern in charged.patterns)
-        yield SettingDoubt(Cause.WRONG_CHARGE_BY, f"{charged.events:,} events name the spend log's {columns}")
+        yield SettingDoubt(Cause.WRONG_CHARGE_BY, f"{_events(charged.events)} the spend log's {columns}")
         return
     events = sum(each.events for each in elsewhere)
     renamed = [each for each in elsewhere if each.calls >= _FEWEST and each.events > each.matched_events]
@@ -185,6 +186,10 @@ def _content_doubts(found: dict[Cause, Explanation], matched_events: int) -> Ite
         names = tuple(pattern.text.partition("\x1f")[0] for pattern in renamed.patterns)
         text = f"{renamed.events:,} events name a model otherwise"
         yield SettingDoubt(Cause.OTHER_MODEL_NAME, text, models=names)
+
+
+def _events(number: int) -> str:
+    return "1 event names" if number == 1 else f"{number:,} events name"
 
 
 _LOST, _SURPLUS = ("missing", "held"), ("orphaned", "duplicated")

@@ -121,3 +121,12 @@ def test_an_outage_is_no_wrong_code(filled: Callable[[list[dict[str, Any]]], Wor
     run_one(world.settings())
     assert world.sent() == {call.request_id for call in CALLS}
     assert {event.code for event in world.organization.events()} == {CODE, "other_tokens"}
+
+
+def test_one_event_that_names_another_column_where_nothing_speaks_for_this_one(
+    filled: Callable[[list[dict[str, Any]]], World],
+) -> None:
+    (first, *_) = [call for call in CALLS if not call.lost]
+    named = {**first.original(), "external_subscription_id": "user-1"}
+    refused = _refusal(filled([named]))
+    assert refused.what.startswith("LAGO_API_CHARGE_BY is probably wrong: 1 event names the spend log's user_id")
