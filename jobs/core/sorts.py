@@ -207,7 +207,9 @@ DETAILS = {
         *_INCOMPLETE, "identical requests go on beyond what was read", "Run again over a wider window."
     ),
     Detail.FITS_ELSEWHERE: Sort(
-        *_INCOMPLETE, "another subscription has an unexplained event that fits this call", _WHOSE_CALL
+        *_INCOMPLETE,
+        "another subscription has an unexplained event that fits this call",
+        "Find out whose call it was, and settle it together with that event: charge it only where neither bills it.",
     ),
     Detail.PINNED_KEY: Sort(
         *_INCOMPLETE, "Lago has calls of this API key, logged under this user, under others", _WHOSE_CALL
