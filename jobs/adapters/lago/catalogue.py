@@ -19,8 +19,9 @@ from lago_python_client.services.response import prepare_index_response
 
 from jobs.adapters.lago.exact_json import visible
 from jobs.adapters.lago.failures import CHECK_BASE, of_status
-from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Params, check_access, refuses_page_size
+from jobs.adapters.lago.http import LagoClient, Params, check_access
 from jobs.adapters.lago.instants import parsed_instant
+from jobs.adapters.lago.page_size import refuses_page_size
 from jobs.core.lago.values import (
     BillableMetric,
     Catalogue,
@@ -98,7 +99,7 @@ class _Pages:
     def all(self, resource: str, filters: Mapping[str, list[str]] | None = None) -> list[Any]:
         """Return lago-python-client's model of every row of a list, each once."""
         for reading in range(_READINGS):
-            per_page, rows, number, total = self._client.page_size, dict[str, Any](), 1, 0
+            per_page, rows, number, total = self._client.page_size.now, dict[str, Any](), 1, 0
             while number:
                 page = self._page(resource, {**(filters or {}), "page": number, "per_page": per_page})
                 if page is None:
@@ -162,7 +163,7 @@ class _Pages:
         )
 
     def _page(self, resource: str, options: dict[str, Any]) -> Mapping[str, Any] | None:
-        """Return one page, or None if this page size is refused: then `page_size` is lower now."""
+        """Return one page, or None if this page size is refused: then it is lower now."""
         collection = getattr(self._package, resource)
         try:
             page: Mapping[str, Any] = self._attempt(
@@ -172,7 +173,7 @@ class _Pages:
                 options,
             )
         except _PageSizeRefusedError:
-            self._client.page_size = SAFE_PAGE_SIZE
+            self._client.page_size.refuse()
             return None
         return page
 

@@ -61,8 +61,8 @@ class LagoConnection:
     """Requests begun per second, never more; over all threads."""
     concurrency: int = 4
     """Requests under way at once."""
-    page_size: int = 1000
-    """Rows asked for per list page; falls to 100 by itself where the server allows no more."""
+    page_size: int = 5000
+    """Rows asked for per list page at most."""
     timeout_seconds: float = 30.0
     """Seconds to wait for an answer, or for the next part of one."""
     attempts: int = 8
