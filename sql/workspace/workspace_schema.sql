@@ -46,6 +46,8 @@ CREATE TABLE scratch.listed_event (
 -- How the models of either side are spelled once normalised.
 CREATE TABLE spend_log_model (model VARCHAR NOT NULL, provider VARCHAR, event_model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
 CREATE TABLE model_name (model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
+-- Dimensions are a JSON list of texts, the model's name first; nearly all have no other, and are made once per model.
+CREATE MACRO dimensions_of(texts) AS CAST(to_json(texts) AS VARCHAR);
 CREATE TABLE attribution (source VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
 -- Which API keys and teams may name which subscriptions, where a file says so.
 CREATE TABLE allowed (key_or_team VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
@@ -216,7 +218,6 @@ CREATE MACRO counts_at_most(one, other) AS len(list_filter(
 )) = 0;
 CREATE MACRO is_telling(quantities) AS telling_numbers(quantities) > 0;
 
--- Dimensions are a JSON list of texts, the model's name first.
 CREATE MACRO other_dimensions(dimensions) AS CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR);
 
 CREATE MACRO netstring(text) AS concat(strlen(text), ':', text);

@@ -25,10 +25,10 @@ SELECT
     timed.time IS NULL OR (timed.time >= $start AND timed.time < $end) AS in_window,
     names.model_key,
     timed.properties[code.model_place] AS model,
-    CAST(to_json(list_concat(
-        [names.model_key],
-        list_select(timed.properties, code.dimension_places)
-    )) AS VARCHAR) AS dimensions,
+    CASE
+        WHEN names.dimensions IS NOT NULL AND len(code.dimension_places) = 0 THEN names.dimensions
+        ELSE dimensions_of(list_concat([names.model_key], list_select(timed.properties, code.dimension_places)))
+    END AS dimensions,
     array_to_string(
         list_transform(
             list_zip(list_select(timed.properties, code.quantity_places), code.quantity_is_cost),
@@ -51,4 +51,5 @@ SELECT
         AND lago_number(timed.properties[code.billed_place]) IS NULL AS is_unreadable
 FROM timed
 JOIN metered_code AS code ON code.code = timed.code
-LEFT JOIN model_name AS names ON names.model = timed.properties[code.model_place]
+LEFT JOIN (SELECT *, dimensions_of([model_key]) AS dimensions FROM model_name) AS names
+    ON names.model = timed.properties[code.model_place]
