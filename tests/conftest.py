@@ -24,7 +24,7 @@ from hypothesis import Phase, settings
 from jobs.playground.embedded_postgres import EmbeddedPostgres
 from tests.support.browser_choice import BrowserChoice, UnavailableBrowserError, choose_browser
 from tests.support.clickhouse import make_tables
-from tests.support.databases import Eras, SharedDatabase, create_database, drop_database
+from tests.support.databases import DatabasePool, Eras, create_database, drop_database
 from tests.support.passwords import new_password, own_role
 from tests.support.postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
 
@@ -167,21 +167,23 @@ def litellm_eras(postgres_url: str, postgres_choice: PostgresChoice) -> Iterator
             drop_database(postgres_url, url)
 
 
+@pytest.fixture(scope="session")
+def database_pool(postgres_url: str, postgres_choice: PostgresChoice, litellm_eras: Eras) -> Iterator[DatabasePool]:
+    """Give the databases that tests take one after another."""
+    pool = DatabasePool(postgres_url, litellm_eras)
+    yield pool
+    if postgres_choice.kind == "url":
+        pool.drop_all()
+
+
 @pytest.fixture
-def litellm_database_at(postgres_url: str, litellm_eras: Eras) -> Iterator[Callable[[str], str]]:
-    """Give URLs of fresh databases with LiteLLM's schema of an era; they are dropped after the test.
+def litellm_database_at(database_pool: DatabasePool) -> Iterator[Callable[[str], str]]:
+    """Give URLs of databases with LiteLLM's schema of an era and no rows; what the test leaves there is removed.
 
     Eras: 1.53 (for 1.44 to 1.53), 1.60, 1.70, 1.80, 1.90, 1.109, 1.109-partitioned.
     """
-    urls: list[str] = []
-
-    def database_at(era: str) -> str:
-        urls.append(litellm_eras.database(era))
-        return urls[-1]
-
-    yield database_at
-    for url in urls:
-        drop_database(postgres_url, url)
+    with database_pool.taking() as take:
+        yield take
 
 
 @pytest.fixture(scope="session")
@@ -197,20 +199,10 @@ def scenario_database_at(litellm_eras: Eras) -> Callable[[str], str]:
     return database_at
 
 
-@pytest.fixture(scope="session")
-def shared_database(postgres_url: str, postgres_choice: PostgresChoice, litellm_eras: Eras) -> Iterator[SharedDatabase]:
-    """Give the database that tests take one after another."""
-    shared = SharedDatabase(postgres_url, litellm_eras)
-    yield shared
-    if postgres_choice.kind == "url":
-        shared.drop()
-
-
 @pytest.fixture
-def litellm_database(shared_database: SharedDatabase) -> Iterator[str]:
-    """URL of a database with LiteLLM's schema of 1.109 and no rows; what the test leaves in it is removed after it."""
-    yield shared_database.url()
-    shared_database.empty()
+def litellm_database(litellm_database_at: Callable[[str], str]) -> str:
+    """URL of a database with LiteLLM's schema of 1.109 and no rows."""
+    return litellm_database_at("1.109")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import psycopg
@@ -84,50 +90,67 @@ class Eras:
         return url
 
 
-class SharedDatabase:
-    """A database with LiteLLM's newest schema, for one test after another: copying one takes ten times as long.
-
-    What a test writes is emptied after it. Where it has changed more than rows, the next test gets a new one.
-    """
+class DatabasePool:
+    """Databases with LiteLLM's schema, for one test after another: copying one costs ten times what emptying does."""
 
     def __init__(self, server_url: str, eras: Eras) -> None:
-        """Make it when it is first asked for."""
+        """Make databases on this server when they are first asked for; they end with it, or with `drop_all`."""
         self._server_url = server_url
         self._eras = eras
-        self._url: str | None = None
-        self._shape = ""
-        self._kept: set[tuple[str, str]] = set()
+        self._free: defaultdict[str, list[_Pooled]] = defaultdict(list)
 
-    def url(self) -> str:
-        """Return the URL of the database, which holds no rows."""
-        if self._url is None:
-            self._url = self._eras.database("1.109")
-            with psycopg.connect(self._url, autocommit=True) as connection:
-                self._shape = _shape(connection)
-                self._kept = _filled(connection)
-        return self._url
+    @contextmanager
+    def taking(self) -> Iterator[Callable[[str], str]]:
+        """Give URLs of databases without rows by the era of their schema, which are the caller's own until the end.
 
-    def empty(self) -> None:
-        """Remove what a test has written, or the database where that is not enough."""
-        if self._url is None:
-            return
+        Rows written to them are removed then, and a database of which more than rows was changed is.
+        """
+        taken: list[tuple[str, _Pooled]] = []
+
+        def take(era: str) -> str:
+            free = self._free[era]
+            taken.append((era, free.pop() if free else _Pooled.fresh(self._eras.database(era))))
+            return taken[-1][1].url
+
+        yield take
+        for era, pooled in taken:
+            if pooled.is_emptied():
+                self._free[era].append(pooled)
+            else:
+                drop_database(self._server_url, pooled.url)
+
+    def drop_all(self) -> None:
+        """Drop what nobody has taken."""
+        for pooled in chain.from_iterable(self._free.values()):
+            drop_database(self._server_url, pooled.url)
+        self._free.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pooled:
+    url: str
+    shape: str
+    """Everything about it but rows."""
+    kept: frozenset[tuple[str, str]]
+    """Tables that are filled by LiteLLM's migrations."""
+
+    @classmethod
+    def fresh(cls, url: str) -> Self:
+        with psycopg.connect(url, autocommit=True) as connection:
+            return cls(url, _shape(connection), _filled(connection))
+
+    def is_emptied(self) -> bool:
+        """Remove all rows, and tell whether it is again as it was."""
         try:
-            with psycopg.connect(self._url, autocommit=True, options="-c lock_timeout=5s") as connection:
-                is_usable = _shape(connection) == self._shape
-                filled = _filled(connection) - self._kept
-                if is_usable and filled:
+            with psycopg.connect(self.url, autocommit=True, options="-c lock_timeout=5s") as connection:
+                if _shape(connection) != self.shape:
+                    return False
+                if filled := _filled(connection) - self.kept:
                     tables = sql.SQL(", ").join(sql.Identifier(*name) for name in sorted(filled))
                     connection.execute(sql.SQL("TRUNCATE {}").format(tables))
         except psycopg.Error:
-            is_usable = False
-        if not is_usable:
-            self.drop()
-
-    def drop(self) -> None:
-        """Drop it; the next test gets a new one."""
-        if self._url is not None:
-            drop_database(self._server_url, self._url)
-            self._url = None
+            return False
+        return True
 
 
 def drop_database(server_url: str, database_url: str) -> None:
@@ -141,13 +164,13 @@ def _shape(connection: psycopg.Connection) -> str:
     return str(shape)
 
 
-def _filled(connection: psycopg.Connection) -> set[tuple[str, str]]:
+def _filled(connection: psycopg.Connection) -> frozenset[tuple[str, str]]:
     """Return schema and name of the tables that have had rows since they were made or emptied."""
     asked = (
         "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
         " AND pg_relation_size(format('%I.%I', schemaname, tablename)) > 0"
     )
-    return {(schema, table) for schema, table in connection.execute(asked)}
+    return frozenset((schema, table) for schema, table in connection.execute(asked))
 
 
 def _execute(database_url: str, script: str) -> None:
