@@ -335,6 +335,8 @@ def _subscription(subscription: Any, payers: Mapping[str, _Payer]) -> Subscripti
         subscription_at=parsed_instant(subscription.subscription_at),
         time_zone=payer.time_zone,
         grace_days=payer.grace_days,
+        created_at=parsed_instant(subscription.created_at),
+        ends_with_invoice=subscription.on_termination_invoice != "skip",
     )
 
 

@@ -132,6 +132,10 @@ class Subscription:
     """The customer's time zone, an IANA name: a billing period begins at midnight there."""
     grace_days: int = 0
     """Days that the customer's invoices stay drafts, which are made anew before they are final."""
+    created_at: datetime | None = None
+    """When Lago made the row, UTC, which may be long after it began; None where Lago does not tell."""
+    ends_with_invoice: bool = True
+    """Whether Lago bills what is left when the row is ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from jobs.core.lago.billing_rules import Bucket, buckets_of
+from jobs.core.lago.buckets import Bucket, buckets_of
 from jobs.core.lago.values import BillableMetric, Charge
 from jobs.core.money.usage import PeriodUsage, ToldBucket
 from jobs.core.money.worth import NOTHING, Change, Counted, Price, Unpriced, Worth, billed, worth

@@ -45,7 +45,7 @@ from jobs.playground.lago_standin.server import STANDIN
 
 _MICROSECOND = timedelta(microseconds=1)
 # A charge that only counts.
-_WHOLE_METRIC = {"properties": {}, "filters": [], "metric_filters": [], "prorated": False, "charge_model": "standard"}
+_WHOLE_METRIC = {"properties": {}, "filters": [], "metric_filters": [], "prorated": False, "charge_model": "standard", "pay_in_advance": False}
 Document = dict[str, Any]
 Action = Callable[["Control"], Awaitable[object]]
 
@@ -202,7 +202,7 @@ async def _create_customer(control: Control) -> object:
 async def _create_subscription(control: Control) -> object:
     document = control.document
     status, began = document["status"], _moment(document["started_at"])
-    times = ("terminated_at", "ending_at", "current_period_started_at", "current_period_ending_at")
+    times = ("terminated_at", "ending_at", "current_period_started_at", "current_period_ending_at", "created_at")
     row = {name: _moment(document.get(name)) for name in times} | {
         "external_id": document["external_id"],
         "customer": document["customer"],
@@ -213,7 +213,10 @@ async def _create_subscription(control: Control) -> object:
         "subscription_at": began,
         "started_at": began if status in ("active", "terminated") else None,
         "canceled_at": began if status == "canceled" else None,
+        "on_termination_invoice": document.get("on_termination_invoice"),
     }
+    # Made when it began, unless it is said to have been made later.
+    row["created_at"] = row["created_at"] or began
     return {"id": str(await writing.insert_subscription(await control.call(), row))}
 
 

@@ -269,10 +269,12 @@ class Organization:
         current_period_started_at: datetime | None = None,
         current_period_ending_at: datetime | None = None,
         billing_time: Literal["calendar", "anniversary"] = "calendar",
+        created_at: datetime | None = None,
+        on_termination_invoice: Literal["generate", "skip"] = "generate",
     ) -> str:
         """Add a subscription row and return its id; where no current period is given, it follows `billing_time`.
 
-        `status` is one of active, pending, terminated, canceled and incomplete (it waits for its first payment).
+        It was made (`created_at`) when it began unless told. `status` is one of active, pending, terminated, canceled and incomplete (it waits for its first payment).
         """
         document = {
             "external_id": external_id,
@@ -285,6 +287,8 @@ class Organization:
             "current_period_started_at": _text(current_period_started_at),
             "current_period_ending_at": _text(current_period_ending_at),
             "billing_time": billing_time,
+            "created_at": _text(created_at),
+            "on_termination_invoice": on_termination_invoice,
         }
         return str(self._post("subscriptions", document)["id"])
 
