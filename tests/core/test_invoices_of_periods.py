@@ -80,7 +80,9 @@ def test_a_row_that_ends_before_its_period_was_billed_has_that_periods_invoice_i
 
 
 def test_a_recurring_metric_is_billed_by_the_newest_row_that_charges_it() -> None:
-    found = rules(row(lago_id="old", **_ENDED), row(lago_id="new", started_at=at("2026-10-25T08:00:01Z"), plan_code="flat"))
+    found = rules(
+        row(lago_id="old", **_ENDED), row(lago_id="new", started_at=at("2026-10-25T08:00:01Z"), plan_code="flat")
+    )
     found.plans = {**found.plans, "flat": Plan("flat", ())}
     moment = at("2026-10-20T12:00:00Z")
     billing = found.judge(usage(moment, code="y_rec"))

@@ -37,7 +37,18 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # Borders of months of some zone or other, and how long after one an event may come: before Lago bills the period and
 # after it, while its invoice is a draft, and when that is final.
 EDGES = tuple(datetime(2026, month, 1, tzinfo=UTC) for month in (9, 10, 11))
-AFTER_AN_EDGE = (2 * MINUTE, 9 * MINUTE, 12 * MINUTE, HOUR, 12 * HOUR, DAY, 2 * DAY, 2 * DAY + 3 * HOUR, 4 * DAY, 9 * DAY)
+AFTER_AN_EDGE = (
+    2 * MINUTE,
+    9 * MINUTE,
+    12 * MINUTE,
+    HOUR,
+    12 * HOUR,
+    DAY,
+    2 * DAY,
+    2 * DAY + 3 * HOUR,
+    4 * DAY,
+    9 * DAY,
+)
 
 
 @dataclass

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -31,7 +30,7 @@ from jobs.core.window import Window
 from jobs.drivers.queries import query
 from jobs.playground.lago_standin import LagoStandIn
 from jobs.playground.lago_standin.periods import current_period
-from tests.laws.billing_world import CODES, DAY, FIRST, HOUR, MINUTE, NOW, SECOND, World
+from tests.laws.billing_world import CODES, DAY, FIRST, HOUR, NOW, SECOND, World
 from tests.support.judging import DAY as EPOCH
 from tests.support.judging import RULES, Event, judged_workspace
 
@@ -134,7 +133,9 @@ class Judge:
                 recurring = charge.metric_code == "kept"
                 # What looks back on everything is all in the open period of the running row; an ended row's last
                 # invoice cannot be made again, since the query would find what came after it too.
-                for start, end, bill in () if recurring and row.terminated_at else periods[-1:] if recurring else periods:
+                for start, end, bill in (
+                    () if recurring and row.terminated_at else periods[-1:] if recurring else periods
+                ):
                     if end < naive(FIRST) or (bill is None and not charge.pay_in_advance and not recurring):
                         continue
                     for one in self._buckets(row, charge, start, end):

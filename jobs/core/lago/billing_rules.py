@@ -196,7 +196,9 @@ class BillingRules:
         late = Unbilled.PERIOD_INVOICED if closes_at is not None and _came_after(event, closes_at) else None
         late = late if is_invoiced else Unbilled.PERIOD_NOT_INVOICED
         # What is billed as it arrives is billed whenever it does, if there is a row to bill it then.
-        early = None if metric.recurring or not _came_before(event, row.created_at) else Unbilled.SUBSCRIPTION_NOT_STARTED
+        early = (
+            None if metric.recurring or not _came_before(event, row.created_at) else Unbilled.SUBSCRIPTION_NOT_STARTED
+        )
         unbilled = _unbilled(metric, pricing, event, late, early)
         buckets = (
             bucket
@@ -210,9 +212,7 @@ class BillingRules:
     def _looking_back_on(self, event: Usage) -> LookingBack | None:
         """Return the row that bills an event of a recurring metric: the newest that charges it, else the newest."""
         found = [
-            one
-            for one in self.looking_back(event.subscription or "")
-            if one.until is None or event.time <= one.until
+            one for one in self.looking_back(event.subscription or "") if one.until is None or event.time <= one.until
         ]
         charging = (one for one in found if (pricing := self.pricing(one.row, event.code)) and pricing.charges)
         return next(charging, found[0] if found else None)
@@ -289,7 +289,9 @@ class BillingRules:
             billed_at = self._billed_of_ended(row, period, end)
             is_invoiced = billed_at is not None
         else:
-            billed_at = None if told is None and period is None else invoiced_at(row, end if period is None else period.end)
+            billed_at = (
+                None if told is None and period is None else invoiced_at(row, end if period is None else period.end)
+            )
             is_invoiced = billed_at is not None or (told is None and period is None)
         return Span(
             external_id,
@@ -316,7 +318,9 @@ class BillingRules:
             return last if billed is not None and billed > ended else billed
         before = invoiced_at(row, period.start) if period.start > _begins(row) else None
         is_covered = before is not None and before > ended and ended - _DAY >= _begins(row)
-        has_successor = any(abs(_begins(other) - ended) <= _SECOND for other in self._rows[row.external_id] if _has_begun(other))
+        has_successor = any(
+            abs(_begins(other) - ended) <= _SECOND for other in self._rows[row.external_id] if _has_begun(other)
+        )
         return None if is_covered and not has_successor else last
 
 

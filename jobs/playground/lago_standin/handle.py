@@ -296,9 +296,14 @@ class Organization:
         """Terminate the active subscription of an external id."""
         self._post("terminations", {"external_id": external_id, "terminated_at": _text(terminated_at)})
 
-    def finalize_period(self, external_id: str, start: datetime, end: datetime) -> dict[str, Any]:
-        """Bill `[start, end)` of a subscription and return the frozen usage; later events in it are never billed."""
-        document = {"external_id": external_id, "from": _text(start), "to": _text(end)}
+    def finalize_period(
+        self, external_id: str, start: datetime, end: datetime, *, at: datetime | None = None
+    ) -> dict[str, Any]:
+        """Bill `[start, end)` of a subscription and return the frozen usage; later events in it are never billed.
+
+        Later than `at`, where that is given, and else than now.
+        """
+        document = {"external_id": external_id, "from": _text(start), "to": _text(end), "at": _text(at)}
         usage: dict[str, Any] = self._post("finalizations", document)
         return usage
 
