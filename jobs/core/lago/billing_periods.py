@@ -76,8 +76,7 @@ def final_from(billed_at: datetime, row: Subscription) -> datetime:
     """Return when Lago first makes a row's invoice final that it makes at this instant: at once without a grace period.
 
     A draft is made anew then, so that whatever came before is in. Its day is that of the invoice, which is the
-    customer's, plus the grace period; every hour at twenty past Lago looks whether that day has come, and its own day is
-    that of UTC.
+    customer's, plus the grace period; every hour at twenty past Lago looks whether that day has come in UTC.
     """
     zone = _zone(row)
     if not row.grace_days or zone is None:
