@@ -199,7 +199,7 @@ def test_lago_bills_at_ten_minutes_past_the_hour() -> None:
     [
         ("2026-11-01T00:10:00Z", 0, "UTC", "2026-11-01T00:10:00Z"),
         ("2026-11-01T00:10:00Z", 10, "UTC", "2026-11-11T00:20:00Z"),
-        # Its day is that of the invoice, which in Seoul was made on Sunday the first, and Lago's own day is that of UTC.
+        # Its day is that of the invoice, in Seoul Sunday the first; that Lago looks for has come in UTC.
         ("2026-10-31T15:10:00Z", 3, "Asia/Seoul", "2026-11-04T00:20:00Z"),
         # In New York it was made on Saturday evening.
         ("2026-11-01T01:10:00Z", 2, "America/New_York", "2026-11-02T00:20:00Z"),

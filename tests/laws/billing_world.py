@@ -1,4 +1,4 @@
-"""A world that a seed decides, with Lago's side of it: plans, customers, subscriptions in every state, and their events."""
+"""A world that a seed decides, with Lago's side of it: plans, customers, subscriptions in every state, their events."""
 
 from __future__ import annotations
 

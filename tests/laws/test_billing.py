@@ -1,9 +1,9 @@
 """Law 11: what the rules say is billed is what the stand-in's billing query bills, of both event stores, one and all.
 
 A world is drawn from a seed: plans, charges, filters, metrics, customers' time zones and grace periods, rows in every
-state, events at any time that arrive at any time (`billing_world.py`). The stand-in's own calendar closes its periods; its
-own query says what each bucket of each row and period bills. The rules, asked of one event and as spans in the workspace,
-must say the same.
+state, events at any time that arrive at any time (`billing_world.py`). The stand-in's own calendar closes its periods;
+its own query says what each bucket of each row and period bills. The rules, asked of one event and as spans in the
+workspace, must say the same.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Judge:
         self.rows = [row for row in catalogue.subscriptions if row.status in ("active", "terminated")]
 
     def periods(self, row: Subscription) -> list[tuple[datetime, datetime, datetime | None]]:
-        """Return the first and last instant of the row's periods by the stand-in's calendar, and when each is billed."""
+        """Return the row's periods by the stand-in's calendar: first and last instant, and when each is billed."""
         assert row.started_at is not None
         given = {
             "terminated_at": None,
@@ -78,7 +78,7 @@ class Judge:
     def _last_bill(
         self, row: Subscription, end: datetime, before: list[tuple[datetime, datetime, datetime | None]]
     ) -> datetime | None:
-        """Return when the last period of an ended row is billed; the one before it, if it was not yet, is in its stead."""
+        """Return when an ended row's last period is billed; if the one before was not yet, that is in its stead."""
         waits = bool(before) and before[-1][2] is not None and before[-1][2] > naive(end)
         if not row.ends_with_invoice:
             if waits:

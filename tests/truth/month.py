@@ -24,11 +24,11 @@ from tests.truth.month_judge import Verdict, judge_world
 from tests.truth.month_world import ERAS, LOST, Fate, draw
 
 _ABOUT = """
-Each world is some days of a gateway: LiteLLM of one era, one of Lago's event stores, a time zone, subscriptions in every
-state, a Lago that makes invoices of them, and calls with the fates below. The real job runs over it once a day, is killed
-in between, meets failures of Lago, and is run by hand. `decidable`: no left-over event could be the call's, its time has one
-reading, and a run that ended well saw it while its billing period was open. What is not decidable has to be reported
-and not sent.
+Each world is some days of a gateway: LiteLLM of one era, one of Lago's event stores, a time zone, subscriptions in
+every state, a Lago that makes invoices of them, and calls with the fates below. The real job runs over it once a day, is
+killed in between, meets failures of Lago, and is run by hand. `decidable`: no left-over event could be the call's, its
+time has one reading, and a run that ended well saw it while its billing period was open. What is not decidable has to
+be reported and not sent.
 """.strip().splitlines()
 
 
@@ -109,7 +109,7 @@ def table(verdicts: list[Verdict], commit: str, command: str, seconds: float) ->
         "Broken laws (billed twice, invented, at another time, decidable and not sent, neither sent nor reported): "
         f"{problems:,}.",
         "",
-        f"Invoices that became final, each with exactly what had come by then: {sum(one.invoices for one in verdicts):,}. "
+        f"Final invoices, each with exactly what had come by then: {sum(one.invoices for one in verdicts):,}. "
         "Recorded events that Lago does not bill, which every run that saw them has to tell, and no other event:",
         "",
         "| not billed | events | told by every run |",

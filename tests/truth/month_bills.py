@@ -1,4 +1,4 @@
-"""When the simulated Lago bills what: its clock strikes every hour, for whatever rows are there, and drafts become final.
+"""When the simulated Lago bills what: its clock strikes every hour, for what rows are there, and drafts become final.
 
 Written anew, and by nothing of the job: what is in an invoice is what had reached Lago when the invoice became final.
 """
@@ -107,7 +107,7 @@ def _strikes(border: datetime, zone: ZoneInfo, term: Term) -> datetime | None:
 
 
 def _final(made: datetime, zone: ZoneInfo, grace_days: int) -> datetime:
-    """Return twenty past the first hour, by Lago's own clock in UTC, on the customer's day of the invoice and the grace."""
+    """Return twenty past the first hour, on a day of UTC that is the customer's day of the invoice and the grace."""
     if not grace_days:
         return made
     due = made.astimezone(zone).date() + grace_days * _DAY

@@ -173,7 +173,7 @@ class Drive:
         return sum(int(float(one["units"])) for one in usage["charges_usage"])
 
     def _stamp(self, now: datetime) -> None:
-        """Let what the job has just sent have come when the simulation says it is: the stand-in stamps the real time."""
+        """Let what the job has just sent have come in the simulation's time: the stand-in stamps the real one."""
         sent = {one.transaction_id for one in self.organization.events() if one.transaction_id.startswith(_OURS)}
         new = sorted(sent - self.came_at.keys())
         self.came_at |= dict.fromkeys(new, now)

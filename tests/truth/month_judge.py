@@ -195,7 +195,7 @@ class _Judge:
                 self.problems.append(f"{call.request_id} was sent for nothing: it came {came_at}, {bill_of_it}")
 
     def _judge_unbilled(self) -> tuple[Counter[str], Counter[str]]:
-        """Hold what each run told of recorded events to what Lago bills of them; return what is not billed, and told."""
+        """Hold what runs told of recorded events to what Lago bills; return what is not billed, and what was told."""
         told: dict[tuple[int, str], set[str]] = defaultdict(set)
         for row in self.rows:
             if row["transaction_id"]:
@@ -279,7 +279,7 @@ class _Judge:
 
     def _could_send(self, call: Call, now: datetime) -> bool:
         bill = self._bill(call)
-        # What ran and has ended is billed at its end; an invoice that is a draft takes more until an hour before its end.
+        # What has ended is billed at its end; a draft takes more until an hour before it is final.
         if bill is None or bill.term.terminated_at is not None or not bill.term.is_there(now):
             return False
         is_open = bill.end > now or (bill.final_at > bill.made_at and bill.final_at > now + HOUR)

@@ -162,19 +162,22 @@ class World:
         if not active:
             has_ended = any(term.terminated_at is not None and term.terminated_at < at for term in terms)
             return "subscription_terminated" if has_ended else "subscription_not_started"
-        if active[-1].plan == FLAT:
+        return self._unbilled_of(active[-1], arrival, at)
+
+    def _unbilled_of(self, term: Term, arrival: Arrival, at: datetime) -> str:
+        if term.plan == FLAT:
             return "no_charge"
         if not arrival.tokens:
             return "property_missing"
-        if active[-1].plan == DYNAMIC:
+        if term.plan == DYNAMIC:
             return "amount_missing"
-        bill = self.bill_of(active[-1], at)
+        bill = self.bill_of(term, at)
         if bill is None:
             return "period_not_invoiced"
         return "period_invoiced" if arrival.received_at > bill.final_at else ""
 
     def bill_of(self, term: Term, at: datetime) -> Bill | None:
-        """Return the invoice of a row that an event of this time belongs to, now or one day; None where it is in none."""
+        """Return a row's invoice that an event of this time belongs to, now or one day; None where it is in none."""
         return next((bill for bill in self.bills if bill.term is term and bill.holds(at)), None)
 
     def stored(self, instant: datetime) -> datetime:

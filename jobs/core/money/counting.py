@@ -138,8 +138,8 @@ def listed_sums(
 ) -> list[RecordedSum]:
     """Return the sums that a store would tell of these events: those in time, and where a number is billed with one.
 
-    Of an event that is listed more than once, as ClickHouse organizations do, the last that Lago took counts, and it was
-    in time if the first was.
+    Of an event that is listed more than once, as ClickHouse organizations do, the last that Lago took counts, and it
+    was in time if the first was.
     """
     last: dict[tuple[str, str], ListedEvent] = {}
     first: dict[tuple[str, str], datetime] = {}

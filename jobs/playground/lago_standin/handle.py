@@ -274,7 +274,8 @@ class Organization:
     ) -> str:
         """Add a subscription row and return its id; where no current period is given, it follows `billing_time`.
 
-        It was made (`created_at`) when it began unless told. `status` is one of active, pending, terminated, canceled and incomplete (it waits for its first payment).
+        It was made (`created_at`) when it began unless told. `status` is one of active, pending, terminated, canceled
+        and incomplete (it waits for its first payment).
         """
         document = {
             "external_id": external_id,
