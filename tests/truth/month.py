@@ -25,10 +25,10 @@ from tests.truth.month_world import ERAS, LOST, Fate, draw
 
 _ABOUT = """
 Each world is some days of a gateway: LiteLLM of one era, one of Lago's event stores, a time zone, subscriptions in
-every state, a Lago that makes invoices of them, and calls with the fates below. The real job runs over it once a day, is
-killed in between, meets failures of Lago, and is run by hand. `decidable`: no left-over event could be the call's, its
-time has one reading, and a run that ended well saw it while its billing period was open. What is not decidable has to
-be reported and not sent.
+every state, a Lago that makes invoices of them, and calls with the fates below. The real job runs over it once a day,
+is killed in between, meets failures of Lago, and is run by hand. `decidable`: no left-over event could be the call's,
+its time has one reading, and a run that ended well saw it while its billing period was open, or its invoice a draft.
+What is not decidable has to be reported and not sent.
 """.strip().splitlines()
 
 

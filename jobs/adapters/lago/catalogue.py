@@ -317,6 +317,7 @@ def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
         ),
         prorated=bool(charge.prorated),
         min_amount=int(charge.min_amount_cents or 0),
+        has_pricing_unit=bool(getattr(charge, "applied_pricing_unit", None)),
     )
 
 

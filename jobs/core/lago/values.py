@@ -168,6 +168,8 @@ class Charge:
     """Whether a part of a period pays a part."""
     min_amount: int = 0
     """The least that a period bills for it, in the currency's smallest unit."""
+    has_pricing_unit: bool = False
+    """Whether it bills in a unit of its own, which a rate makes money of."""
 
 
 @dataclass(frozen=True, slots=True)
