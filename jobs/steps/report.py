@@ -241,6 +241,11 @@ def _warnings(judged: Judged, beyond: _Found) -> Iterator[str]:
             f"Events that bill less than was used and can be completed: {beyond.possible_top_ups}. Top-ups "
             "(RECONCILE_TOP_UP) would bill the difference"
         )
+    if not all(row.payer_is_told for row in reading.catalogue.subscriptions):
+        yield (
+            "The key may not read customers: their billing periods are taken to begin at midnight of UTC, and their "
+            "invoices to be final at once. Give it that permission in Lago"
+        )
     if reading.dead_letters:
         yield (
             f"Events that Lago accepted and will never bill: {reading.dead_letters}. They lie in its ClickHouse table "

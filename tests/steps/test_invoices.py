@@ -63,6 +63,27 @@ def test_a_voided_invoice_stands_against_the_window(
     assert again.reasons == ()
 
 
+def test_a_key_that_may_not_read_customers_is_told_of(
+    litellm_database: str, standin: LagoStandIn, tmp_path: Path
+) -> None:
+    """Their time zones and grace periods decide what came too late."""
+    lago = standin.create_organization("without customers")
+    lago.add_metric(CODE)
+    lago.add_plan("tokens", charges=[(CODE, {})])
+    lago.add_customer("customer", timezone="Asia/Seoul")
+    for name in SUBSCRIPTIONS:
+        lago.add_subscription(name, customer="customer", plan="tokens", started_at=PERIOD_START)
+    fill_litellm(litellm_database, _CALLS)
+    lago.insert_events(call.original() | {"created_at": call.at} for call in _CALLS)
+    settings = replace(settings_for(litellm_database, lago, tmp_path), apply=False)
+    assert not any("customers" in text for text in run_one(settings, "allowed").run.warnings)
+    may = ("event", "billable_metric", "plan", "subscription", "organization", "customer_usage", "invoice")
+    lago.api_key = lago.add_key(api_permissions={resource: ["read"] for resource in may})
+    narrow = settings_for(litellm_database, lago, tmp_path)
+    (warning,) = run_one(replace(narrow, apply=False), "narrow").run.warnings
+    assert warning.startswith("The key may not read customers")
+
+
 def test_a_period_is_voided_where_no_other_invoice_is_left() -> None:
     period = PeriodUsage("alice", PERIOD_START, _PERIOD_END, False, "USD", (), "one", "voided")
     other = replace(period, subscription="bob", invoice_id="two")

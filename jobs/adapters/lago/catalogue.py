@@ -116,11 +116,11 @@ class _Pages:
                 self._client.wait(0.5 * reading)
         raise LagoError(f"Lago's list of {resource} changed during each of {_READINGS} readings", "Run again")
 
-    def payers(self) -> Mapping[str, _Payer]:
-        """Return what decides when a customer is billed, by external id, if the key may read it."""
+    def payers(self) -> Mapping[str, _Payer] | None:
+        """Return what decides when a customer is billed, by external id; None where the key may not read it."""
         reply = self._client.request("GET", "customers", params={"per_page": 1}, accept=frozenset({403, 404, 422}))
         if reply.status in (403, 404):
-            return {}
+            return None
         customers = self.all("customers")
         graces = self._grace_periods()
         return {
@@ -321,8 +321,8 @@ def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
     )
 
 
-def _subscription(subscription: Any, payers: Mapping[str, _Payer]) -> Subscription:
-    payer = payers.get(_text_or_none(subscription.external_customer_id) or "", _Payer())
+def _subscription(subscription: Any, payers: Mapping[str, _Payer] | None) -> Subscription:
+    payer = (payers or {}).get(_text_or_none(subscription.external_customer_id) or "", _Payer())
     return Subscription(
         external_id=_text(subscription.external_id),
         lago_id=_text(subscription.lago_id),
@@ -337,6 +337,7 @@ def _subscription(subscription: Any, payers: Mapping[str, _Payer]) -> Subscripti
         time_zone=payer.time_zone,
         grace_days=payer.grace_days,
         created_at=parsed_instant(subscription.created_at),
+        payer_is_told=payers is not None,
         ends_with_invoice=subscription.on_termination_invoice != "skip",
     )
 

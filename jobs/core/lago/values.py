@@ -134,6 +134,8 @@ class Subscription:
     """Days that the customer's invoices stay drafts, which are made anew before they are final."""
     created_at: datetime | None = None
     """When Lago made the row, UTC, which may be long after it began; None where Lago does not tell."""
+    payer_is_told: bool = True
+    """Whether the key may read the customer: otherwise UTC and no grace period are taken for its own."""
     ends_with_invoice: bool = True
     """Whether Lago bills what is left when the row is ended."""
 
