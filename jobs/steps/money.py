@@ -110,18 +110,21 @@ def group_of(row: Mapping[str, Any], bound: Sequence[BoundPart], spellings: Mapp
         code=code,
         period=row["period"],
         is_missing=row["is_missing"],
-        properties=dict(_properties(code, bound, model, json.loads(row["dimensions"] or "[null]")[1:])),
+        properties=dict(compared_properties(code, bound, model, row["dimensions"])),
         change=Change(Decimal(row["quantity"]), row["events"]),
         time=END if row["time"] is None else row["time"].replace(tzinfo=UTC),
     )
 
 
-def _properties(
-    code: str, bound: Sequence[BoundPart], model: str | None, others: Sequence[str | None]
+def compared_properties(
+    code: str, bound: Sequence[BoundPart], model: str | None, compared: str | None
 ) -> Iterator[tuple[str, str | None]]:
-    """Yield the properties that the meter compares by, which are all that is known of an event."""
+    """Yield the properties that the meter compares by, which are all that is known of an event.
+
+    `compared` is a JSON list: the model's key, then the other properties' texts.
+    """
     dimensions = next((item.part.dimensions for item in bound if item.part.code == code), ())
-    rest = iter(others)
+    rest = iter(json.loads(compared or "[null]")[1:])
     for name, source in dimensions:
         yield name, model if source == "model" else next(rest, None)
 

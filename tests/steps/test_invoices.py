@@ -39,8 +39,13 @@ def test_a_voided_invoice_stands_against_the_window(
     lago.add_plan("tokens", charges=[(CODE, {})])
     lago.add_customer("customer")
     for name in SUBSCRIPTIONS:
-        begins = {"started_at": PERIOD_START, "current_period_started_at": _PERIOD_END}
-        lago.add_subscription(name, customer="customer", plan="tokens", **begins)
+        lago.add_subscription(
+            name,
+            customer="customer",
+            plan="tokens",
+            started_at=PERIOD_START,
+            current_period_started_at=_PERIOD_END,
+        )
     fill_litellm(litellm_database, _CALLS)
     lago.insert_events(call.original() | {"created_at": call.at} for call in _CALLS)
     invoices = [
