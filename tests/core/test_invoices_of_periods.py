@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -101,3 +102,18 @@ def test_an_upgrade_leaves_no_gap_within_the_second_that_lago_tells() -> None:
     for moment, billed_by in (("09.500", "old"), ("09.832", "old"), ("09.833", "new")):
         billing = found.judge(usage(at(f"2026-11-10T06:47:{moment}Z"), received=ended))
         assert (billing.unbilled, billing.row and billing.row.lago_id) == (None, billed_by)
+
+
+@pytest.mark.parametrize(("cost", "why"), [(500, Unbilled.PERIOD_NOT_INVOICED), (1000, None), (2000, None)])
+def test_a_downgrade_leaves_the_minutes_before_it_in_no_invoice(cost: int, why: Unbilled | None) -> None:
+    """It takes place when October is billed; an upgrade, at any time, bills what was used until then."""
+    rotation = at("2026-11-01T00:10:05Z")
+    found = rules(
+        row(lago_id="old", status="terminated", terminated_at=rotation),
+        row(lago_id="new", started_at=rotation, current_period_started_at=rotation, plan_code="other"),
+        yearly_amount=1000,
+    )
+    found.plans = {**found.plans, "other": replace(found.plans["plan"], yearly_amount=cost)}
+    assert found.judge(usage(at("2026-11-01T00:05:00Z"))).unbilled is why
+    assert found.judge(usage(at("2026-10-31T23:00:00Z"))).unbilled is None
+    assert found.judge(usage(rotation + timedelta(minutes=1))).unbilled is None

@@ -23,6 +23,7 @@ STATUSES = (
     "ends on a billing day",
     "ends without an invoice",
     "upgraded",
+    "upgraded at once",
     "upgraded within a second",
     "begins again",
     "made later",
@@ -131,6 +132,9 @@ class World:
         elif status == "upgraded":
             add(name, **given, **ended)
             add(name, **other | {"started_at": middle + SECOND})
+        elif status == "upgraded at once":
+            add(name, **given, **ended)
+            add(name, **other | {"started_at": middle})
         elif status == "upgraded within a second":
             add(name, **given | ended | {"terminated_at": middle + 842 * MILLISECOND})
             add(name, **other | {"started_at": middle + 833 * MILLISECOND})

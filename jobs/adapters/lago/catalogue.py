@@ -38,6 +38,7 @@ _Answer = TypeVar("_Answer")
 _ALL_STATUSES = ["active", "pending", "terminated", "canceled", "incomplete"]
 _READINGS = 4
 _GRACE_DIGITS = 5
+_PERIODS_A_YEAR = {"weekly": 52, "monthly": 12, "quarterly": 4, "semiannual": 2}
 
 
 def read_catalogue(client: LagoClient) -> Catalogue:
@@ -159,6 +160,7 @@ class _Pages:
             interval=_text(plan.interval) or "monthly",
             bill_charges_monthly=bool(plan.bill_charges_monthly),
             currency=_text(plan.amount_currency),
+            yearly_amount=int(plan.amount_cents or 0) * _PERIODS_A_YEAR.get(_text(plan.interval), 1),
         )
 
     def _page(self, resource: str, options: dict[str, Any]) -> Mapping[str, Any] | None:

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
 from jobs.core.lago.billing_periods import final_from, invoiced_at, period_holding
 from jobs.core.lago.buckets import Bucket, buckets_of
+from jobs.core.lago.subscription_rows import NEVER, begins, ended_exactly, ends, has_begun, newest, successor
 from jobs.core.lago.values import BillableMetric, Catalogue, Charge, Plan, Subscription
 from jobs.core.window import Window
 
-_MICROSECOND, _SECOND, _DAY = timedelta(microseconds=1), timedelta(seconds=1), timedelta(days=1)
-_BEGINNING, _END = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+_MICROSECOND, _DAY = timedelta(microseconds=1), timedelta(days=1)
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -169,7 +170,7 @@ class BillingRules:
         for row in catalogue.subscriptions:
             self._rows.setdefault(row.external_id, []).append(row)
         for rows in self._rows.values():
-            rows[:] = [_ended_exactly(row, rows) for row in rows]
+            rows[:] = [ended_exactly(row, rows) for row in rows]
         self._last_span: dict[str, Span] = {}
 
     def has(self, external_id: str) -> bool:
@@ -207,7 +208,7 @@ class BillingRules:
             if unbilled is not Unbilled.PROPERTY_MISSING and (early if charge.pay_in_advance else late) is None
         )
         # A recurring metric counts events from before its row too, first in the row's first period.
-        return Billing(unbilled, row, self.period(row, max(event.time, _begins(row))), tuple(buckets))
+        return Billing(unbilled, row, self.period(row, max(event.time, begins(row))), tuple(buckets))
 
     def _looking_back_on(self, event: Usage) -> LookingBack | None:
         """Return the row that bills an event of a recurring metric: the newest that charges it, else the newest."""
@@ -227,8 +228,8 @@ class BillingRules:
 
     def looking_back(self, external_id: str) -> tuple[LookingBack, ...]:
         """Return the rows that may bill a recurring metric, the running or the last one first."""
-        begun = [row for row in self._rows[external_id] if _has_begun(row)]
-        found = (self._looking_back(row) for row in sorted(begun, key=_newest, reverse=True))
+        begun = [row for row in self._rows[external_id] if has_begun(row)]
+        found = (self._looking_back(row) for row in sorted(begun, key=newest, reverse=True))
         return tuple(one for one in found if one is not None)
 
     def _looking_back(self, row: Subscription) -> LookingBack | None:
@@ -238,7 +239,7 @@ class BillingRules:
         if row.ends_with_invoice:
             return LookingBack(row, ended, final_from(ended, row))
         at = ended
-        while (period := self.period(row, at)) is not None and period.start > _begins(row):
+        while (period := self.period(row, at)) is not None and period.start > begins(row):
             billed = invoiced_at(row, period.start)
             at = period.start - _MICROSECOND
             if billed is not None and billed <= ended:
@@ -256,7 +257,7 @@ class BillingRules:
         whole = None if plan is None else period_holding(row, plan, at)
         if whole is None:
             return None
-        start, end = max(whole.start, _begins(row)), min(whole.end, _ends(row))
+        start, end = max(whole.start, begins(row)), min(whole.end, ends(row))
         told = row.current_period_started_at
         if told is not None and row.terminated_at is None:
             start, end = (max(start, told), end) if at >= told else (start, min(end, told))
@@ -271,11 +272,11 @@ class BillingRules:
 
     def _span(self, external_id: str, at: datetime) -> Span:
         rows = self._rows[external_id]
-        begun = [row for row in rows if _has_begun(row)]
-        edges = [edge for row in begun for edge in (_begins(row), _ends(row))]
+        begun = [row for row in rows if has_begun(row)]
+        edges = [edge for row in begun for edge in (begins(row), ends(row))]
         start = max((edge for edge in edges if edge <= at), default=_BEGINNING)
-        end = min((edge for edge in edges if edge > at), default=_END)
-        row = max((row for row in begun if _begins(row) <= at < _ends(row)), key=_newest, default=None)
+        end = min((edge for edge in edges if edge > at), default=NEVER)
+        row = max((row for row in begun if begins(row) <= at < ends(row)), key=newest, default=None)
         if row is None:
             return Span(external_id, start, end, _inactive(rows, begun, at))
         told, period = row.current_period_started_at, self.period(row, at)
@@ -286,7 +287,7 @@ class BillingRules:
         if row.terminated_at is None and told is not None and at >= told:
             return Span(external_id, start, end, None, row, PeriodState.OPEN)
         if row.terminated_at is not None:
-            billed_at = self._billed_of_ended(row, period, end)
+            billed_at = self._billed_of_ended(row, period)
             is_invoiced = billed_at is not None
         else:
             billed_at = (
@@ -304,24 +305,29 @@ class BillingRules:
             is_invoiced,
         )
 
-    def _billed_of_ended(self, row: Subscription, period: Window | None, end: datetime) -> datetime | None:
+    def _billed_of_ended(self, row: Subscription, period: Window | None) -> datetime | None:
         """Return when Lago bills a period of an ended row, or all of it where none is known; None where it never does.
 
         A row that ends before the period before was billed has one invoice then, which is of that period.
         """
-        ended = row.terminated_at or end
+        ended = row.terminated_at or NEVER
         last = ended if row.ends_with_invoice else None
         if period is None:
             return last
-        if end < _ends(row):
-            billed = invoiced_at(row, end)
+        if period.end < ends(row):
+            billed = invoiced_at(row, period.end)
             return last if billed is not None and billed > ended else billed
-        before = invoiced_at(row, period.start) if period.start > _begins(row) else None
-        is_covered = before is not None and before > ended and ended - _DAY >= _begins(row)
-        has_successor = any(
-            abs(_begins(other) - ended) <= _SECOND for other in self._rows[row.external_id] if _has_begun(other)
-        )
-        return None if is_covered and not has_successor else last
+        before = invoiced_at(row, period.start) if period.start > begins(row) else None
+        is_covered = before is not None and before > ended and ended - _DAY >= begins(row)
+        following = successor(row, self._rows[row.external_id])
+        if following is None:
+            return None if is_covered else last
+        # A downgrade takes place when the period before is billed, and that is all that is billed then.
+        return None if self._yearly_amount(following) < self._yearly_amount(row) else last
+
+    def _yearly_amount(self, row: Subscription) -> int:
+        plan = self.plans.get(row.plan_code or "")
+        return 0 if plan is None else plan.yearly_amount
 
 
 def is_billed_number(text: str) -> bool:
@@ -357,41 +363,11 @@ def _came_before(event: Usage, instant: datetime | None) -> bool:
     return instant is not None and event.received_at is not None and event.received_at < instant
 
 
-def _has_begun(row: Subscription) -> bool:
-    return row.status in ("active", "terminated") and row.started_at is not None
-
-
-def _ended_exactly(row: Subscription, rows: list[Subscription]) -> Subscription:
-    """Return a row with the end that an upgrade gave it: Lago tells whole seconds, and the next row begins within."""
-    ended = row.terminated_at
-    if ended is None:
-        return row
-    following = (_begins(other) for other in rows if _has_begun(other) and other is not row)
-    begins = min((began for began in following if ended < began < ended + _SECOND), default=None)
-    return row if begins is None else replace(row, terminated_at=begins - _MICROSECOND)
-
-
-def _begins(row: Subscription) -> datetime:
-    """Return the first instant of a begun row; Lago compares to the millisecond."""
-    began = row.started_at or _END
-    return began.replace(microsecond=began.microsecond // 1000 * 1000)
-
-
-def _ends(row: Subscription) -> datetime:
-    """Return the instant after the last of a row, which bills the very instant of its end too."""
-    return _END if row.terminated_at is None else row.terminated_at + _MICROSECOND
-
-
-def _newest(row: Subscription) -> tuple[bool, datetime, datetime]:
-    """Order rows as Lago does, the one that counts last: the running one, else that which ended last."""
-    return row.terminated_at is None, row.terminated_at or _END, _begins(row)
-
-
 def _inactive(rows: list[Subscription], begun: list[Subscription], at: datetime) -> Unbilled:
     """Return why no row of a subscription was active at this instant."""
-    if any(row.status == "incomplete" for row in rows) and not any(_begins(row) > at for row in begun):
+    if any(row.status == "incomplete" for row in rows) and not any(begins(row) > at for row in begun):
         return Unbilled.SUBSCRIPTION_INCOMPLETE
-    if any(_ends(row) <= at for row in begun):
+    if any(ends(row) <= at for row in begun):
         return Unbilled.SUBSCRIPTION_TERMINATED
     if begun or any(row.status == "pending" for row in rows):
         return Unbilled.SUBSCRIPTION_NOT_STARTED

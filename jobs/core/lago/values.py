@@ -188,6 +188,8 @@ class Plan:
     """Whether usage is billed every month, however long the interval is."""
     currency: str = ""
     """ISO 4217; empty where Lago gives none."""
+    yearly_amount: int = 0
+    """What it costs a year besides usage, in the smallest unit: a change to a cheaper plan is a downgrade."""
 
 
 @dataclass(frozen=True, slots=True)
