@@ -191,6 +191,7 @@ def _tally(workspace: Workspace, rules: Rules, window: Window, sides: Sides) -> 
         "events",
         "unbilled",
         "codes",
+        "filters",
         "minutes",
         "arrivals",
     ):

@@ -128,7 +128,8 @@ CREATE TABLE metered_code (
 -- The rules by which Lago bills (jobs/core/lago/billing_rules.py) as rows, of the subscriptions that something was read of:
 -- stretches of time, without gaps, in which every event of a code is treated alike. `unbilled` says why none is billed,
 -- `period` whether one that is sent now would be in time; one that Lago took after `closes_at` is in no invoice, which stays a
--- draft until `draft_until`, where the customer has a grace period.
+-- draft until `draft_until`, where the customer has a grace period. Of some periods there is no invoice at all, and what is
+-- billed as it arrives is not before the row was made.
 CREATE TABLE billing_span (
     external_id VARCHAR NOT NULL,
     starts_at TIMESTAMP NOT NULL,
@@ -137,10 +138,15 @@ CREATE TABLE billing_span (
     plan_code VARCHAR,
     period VARCHAR NOT NULL,
     closes_at TIMESTAMP,
-    draft_until TIMESTAMP
+    draft_until TIMESTAMP,
+    is_invoiced BOOLEAN NOT NULL,
+    made_at TIMESTAMP
 );
--- The row of a subscription that bills recurring metrics, which look back on all events, and when it ended.
-CREATE TABLE latest_row (external_id VARCHAR NOT NULL, plan_code VARCHAR, ended_at TIMESTAMP, closes_at TIMESTAMP);
+-- The rows of a subscription whose invoices bill recurring metrics, which look back on all events up to an instant; the
+-- newest has place 0.
+CREATE TABLE looking_back (
+    external_id VARCHAR NOT NULL, place INTEGER NOT NULL, plan_code VARCHAR, until TIMESTAMP, closes_at TIMESTAMP
+);
 CREATE TABLE plan (code VARCHAR NOT NULL, currency VARCHAR NOT NULL);
 CREATE TABLE metric (code VARCHAR NOT NULL, recurring BOOLEAN NOT NULL, bills_what_is_sent BOOLEAN NOT NULL);
 
@@ -149,10 +155,10 @@ CREATE TABLE unsendable (transaction_id VARCHAR NOT NULL);
 -- Ids that were sent before, with the times they were sent with.
 CREATE TABLE sent_before (transaction_id VARCHAR NOT NULL, timestamp_ms BIGINT NOT NULL);
 
--- How a plan charges a metric, one row each: whether at once, by nothing but the amount that an event carries, and by that
--- too.
+-- How a plan charges a metric, one row each: whether some charge bills at once, some by a period's invoice, and some the
+-- amount that an event carries.
 CREATE TABLE charge (
-    plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL, needs_amount BOOLEAN NOT NULL,
+    plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL, bills_periods BOOLEAN NOT NULL,
     bills_amount BOOLEAN NOT NULL
 );
 

@@ -384,6 +384,7 @@ def test_a_grace_period_is_the_customers_else_the_entitys_else_the_organizations
             return Reply(200, told[path])
 
     payers = _Pages(cast("LagoClient", Answering())).payers()
+    assert payers is not None
     assert {name: payer.grace_days for name, payer in payers.items()} == {
         "own": 3,
         "zero": 0,

@@ -39,6 +39,7 @@ _Answer = TypeVar("_Answer")
 _ALL_STATUSES = ["active", "pending", "terminated", "canceled", "incomplete"]
 _READINGS = 4
 _GRACE_DIGITS = 5
+_PERIODS_A_YEAR = {"weekly": 52, "monthly": 12, "quarterly": 4, "semiannual": 2}
 
 
 def read_catalogue(client: LagoClient) -> Catalogue:
@@ -117,11 +118,11 @@ class _Pages:
                 self._client.wait(0.5 * reading)
         raise LagoError(f"Lago's list of {resource} changed during each of {_READINGS} readings", "Run again")
 
-    def payers(self) -> Mapping[str, _Payer]:
-        """Return what decides when a customer is billed, by external id, if the key may read it."""
+    def payers(self) -> Mapping[str, _Payer] | None:
+        """Return what decides when a customer is billed, by external id; None where the key may not read it."""
         reply = self._client.request("GET", "customers", params={"per_page": 1}, accept=frozenset({403, 404, 422}))
         if reply.status in (403, 404):
-            return {}
+            return None
         customers = self.all("customers")
         graces = self._grace_periods()
         return {
@@ -160,6 +161,7 @@ class _Pages:
             interval=_text(plan.interval) or "monthly",
             bill_charges_monthly=bool(plan.bill_charges_monthly),
             currency=_text(plan.amount_currency),
+            yearly_amount=int(plan.amount_cents or 0) * _PERIODS_A_YEAR.get(_text(plan.interval), 1),
         )
 
     def _page(self, resource: str, options: dict[str, Any]) -> Mapping[str, Any] | None:
@@ -318,11 +320,12 @@ def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
         ),
         prorated=bool(charge.prorated),
         min_amount=int(charge.min_amount_cents or 0),
+        has_pricing_unit=bool(getattr(charge, "applied_pricing_unit", None)),
     )
 
 
-def _subscription(subscription: Any, payers: Mapping[str, _Payer]) -> Subscription:
-    payer = payers.get(_text_or_none(subscription.external_customer_id) or "", _Payer())
+def _subscription(subscription: Any, payers: Mapping[str, _Payer] | None) -> Subscription:
+    payer = (payers or {}).get(_text_or_none(subscription.external_customer_id) or "", _Payer())
     return Subscription(
         external_id=_text(subscription.external_id),
         lago_id=_text(subscription.lago_id),
@@ -336,6 +339,9 @@ def _subscription(subscription: Any, payers: Mapping[str, _Payer]) -> Subscripti
         subscription_at=parsed_instant(subscription.subscription_at),
         time_zone=payer.time_zone,
         grace_days=payer.grace_days,
+        created_at=parsed_instant(subscription.created_at),
+        payer_is_told=payers is not None,
+        ends_with_invoice=subscription.on_termination_invoice != "skip",
     )
 
 
