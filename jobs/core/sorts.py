@@ -152,6 +152,18 @@ DETAILS = {
         "it names a subscription with blanks around it",
         "Let callers send user without blanks: LiteLLM strips them for its spend logs, and its callback does not.",
     ),
+    Detail.CAME_AFTER_BACKFILL: Sort(
+        Kind.DUPLICATED,
+        None,
+        "it came after its call had been backfilled",
+        "Credit it in Lago: the event that was sent bills its call; raise RECONCILE_SETTLEMENT_LAG if that is usual.",
+    ),
+    Detail.MAY_BE_A_CALLS: Sort(
+        Kind.ORPHANED,
+        None,
+        "it counts what a call counts that is held or ambiguous",
+        "Settle it together with the call of the same counts; credit nothing before.",
+    ),
     Detail.NAMES_NOBODY: Sort(Kind.UNATTRIBUTED, None, "the spend log names nobody"),
     Detail.NOT_IN_MAPPING_FILE: Sort(
         Kind.UNATTRIBUTED,
@@ -196,7 +208,9 @@ DETAILS = {
         *_INCOMPLETE, "identical requests go on beyond what was read", "Run again over a wider window."
     ),
     Detail.FITS_ELSEWHERE: Sort(
-        *_INCOMPLETE, "another subscription has an unexplained event that fits this call", _WHOSE_CALL
+        *_INCOMPLETE,
+        "another subscription has an unexplained event that fits this call",
+        "Find out whose call it was, and settle it together with that event: charge it only where neither bills it.",
     ),
     Detail.PINNED_KEY: Sort(
         *_INCOMPLETE, "Lago has calls of this API key, logged under this user, under others", _WHOSE_CALL

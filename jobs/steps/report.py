@@ -23,7 +23,7 @@ from jobs.core.certification import (
     reasons_against,
     window_reasons,
 )
-from jobs.core.doubts import setting_doubts
+from jobs.core.doubts import Elsewhere, setting_doubts
 from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
@@ -33,7 +33,7 @@ from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
 from jobs.core.money.told import Money
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
-from jobs.core.window_facts import WindowFacts
+from jobs.steps.ask_codes import ask_other_codes
 from jobs.steps.ask_usage import ask_usage
 from jobs.steps.causes import find_causes
 from jobs.steps.counts import Counts, judge_counts
@@ -99,7 +99,7 @@ def report_run(
             legacy_rows=reading.legacy_rows,
         ),
         causes=causes,
-        doubts=_doubts(workspace, causes, window_facts),
+        doubts=_doubts(judged, causes, progress),
         money=money.found,
         counts=counts,
         plan=plan,
@@ -112,12 +112,17 @@ def report_run(
     return run
 
 
-def _doubts(workspace: Workspace, causes: tuple[Explanation, ...], window_facts: WindowFacts) -> tuple[Doubt, ...]:
+def _doubts(judged: Judged, causes: tuple[Explanation, ...], progress: Progress) -> tuple[Doubt, ...]:
     """Return the settings that the findings speak against, each with the planned events that it could touch."""
+    workspace = judged.workspace
     (matched,) = workspace.rows("count_matched")
+    may_pin = judged.reading.schema.may_pin_end_users and judged.settings.rules.charge_by is ChargeBy.END_USER_ID
+    elsewhere = [] if may_pin else [Elsewhere(**row) for row in workspace.rows("count_elsewhere")]
+    other_codes = ask_other_codes(workspace, judged.settings, progress)
     found = []
-    for doubt in setting_doubts(causes, window_facts, matched["events"]):
-        (touched,) = workspace.rows("count_touched", codes=list(doubt.codes), models=list(doubt.models))
+    for doubt in setting_doubts(causes, judged.window_facts, matched["events"], elsewhere, other_codes):
+        names = {"codes": doubt.codes, "models": doubt.models, "subscriptions": doubt.subscriptions}
+        (touched,) = workspace.rows("count_touched", **{name: list(values) for name, values in names.items()})
         found.append(Doubt(doubt, touched["events"]))
     return tuple(found)
 

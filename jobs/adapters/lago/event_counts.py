@@ -62,6 +62,23 @@ def list_few_events(
     return Listing(total, events if is_whole else None)
 
 
+def list_codes(client: LagoClient, subscription: str, window: Window, value: str) -> frozenset[str]:
+    """Return the codes of the events of this subscription and time that hold this value in some property; one request.
+
+    Only a page of them is looked at. `LagoError` where Lago does not answer, or answers something else.
+    """
+    asked = {name: told for name, told in _params(subscription, "", window).items() if name != "code"}
+    _, listed = _page(client, asked, client.page_size)
+    return frozenset(
+        str(one["code"])
+        for one in listed
+        if isinstance(one, dict)
+        and isinstance(one.get("code"), str)
+        and isinstance(properties := one.get("properties"), dict)
+        and value in {value_text(held) for held in properties.values()}
+    )
+
+
 def _params(subscription: str, code: str, window: Window) -> Params:
     return {
         "external_subscription_id": subscription,
