@@ -68,7 +68,7 @@ def list_codes(client: LagoClient, subscription: str, window: Window, value: str
     Only a page of them is looked at. `LagoError` where Lago does not answer, or answers something else.
     """
     asked = {name: told for name, told in _params(subscription, "", window).items() if name != "code"}
-    _, listed = _page(client, asked, client.page_size)
+    _, listed = _page(client, asked, client.page_size.now)
     return frozenset(
         str(one["code"])
         for one in listed
