@@ -32,10 +32,10 @@ demo: .venv/demo.installed
 	$(BIN)/python -m jobs demo
 
 test: .venv/dev.installed
-	$(BIN)/pytest -n 2 -m "not deep" $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not deep" $(ARGS)
 
 test-deep: .venv/dev.installed
-	$(BIN)/pytest -n 2 -m deep $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m deep $(ARGS)
 
 lint: .venv/dev.installed
 	$(BIN)/ruff check

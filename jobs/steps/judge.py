@@ -63,8 +63,7 @@ def judge_left_over(
     workspace.run("judge_recorded_events", twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1))
     workspace.run("collect_discrepancies")
     workspace.run("summarise")
-    (daily,) = workspace.rows("has_daily_totals")
-    workspace.run("compare_daily_totals", compares=daily["has_daily_totals"])
+    workspace.run("compare_daily_totals")
     (unproven,) = workspace.rows("count_unproven")
     return WindowFacts(
         zone=zone,

@@ -27,6 +27,7 @@ from jobs.core.doubts import Elsewhere, setting_doubts
 from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.lago.filter_values import Chosen, undeclared_values
 from jobs.core.laws import check_accounting, check_conservation, check_unbilled
 from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
 from jobs.core.money.told import Money
@@ -36,7 +37,7 @@ from jobs.steps.ask_codes import ask_other_codes
 from jobs.steps.ask_usage import ask_usage
 from jobs.steps.causes import find_causes
 from jobs.steps.counts import Counts, judge_counts
-from jobs.steps.money import focus_lines, price_findings
+from jobs.steps.money import compared_properties, focus_lines, price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
 from jobs.steps.plan import PlanRequest, PlanSummary, Writing, choose_events, plan_worth, write_plan
 from jobs.steps.reconcile_values import Doubt, Judged, Progress, Run, told_settings
@@ -246,6 +247,20 @@ def _warnings(judged: Judged, beyond: _Found) -> Iterator[str]:
             f"Events that bill less than was used and can be completed: {beyond.possible_top_ups}. Top-ups "
             "(RECONCILE_TOP_UP) would bill the difference"
         )
+    if not all(row.payer_is_told for row in reading.catalogue.subscriptions):
+        yield (
+            "The key may not read customers: their billing periods are taken to begin at midnight of UTC, and their "
+            "invoices to be final at once. Give it that permission in Lago"
+        )
+    chosen = (
+        Chosen(
+            row["code"],
+            dict(compared_properties(row["code"], reading.bound, row["model"], row["dimensions"])),
+            row["events"],
+        )
+        for row in judged.workspace.rows("chosen_prices")
+    )
+    yield from undeclared_values(chosen, reading.catalogue)
     if reading.dead_letters:
         yield (
             f"Events that Lago accepted and will never bill: {reading.dead_letters}. They lie in its ClickHouse table "

@@ -231,7 +231,14 @@ def test_what_goes_wrong_with_the_spend_logs_ends_the_reading_of_events() -> Non
         next(events)
 
 
-@pytest.mark.parametrize("jump", [timedelta(hours=-3), timedelta(hours=3), timedelta(days=400)], ids=str)
+@pytest.mark.parametrize(
+    "jump",
+    [
+        timedelta(hours=-3),
+        *(pytest.param(jump, marks=pytest.mark.deep) for jump in (timedelta(hours=3), timedelta(days=400))),
+    ],
+    ids=str,
+)
 def test_a_clock_that_jumps_during_a_run_changes_nothing(
     jump: timedelta, litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

@@ -105,7 +105,8 @@ def test_a_killed_worker_costs_its_tasks_again_and_nothing_else(sides: Sides) ->
     assert found == sides.alone() != {}
 
 
-@pytest.mark.parametrize("step", [pytest.param(READING, marks=pytest.mark.deep), MATCHING])
+@pytest.mark.deep
+@pytest.mark.parametrize("step", [READING, MATCHING])
 def test_a_killed_scheduler_ends_the_run_with_one_error(sides: Sides, step: str) -> None:
     with (
         started_processes(sides.folder, sides.environment()) as processes,
@@ -167,14 +168,12 @@ def test_workers_without_memory_are_named(sides: Sides) -> None:
     assert "tcp://" in raised.value.what
 
 
-def test_workers_need_no_key_and_must_reach_the_databases(sides: Sides) -> None:
+def test_workers_need_no_key_and_must_reach_the_databases(sides: Sides, cluster: RunningCluster) -> None:
     environment = sides.environment()
     del environment["DATABASE_URL"]
-    with (
-        started_processes(sides.folder, environment, workers=1) as processes,
-        pytest.raises(SettingError, match=r"worker tcp://.*: no database is set"),
-    ):
-        sides.spread(processes.address)
+    cluster.give(environment)
+    with pytest.raises(SettingError, match=r"worker tcp://.*: no database is set"):
+        sides.spread(cluster.address)
 
 
 def test_workers_of_another_version_are_refused(

@@ -24,7 +24,7 @@ from jobs.reconcile import reconcile
 from jobs.settings import load_settings, reconcile_settings
 from jobs.steps.plan_files import describe_plan
 from jobs.steps.reconcile_values import Run
-from tests.support.fuzzing import fuzzed
+from tests.support.fuzzing import fuzzed, in_depth
 from tests.support.scenario import SilentProgress
 
 if TYPE_CHECKING:
@@ -203,11 +203,14 @@ def assert_harmless(run: Run) -> None:
     orjson.loads((run.folder / "run.json").read_bytes())
 
 
-def test_any_spend_log(litellm_database_at: Callable[[str], str], organization: Organization, tmp_path: Path) -> None:
+@in_depth(4, 8)
+def test_any_spend_log(
+    examples: int, litellm_database_at: Callable[[str], str], organization: Organization, tmp_path: Path
+) -> None:
     database_url = litellm_database_at("1.109")
     with psycopg.connect(database_url, autocommit=True) as connection:
 
-        @fuzzed(8)
+        @fuzzed(examples)
         @given(given_rows=st.lists(rows, max_size=25), meter=st.sampled_from(sorted(METERS)))
         def check(given_rows: list[dict[str, Any]], meter: str) -> None:
             inside = fill(connection, given_rows)

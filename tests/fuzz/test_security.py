@@ -123,7 +123,16 @@ def test_no_secret_comes_back_through_lago_python_client(tmp_path: Path) -> None
     assert_nothing_planted(put_out)
 
 
-@pytest.mark.parametrize("breaks_at", [None, "plan: written", "intents: written", "verify: begin"], ids=str)
+@pytest.mark.parametrize(
+    "breaks_at",
+    [
+        None,
+        pytest.param("plan: written", marks=pytest.mark.deep),
+        pytest.param("intents: written", marks=pytest.mark.deep),
+        "verify: begin",
+    ],
+    ids=str,
+)
 def test_no_secret_is_in_what_a_run_leaves(
     breaks_at: str | None, litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

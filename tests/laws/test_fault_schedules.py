@@ -82,13 +82,13 @@ def limited(examples: int) -> Callable[[Callable[..., None]], Callable[..., None
 
 def in_depth(deep: int) -> pytest.MarkDecorator:
     """Give the test its number of examples: a few of them, and as a deep test so many."""
-    return pytest.mark.parametrize("examples", [3, pytest.param(deep, marks=pytest.mark.deep)])
+    return pytest.mark.parametrize("examples", [2, pytest.param(deep, marks=pytest.mark.deep)])
 
 
 def on_both_stores(deep: int, *, quick: Store) -> pytest.MarkDecorator:
     """Give the test a store and a number of examples: a few on one store, and as deep tests so many on each."""
     deeply = [pytest.param(store, deep, marks=pytest.mark.deep) for store in ("postgres", "clickhouse")]
-    return pytest.mark.parametrize(("store", "examples"), [(quick, 3), *deeply])
+    return pytest.mark.parametrize(("store", "examples"), [(quick, 2), *deeply])
 
 
 def fresh(database_url: str, organization: Organization, tmp_path: Path) -> BackfillSettings:
@@ -237,7 +237,7 @@ def test_a_late_original_is_reported_and_never_corrected(
     check()
 
 
-@pytest.mark.parametrize("store", ["postgres", "clickhouse"])
+@pytest.mark.parametrize("store", ["postgres", pytest.param("clickhouse", marks=pytest.mark.deep)])
 def test_an_original_that_arrives_between_plan_file_and_apply_makes_the_plan_stale(
     store: Store, database_url: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

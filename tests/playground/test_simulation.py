@@ -33,7 +33,7 @@ SPEND_LOG = {name: number for number, name in enumerate(SPEND_LOG_COLUMNS)}
 
 @pytest.fixture(scope="module")
 def month() -> Simulation:
-    return simulate(SimulationSettings(MONTH, requests=40_000))
+    return simulate(SimulationSettings(MONTH, requests=20_000))
 
 
 def _digest(simulation: Simulation) -> str:
@@ -52,8 +52,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
     assert _digest(simulate(small)) != _digest(simulate(SimulationSettings(MONTH, seed=2, requests=6_000)))
 
 
-def test_iterating_twice_gives_the_same_rows(month: Simulation) -> None:
-    assert _digest(month) == _digest(month)
+def test_iterating_twice_gives_the_same_rows() -> None:
+    small = simulate(SimulationSettings(MONTH, requests=6_000))
+    assert _digest(small) == _digest(small)
 
 
 def test_truth_names_every_row_once_and_in_order(month: Simulation) -> None:
@@ -319,8 +320,14 @@ class _Reference:
         self.tokens[side, kind, row.subscription, row.model] += row.truth.total_tokens
 
 
-@pytest.mark.parametrize("tolerance", [timedelta(seconds=90), timedelta(minutes=5), timedelta(minutes=15)])
-@pytest.mark.parametrize("seed", [1, pytest.param(7, marks=pytest.mark.deep)])
+@pytest.mark.parametrize(
+    ("seed", "tolerance"),
+    [
+        pytest.param(seed, tolerance, marks=[] if seed == 1 and tolerance != timedelta(minutes=5) else pytest.mark.deep)
+        for seed in (1, 7)
+        for tolerance in (timedelta(seconds=90), timedelta(minutes=5), timedelta(minutes=15))
+    ],
+)
 def test_a_plain_reconciliation_finds_the_truth_whatever_the_tolerance(tolerance: timedelta, seed: int) -> None:
     simulation = simulate(SimulationSettings(MONTH, seed=seed, requests=25_000))
     expected, recorded = _rows(simulation)

@@ -192,7 +192,9 @@ def killed(world: World, at: str, times: int = 1) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("at", ["intents: written", "verify: begin", "verify: done"])
+@pytest.mark.parametrize(
+    "at", ["intents: written", "verify: begin", pytest.param("verify: done", marks=pytest.mark.deep)]
+)
 def test_a_killed_apply_says_so_and_the_next_run_completes_it(at: str, world: World) -> None:
     folder = killed(world, at)
     page = (folder / "report.html").read_text(encoding="utf-8")

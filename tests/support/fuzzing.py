@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,11 @@ def fuzzed(examples: int) -> settings:
         database=None,
         suppress_health_check=_CHECKS,
     )
+
+
+def in_depth(quick: int, deep: int) -> pytest.MarkDecorator:
+    """Give the test its number of `examples`: a few, and as a deep test so many."""
+    return pytest.mark.parametrize("examples", [quick, pytest.param(deep, marks=pytest.mark.deep)])
 
 
 NASTY = (

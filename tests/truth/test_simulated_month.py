@@ -27,8 +27,8 @@ from tests.support.scenario import SilentProgress
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn
 
-HIDDEN = SimulationSettings(MONTH_START, requests=15_000, code=CODE, hides_losses=True)
-PINNED = SimulationSettings(MONTH_START, seed=2, requests=15_000, code=CODE, pins_keys=True)
+HIDDEN = SimulationSettings(MONTH_START, requests=5_000, code=CODE, hides_losses=True)
+PINNED = SimulationSettings(MONTH_START, seed=2, requests=5_000, code=CODE, pins_keys=True)
 
 
 def _copy(
@@ -47,6 +47,7 @@ def _copy(
             copy.write_row([row[place] for place in kept])
 
 
+@pytest.mark.parametrize("requests", [5_000, pytest.param(15_000, marks=pytest.mark.deep)])
 @pytest.mark.parametrize(
     ("era", "simulated", "classes"),
     [
@@ -59,11 +60,12 @@ def test_the_month_is_found_as_it_is_and_billed_once(
     era: str,
     simulated: SimulationSettings,
     classes: set[LossClass],
+    requests: int,
     litellm_database_at: Callable[[str], str],
     standin: LagoStandIn,
     tmp_path: Path,
 ) -> None:
-    month = simulate(simulated)
+    month = simulate(replace(simulated, requests=requests))
     assert classes <= {row.loss_class for row in month.truth()}
     database_url = litellm_database_at(era)
     with psycopg.connect(database_url, autocommit=True) as connection:

@@ -174,7 +174,7 @@ def test_two_senders_with_one_plan_send_it_once(organization: Organization, seed
 _quiet = st.lists(st.sampled_from(["none", "rate_limited", *UNCLEAR]), max_size=25)
 
 
-@pytest.mark.parametrize("examples", [6, pytest.param(25, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("examples", [3, pytest.param(25, marks=pytest.mark.deep)])
 def test_under_any_faults_each_event_is_billed_once(standin: LagoStandIn, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 from tests.commands.backfill.helpers import CALLS, LOST, World, assert_after_another_run
 
 
-@pytest.mark.parametrize("store", ["postgres", "clickhouse"])
+@pytest.mark.parametrize("store", [pytest.param("postgres", marks=pytest.mark.deep), "clickhouse"])
 def test_what_is_missing_is_sent_once_and_counted(
     store: Any, litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:
@@ -84,16 +84,20 @@ def test_a_plan_that_was_partly_sent_is_completed(world: World) -> None:
 @pytest.mark.parametrize(
     ("only", "chosen"),
     [
-        (PlanFilter(subscriptions=("bob",)), lambda call: call.subscription == "bob"),
-        (PlanFilter(models=("gpt-4o-mini",)), lambda call: call.model == "gpt-4o-mini"),
-        (PlanFilter(codes=(CODE,)), lambda call: True),
+        pytest.param(
+            PlanFilter(subscriptions=("bob",)), lambda call: call.subscription == "bob", marks=pytest.mark.deep
+        ),
+        pytest.param(
+            PlanFilter(models=("gpt-4o-mini",)), lambda call: call.model == "gpt-4o-mini", marks=pytest.mark.deep
+        ),
+        pytest.param(PlanFilter(codes=(CODE,)), lambda call: True, marks=pytest.mark.deep),
         (PlanFilter(codes=("other",)), lambda call: False),
         (
-            PlanFilter(subscriptions=("alice",), models=("gpt-4o",)),
+            PlanFilter(subscriptions=("alice",), models=("gpt-4o",), codes=(CODE,)),
             lambda call: call.subscription == "alice" and call.model == "gpt-4o",
         ),
     ],
-    ids=["subscription", "model", "code", "other code", "both"],
+    ids=["subscription", "model", "code", "other code", "all"],
 )
 def test_a_filter_sends_only_its_part(
     only: PlanFilter,

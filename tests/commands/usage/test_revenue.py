@@ -103,7 +103,9 @@ def cents(amounts: Sequence[Mapping[str, str]], **of: str) -> int:
     )
 
 
-@pytest.mark.parametrize("charge", [{"charge_model": "volume", "properties": VOLUME}, FILTERED])
+@pytest.mark.parametrize(
+    "charge", [pytest.param({"charge_model": "volume", "properties": VOLUME}, marks=pytest.mark.deep), FILTERED]
+)
 def test_rows_add_up_to_what_lago_bills(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, calls: tuple[Call, ...], charge: Mapping[str, Any]
 ) -> None:
