@@ -93,7 +93,7 @@ def backfill(  # noqa: PLR0913, PLR0917 - one parameter per option
     """
     if show is not None:
         from jobs.steps.plan_files import describe_plan
-        from jobs.telling.console import show_plan
+        from jobs.telling.plans import show_plan
 
         announcement.silent = True
         show_plan(describe_plan(show))

@@ -21,7 +21,7 @@ class Caps:
     share_from_events: int
     """The share is not looked at for a subscription with fewer expected events than this."""
     amount: Decimal | None = None
-    """What Lago may bill more in any one currency, in its main unit; None asks for no price."""
+    """The most that Lago may bill more in any one currency, in its main unit; None asks for no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,23 @@ def amount_exceeded(worth: Mapping[str, Any] | None, caps: Caps) -> tuple[str, .
     """Return one sentence per currency in which a plan would bill more than the cap, and one where that is not known.
 
     `worth` is what the plan's header tells: texts in the main unit by currency, and buckets without a price by reason.
+    For amounts that events carry it tells the most that they can bill, which is what a cap is held to.
     """
     if caps.amount is None:
         return ()
-    amounts, unpriced = ({}, {}) if worth is None else (worth["amounts"], worth["unpriced_buckets"])
+    told: Mapping[str, Any] = {} if worth is None else worth
+    exact, at_most = told.get("amounts", {}), told.get("at_most", {})
+    sums = {
+        currency: Decimal(exact.get(currency, 0)) + Decimal(at_most.get(currency, 0))
+        for currency in sorted(exact.keys() | at_most.keys())
+    }
     found = [
-        f"{currency} {amount} would be billed, more than the cap of {caps.amount} (RECONCILE_MOST_AMOUNT)"
-        for currency, amount in sorted(amounts.items())
-        if Decimal(amount) > caps.amount
+        f"{currency} {amount} would be billed{' at most' if currency in at_most else ''}, "
+        f"more than the cap of {caps.amount} (RECONCILE_MOST_AMOUNT)"
+        for currency, amount in sums.items()
+        if amount > caps.amount
     ]
-    if worth is None or unpriced:
+    if worth is None or told["unpriced_buckets"]:
         found.append(
             "what would be billed is not known for all of it, and there is a cap on it (RECONCILE_MOST_AMOUNT)"
         )

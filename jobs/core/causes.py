@@ -22,6 +22,7 @@ FEWEST_IN_A_RUSH = 3
 FEWEST_IN_A_BURST = 3
 FEWEST_OF_A_KIND = 3
 FEWEST_OF_A_SENDER = 5
+FEWEST_OF_STRANGERS = 10
 # A busy minute has at least so many calls, and so many times as many as a minute usually has.
 BUSY_CALLS, BUSY_TIMES = 20, 4
 # An overload loses a few calls in a hundred; where most are lost, something else happened.
@@ -122,6 +123,15 @@ class Explanation:
 def nothing_arrived(expected: int, arrivals: int) -> bool:
     """Tell whether Lago got nothing at all, although enough calls ended to say so."""
     return arrivals == 0 and expected >= FEWEST_OF_A_KIND
+
+
+def have_nothing_in_common(lost: int, strangers: int, answered: int) -> bool:
+    """Tell whether calls without events and events of the same subscriptions without calls are of two gateways.
+
+    `lost` counts the calls, `strangers` the events, `answered` the expected events that have a recorded one.
+    """
+    fewest = min(lost, strangers)
+    return fewest >= FEWEST_OF_STRANGERS and answered * 10 <= fewest
 
 
 def silences(rows: Iterable[Mapping[str, object]], start: datetime, end: datetime) -> tuple[Stretch, ...]:

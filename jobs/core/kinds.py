@@ -67,6 +67,8 @@ class Detail(StrEnum):
     UNREADABLE_TIME = "unreadable_time"
     NAMES_NO_SUBSCRIPTION = "names_no_subscription"
     NAMES_BLANKS = "names_blanks"
+    CAME_AFTER_BACKFILL = "came_after_backfill"
+    MAY_BE_A_CALLS = "may_be_a_calls"
     NAMES_NOBODY = "names_nobody"
     NOT_IN_MAPPING_FILE = "not_in_mapping_file"
     UNREADABLE_QUANTITY = "unreadable_quantity"
@@ -114,6 +116,7 @@ class Detail(StrEnum):
     UNBILLED_NO_CHARGE = "unbilled_no_charge"
     UNBILLED_PROPERTY_MISSING = "unbilled_property_missing"
     UNBILLED_AMOUNT_MISSING = "unbilled_amount_missing"
+    UNBILLED_PERIOD_NOT_INVOICED = "unbilled_period_not_invoiced"
     UNBILLED_PERIOD_INVOICED = "unbilled_period_invoiced"
 
 
@@ -145,6 +148,7 @@ class Cause(StrEnum):
     """Why discrepancies came about; each one has exactly one cause."""
 
     NOTHING_ARRIVED = "nothing_arrived"
+    NOTHING_IN_COMMON = "nothing_in_common"
     SILENCE = "silence"
     RUSH = "rush"
     USER_OUTSIDE_THE_BODY = "user_outside_the_body"

@@ -247,7 +247,11 @@ def _require_worth(worth: object) -> None:
     names = ("amounts", "unpriced_buckets")
     if not isinstance(worth, dict) or any(not isinstance(worth[name], dict) for name in names):
         raise TypeError("worth is of another type")
-    if not all(isinstance(amount, str) and _DECIMAL.fullmatch(amount) for amount in worth["amounts"].values()):
+    # Plans of before tell nothing of what events carry.
+    sums = (worth["amounts"], *(worth.get(name, {}) for name in ("carried", "at_most")))
+    if any(not isinstance(amounts, dict) for amounts in sums):
+        raise TypeError("worth is of another type")
+    if not all(isinstance(text, str) and _DECIMAL.fullmatch(text) for amounts in sums for text in amounts.values()):
         raise ValueError("worth holds an amount that is none")
     if not all(isinstance(count, int) for count in worth["unpriced_buckets"].values()):
         raise TypeError("worth counts buckets by what is no number")

@@ -69,6 +69,7 @@ _STEPS_BY_UNBILLED = {
     Unbilled.NO_CHARGE: "Add the charge to the plan, which bills the period that is open; charge others by hand.",
     Unbilled.PROPERTY_MISSING: "Correct the sender: Lago bills plain numbers only; charge it by hand.",
     Unbilled.AMOUNT_MISSING: "Correct the sender (precise_total_amount_cents); charge it by hand.",
+    Unbilled.PERIOD_NOT_INVOICED: "Charge it by hand: Lago makes no invoice of this period.",
     Unbilled.PERIOD_INVOICED: "Charge it by hand: it came after its period's invoice, and is in no other.",
 }
 _INCOMPLETE = (Kind.HELD, HoldReason.SOURCE_INCOMPLETE)
@@ -151,6 +152,18 @@ DETAILS = {
         "it names a subscription with blanks around it",
         "Let callers send user without blanks: LiteLLM strips them for its spend logs, and its callback does not.",
     ),
+    Detail.CAME_AFTER_BACKFILL: Sort(
+        Kind.DUPLICATED,
+        None,
+        "it came after its call had been backfilled",
+        "Credit it in Lago: the event that was sent bills its call; raise RECONCILE_SETTLEMENT_LAG if that is usual.",
+    ),
+    Detail.MAY_BE_A_CALLS: Sort(
+        Kind.ORPHANED,
+        None,
+        "it counts what a call counts that is held or ambiguous",
+        "Settle it together with the call of the same counts; credit nothing before.",
+    ),
     Detail.NAMES_NOBODY: Sort(Kind.UNATTRIBUTED, None, "the spend log names nobody"),
     Detail.NOT_IN_MAPPING_FILE: Sort(
         Kind.UNATTRIBUTED,
@@ -195,7 +208,9 @@ DETAILS = {
         *_INCOMPLETE, "identical requests go on beyond what was read", "Run again over a wider window."
     ),
     Detail.FITS_ELSEWHERE: Sort(
-        *_INCOMPLETE, "another subscription has an unexplained event that fits this call", _WHOSE_CALL
+        *_INCOMPLETE,
+        "another subscription has an unexplained event that fits this call",
+        "Find out whose call it was, and settle it together with that event: charge it only where neither bills it.",
     ),
     Detail.PINNED_KEY: Sort(
         *_INCOMPLETE, "Lago has calls of this API key, logged under this user, under others", _WHOSE_CALL
@@ -313,6 +328,11 @@ DETAILS = {
         Kind.RECORDED_UNBILLED,
         Unbilled.AMOUNT_MISSING,
         "the charge is dynamic, and the event carries no precise_total_amount_cents",
+    ),
+    Detail.UNBILLED_PERIOD_NOT_INVOICED: Sort(
+        Kind.RECORDED_UNBILLED,
+        Unbilled.PERIOD_NOT_INVOICED,
+        "Lago makes no invoice of its billing period: the subscription was made after it, or ended without an invoice",
     ),
     Detail.UNBILLED_PERIOD_INVOICED: Sort(
         Kind.RECORDED_UNBILLED, Unbilled.PERIOD_INVOICED, "it came after its billing period was invoiced"

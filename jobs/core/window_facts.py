@@ -8,8 +8,6 @@ from datetime import timedelta
 
 # The second event of a call that was sent twice comes within this.
 SENT_TWICE_WITHIN = timedelta(seconds=20)
-# A key is shared where one in so many of its calls has its event under another user; fewer are single senders' faults.
-FOREIGN_ONE_IN = 20
 _FEWEST_OFF_BY_A_ZONE = 3
 _ZONE_STEP = timedelta(minutes=15)
 
@@ -22,6 +20,8 @@ class WindowFacts:
     """By how much events lie apart from their calls, as a time zone does; zero where no such offset prevails."""
     late_events: int
     """Events of the window that answer their call later than the tolerance allows, and are matched all the same."""
+    late_calls: int
+    """Calls that these are of."""
     longest_delay: timedelta
     """The longest delay of such an event in all that was read; zero where there is none."""
     unproven_calls: int

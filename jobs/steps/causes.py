@@ -45,6 +45,9 @@ def find_causes(
         fewest_foreign=core.FEWEST_OF_A_SENDER,
         **reach,
     )
+    (ground,) = workspace.rows("common_ground")
+    if core.have_nothing_in_common(**ground):
+        workspace.run("cause_by_strangers")
     if counts.keys() & {"orphaned", "duplicated"}:
         (charged,) = workspace.rows("count_causes", cause=Cause.WRONG_CHARGE_BY.value)
         # Under a wrong setting events are left over for that reason: a burst of them is no restart, and equal content

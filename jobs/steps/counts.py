@@ -41,6 +41,7 @@ _RECENT = timedelta(hours=1)
 _MOST_TOLD = 5
 # Five requests at Lago's usual page; of more events their number is asked for.
 _MOST_ADDED_UP = 5_000
+_STEP_VOIDED = "Make it anew in Lago; where it was voided on purpose, nothing of that period is billed."
 _STEP = "Look at these in Lago: whether its workers run, and what it does not bill; credit or charge by hand."
 
 
@@ -54,15 +55,21 @@ class Counts:
     """Those of them of which units were compared; of the others only numbers of events."""
     differences: tuple[CountDifference, ...] = ()
     """Where Lago counts something else."""
+    voided: tuple[PeriodUsage, ...] = ()
+    """Periods whose invoice was voided, and of which there is no other."""
 
     def reasons(self) -> tuple[Reason, ...]:
-        """Return why the window is not certified: the rules and Lago do not agree on what is billed."""
-        text = _text(one for one in self.differences if one.is_exact)
-        return (Reason("counted_otherwise", text, _STEP),) if text else ()
+        """Return why the window is not certified: rules and Lago do not agree on what is billed, or it was undone."""
+        text = _text(one.text for one in self.differences if one.is_exact)
+        found = [Reason("counted_otherwise", text, _STEP)] if text else []
+        periods = _text(f"{one.subscription!r} from {one.start:%Y-%m-%d %H:%M}" for one in self.voided)
+        if periods:
+            found.append(Reason("invoice_voided", f"the invoice was voided of subscription {periods}", _STEP_VOIDED))
+        return tuple(found)
 
     def warnings(self) -> tuple[str, ...]:
         """Return what a person should know where numbers of events alone prove nothing about this window."""
-        text = _text(one for one in self.differences if not one.is_exact)
+        text = _text(one.text for one in self.differences if not one.is_exact)
         return (text,) if text else ()
 
     def document(self) -> Mapping[str, object]:
@@ -73,11 +80,12 @@ class Counts:
             "differences": [
                 asdict(one) | {"told": plain(one.told), "recorded": plain(one.recorded)} for one in self.differences
             ],
+            "voided": [{"subscription": one.subscription, "start": one.start.isoformat()} for one in self.voided],
         }
 
 
-def _text(differences: Iterable[CountDifference]) -> str:
-    listed = [one.text for one in differences]
+def _text(texts: Iterable[str]) -> str:
+    listed = [*texts]
     more = len(listed) - _MOST_TOLD
     rest = [f"and {counted(more, 'more difference')} (run.json)"] if more > 0 else []
     return "; ".join([*listed[:_MOST_TOLD], *rest])
@@ -112,6 +120,7 @@ def judge_counts(
     """
     billing = BillingRules(catalogue)
     codes = sorted({part.code for part in settings.rules.parts})
+    undone = voided_periods(told.periods)
     asked = [
         _Asked(place, period, code, charges)
         for place, period in enumerate(told.periods)
@@ -119,17 +128,18 @@ def judge_counts(
         if (charges := _judged(billing, told, period, code)) and not _is_draft(billing, period, now)
     ]
     if not asked:
-        return Counts()
+        return Counts(voided=undone)
     names = deciding_properties(charge for one in asked for charge in one.charges)
     sums_asked = [_sum_asked(one, billing) for one in asked]
     recent_since = now - _RECENT
     try:
         if settings.store is None:
-            return _through_api(workspace, settings, catalogue, told, asked, sums_asked, names, recent_since)
+            counts = _through_api(workspace, settings, catalogue, told, asked, sums_asked, names, recent_since)
+            return replace(counts, voided=undone)
         rows = _stored_sums(settings, settings.store, catalogue, sums_asked, names, recent_since)
     except (LagoError, SourceError) as error:
         progress.note(f"Lago's own count is not compared: {error}")
-        return Counts()
+        return Counts(voided=undone)
     sums = [
         RecordedSum(
             row["place"],
@@ -143,7 +153,18 @@ def judge_counts(
         for row in rows
     ]
     differences = count_differences(told.periods, sums, codes, billing.metrics, told.charges)
-    return Counts(len(asked), len(asked), differences)
+    return Counts(len(asked), len(asked), differences, undone)
+
+
+def voided_periods(periods: Iterable[PeriodUsage]) -> tuple[PeriodUsage, ...]:
+    """Return the periods whose only invoices were voided, each once, in order of subscription and time."""
+    statuses: dict[tuple[str, datetime], list[PeriodUsage]] = {}
+    for one in periods:
+        if one.invoice_id:
+            statuses.setdefault((one.subscription, one.start), []).append(one)
+    return tuple(
+        found[0] for _, found in sorted(statuses.items()) if {one.invoice_status for one in found} == {"voided"}
+    )
 
 
 def _judged(billing: BillingRules, told: Told, period: PeriodUsage, code: str) -> tuple[Charge, ...]:
@@ -154,7 +175,7 @@ def _judged(billing: BillingRules, told: Told, period: PeriodUsage, code: str) -
 def _is_draft(billing: BillingRules, period: PeriodUsage, now: datetime) -> bool:
     """Tell whether what was told of a period will be counted anew: a draft shows what it was made of."""
     closes_at = _closes_at(billing, period)
-    return closes_at is not None and closes_at > now
+    return period.invoice_status == "draft" or (closes_at is not None and closes_at > now)
 
 
 def _sum_asked(one: _Asked, billing: BillingRules) -> SumAsked:

@@ -9,7 +9,7 @@ from jobs.core.kinds import ChargeBy
 from jobs.core.lago.values import Catalogue
 from jobs.core.rules import Rules
 from jobs.core.window import Window, naive
-from jobs.core.window_facts import FOREIGN_ONE_IN, SENT_TWICE_WITHIN, WindowFacts
+from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts
 from jobs.steps.references import load_billing
 from jobs.steps.stages import match_beyond
 
@@ -37,8 +37,10 @@ def judge_left_over(
     (late,) = workspace.rows("late_facts")
     longest_delay = late["longest_us"] * _MICROSECOND
     read = rules.read_window(window)
+    reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
     pins = may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID
-    workspace.run("find_pinned_keys", may_pin_end_users=pins, one_in=FOREIGN_ONE_IN)
+    workspace.run("find_foreign_answers", twin_within_us=SENT_TWICE_WITHIN // _MICROSECOND, **reach)
+    workspace.run("find_pinned_keys", may_pin_end_users=pins)
     workspace.run(
         "guard_expected_events",
         charge_by=rules.charge_by.value,
@@ -53,8 +55,7 @@ def judge_left_over(
         in_time_until=naive(now + _TIME_TO_SEND),
         settled_until=naive(now - rules.settlement_lag),
         overtaken_until=naive(now - longest_delay),
-        early_us=rules.tolerance.early_us,
-        late_us=rules.tolerance.late_us,
+        **reach,
         twin_within_us=SENT_TWICE_WITHIN // _MICROSECOND,
     )
     workspace.run("find_top_ups")
@@ -62,12 +63,12 @@ def judge_left_over(
     workspace.run("judge_recorded_events", twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1))
     workspace.run("collect_discrepancies")
     workspace.run("summarise")
-    (daily,) = workspace.rows("has_daily_totals")
-    workspace.run("compare_daily_totals", compares=daily["has_daily_totals"])
+    workspace.run("compare_daily_totals")
     (unproven,) = workspace.rows("count_unproven")
     return WindowFacts(
         zone=zone,
         late_events=late["late_events"],
+        late_calls=late["late_calls"],
         longest_delay=longest_delay,
         unproven_calls=unproven["calls"],
         unproven_keys=unproven["api_keys"],

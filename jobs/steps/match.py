@@ -166,9 +166,9 @@ def _find_answered_internal_calls(workspace: Workspace, rules: Rules, window: Wi
 def _tally_days(workspace: Workspace, window: Window, read_marks: Callable[[str], None]) -> None:
     """Add up what LiteLLM's daily totals are compared with, and where they differ, ask for the gateway's own calls."""
     first_day, day_after = whole_days(window)
-    days = {"first_day": naive(first_day), "day_after": naive(day_after)}
-    workspace.run("tally_days", **days)
     (daily,) = workspace.rows("has_daily_totals")
+    days = {"first_day": naive(first_day), "day_after": naive(day_after), "compares": daily["has_daily_totals"]}
+    workspace.run("tally_days", **days)
     if not daily["has_daily_totals"]:
         return
     (before,) = workspace.rows("has_internal_calls")
@@ -191,6 +191,7 @@ def _tally(workspace: Workspace, rules: Rules, window: Window, sides: Sides) -> 
         "events",
         "unbilled",
         "codes",
+        "filters",
         "minutes",
         "arrivals",
     ):

@@ -57,11 +57,16 @@ def price_findings(
     )
     workspace.run("group_sides")
 
+    carrying = frozenset(item.part.code for item in bound if item.part.amount is not None)
+
     def priced(*, is_planned: bool) -> Pricing:
         rows = workspace.records("side_groups", is_planned=is_planned)
         groups = [group_of(row, bound, spellings) for row in rows]
+        # What planned events carry is added up as they are written.
+        carried = carrying if is_planned else frozenset[str]()
+        groups = [one for one in groups if one.period is not None or not _is_carried(one, carried, billing)]
         without = {group.number: why_no_period(group, billing, told) for group in groups if group.period is None}
-        return price(groups, told.periods, billing.metrics, told.charges, without)
+        return price(groups, told.periods, billing.metrics, told.charges, without, carried)
 
     found = priced(is_planned=False)
     _share(workspace, found)
@@ -105,18 +110,21 @@ def group_of(row: Mapping[str, Any], bound: Sequence[BoundPart], spellings: Mapp
         code=code,
         period=row["period"],
         is_missing=row["is_missing"],
-        properties=dict(_properties(code, bound, model, json.loads(row["dimensions"] or "[null]")[1:])),
+        properties=dict(compared_properties(code, bound, model, row["dimensions"])),
         change=Change(Decimal(row["quantity"]), row["events"]),
         time=END if row["time"] is None else row["time"].replace(tzinfo=UTC),
     )
 
 
-def _properties(
-    code: str, bound: Sequence[BoundPart], model: str | None, others: Sequence[str | None]
+def compared_properties(
+    code: str, bound: Sequence[BoundPart], model: str | None, compared: str | None
 ) -> Iterator[tuple[str, str | None]]:
-    """Yield the properties that the meter compares by, which are all that is known of an event."""
+    """Yield the properties that the meter compares by, which are all that is known of an event.
+
+    `compared` is a JSON list: the model's key, then the other properties' texts.
+    """
     dimensions = next((item.part.dimensions for item in bound if item.part.code == code), ())
-    rest = iter(others)
+    rest = iter(json.loads(compared or "[null]")[1:])
     for name, source in dimensions:
         yield name, model if source == "model" else next(rest, None)
 
@@ -131,6 +139,16 @@ def why_no_period(group: Group, billing: BillingRules, told: Told) -> Unpriced:
     if told.failure:
         return Unpriced.NOT_TOLD
     return Unpriced.NO_PERIOD if name in told.asked else Unpriced.NOT_ASKED
+
+
+def _is_carried(group: Group, carried: frozenset[str], billing: BillingRules) -> bool:
+    """Tell whether nothing is charged for a group but the amounts that its events carry."""
+    name = group.subscription or ""
+    if group.code not in carried:
+        return False
+    row = billing.span(name, group.time).row if billing.has(name) and group.time < END else None
+    pricing = None if row is None else billing.pricing(row, group.code)
+    return pricing is not None and all(charge.charge_model == "dynamic" for charge in pricing.charges)
 
 
 def _share(workspace: Workspace, pricing: Pricing) -> None:

@@ -15,11 +15,14 @@ from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
 from jobs.core.caps import Caps, PlanFilter, PlanTotal, amount_exceeded, caps_exceeded
 from jobs.core.figures import plain
+from jobs.core.lago.billing_rules import BillingRules
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.meters import AMOUNT, LITERAL, METADATA, TOP_UP, BoundPart, Properties
 from jobs.core.model_names import ModelNames
-from jobs.core.money.told import Money
+from jobs.core.money.amounts import main_unit
+from jobs.core.money.carried import CarriedAmounts
+from jobs.core.money.told import Money, with_carried
 from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line
 from jobs.core.rules import Rules
 from jobs.core.window import Window
@@ -85,9 +88,17 @@ def _chosen(asked: PlanRequest) -> dict[str, list[str]]:
 
 
 def plan_worth(worth: Money) -> dict[str, object]:
-    """Return what a plan would bill as its header tells it: amounts in the main unit by currency."""
+    """Return what a plan would bill as its header tells it: amounts in the main unit by currency.
+
+    `carried` is the sum of what the events say they cost, and `at_most` what Lago can make of it.
+    """
     told = worth.document()
-    return {"amounts": told["missing"], "unpriced_buckets": told["unpriced_buckets"]}
+    return {
+        "amounts": told["missing"],
+        "unpriced_buckets": told["unpriced_buckets"],
+        "carried": {currency: plain(amount) for currency, amount in worth.carried.items()},
+        "at_most": {currency: main_unit(amount, currency) for currency, amount in worth.at_most.items()},
+    }
 
 
 def write_plan(
@@ -95,7 +106,7 @@ def write_plan(
 ) -> PlanSummary:
     """Write the chosen events as `plan.jsonl` into the run's folder; raise `LawBrokenError` where two share an id.
 
-    `worth` is what Lago would bill more.
+    `worth` is what Lago would bill more by its prices; what the events' own amounts bill is added to it.
     """
     totals = tuple(_total(row) for row in workspace.rows("plan_totals"))
     parts = {(item.part.code, item.part.part): item for item in writing.bound}
@@ -105,8 +116,12 @@ def write_plan(
         for row in workspace.records("planned_events")
     )
     body = folder.scratch / "plan-events"
+    amounts = CarriedAmounts(BillingRules(writing.catalogue), writing.bound)
     with body.open("wb") as file:
-        file.writelines(event_line(event) + b"\n" for event in events)
+        for event in events:
+            amounts.add(event)
+            file.write(event_line(event) + b"\n")
+    worth = with_carried(worth, amounts.total())
     header: dict[str, Any] = {
         "format": FORMAT,
         "sha256": "",

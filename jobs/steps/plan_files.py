@@ -17,6 +17,7 @@ from jobs.core.window import Window
 from jobs.errors import RefusedError
 
 PLAN_FILE = "plan.jsonl"
+_MOST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class PlanGroup:
     """What Lago would bill."""
     spend: Decimal = Decimal(0)
     """What the requests cost in USD, where known; a request with several events counts with each."""
+    amount: Decimal = Decimal(0)
+    """What the events say they cost, in the smallest unit of their currency."""
 
     def with_event(self, event: PlannedEvent) -> PlanGroup:
         """Return the group with one event more."""
@@ -40,6 +43,7 @@ class PlanGroup:
             events=self.events + 1,
             quantity=self.quantity + Decimal(event.quantity),
             spend=self.spend + Decimal(event.spend or 0),
+            amount=self.amount + Decimal(event.amount or 0),
         )
 
 
@@ -49,12 +53,27 @@ class PlanDescription:
 
     header: Mapping[str, Any]
     groups: tuple[PlanGroup, ...]
+    carrying: tuple[PlannedEvent, ...] = ()
+    """The first of the events that carry an amount."""
+    carrying_events: int = 0
+    """How many there are."""
+
+    @property
+    def currency(self) -> str:
+        """Return the currency of the amounts that events carry; empty where none does."""
+        return next(iter((self.header.get("worth") or {}).get("carried", {})), "")
 
     @property
     def worth(self) -> str:
         """Return what Lago would bill more, as it was when the plan was made; empty where the plan does not tell."""
         told = self.header.get("worth") or {"amounts": {}, "unpriced_buckets": {}}
         parts = [f"{currency} {grouped(amount)}" for currency, amount in sorted(told["amounts"].items())]
+        carried = told.get("carried", {})
+        parts += [
+            f"{currency} {grouped(most)} at most by the events' own amounts, "
+            f"{currency} {grouped(carried.get(currency, 0))}"
+            for currency, most in sorted(told.get("at_most", {}).items())
+        ]
         buckets = sum(told["unpriced_buckets"].values())
         return " · ".join([*parts, *([f"{counted(buckets, 'bucket')} could not be priced"] if buckets else [])])
 
@@ -63,10 +82,15 @@ def describe_plan(path: Path) -> PlanDescription:
     """Return what a plan file holds; raise `RefusedError` where it was edited or is none."""
     header = read_header(path)
     groups: dict[tuple[str, str, str, str], PlanGroup] = {}
+    carrying: list[PlannedEvent] = []
+    count = 0
     for event in read_events(path):
+        if event.amount:
+            count += 1
+            carrying += [event] if count <= _MOST_SHOWN else []
         key = (event.subscription, event.model, event.code, f"{event.time:%Y-%m-%d}")
         groups[key] = groups.get(key, PlanGroup(*key)).with_event(event)
-    return PlanDescription(header, tuple(groups[key] for key in sorted(groups)))
+    return PlanDescription(header, tuple(groups[key] for key in sorted(groups)), tuple(carrying), count)
 
 
 def window_of_plan(path: Path, rules: Rules) -> Window:

@@ -173,7 +173,7 @@ class Doubt:
     @property
     def refuses(self) -> bool:
         """Tell whether a plan must not be sent: it could be touched, or nothing that was judged can be trusted."""
-        return bool(self.touched) or not (self.setting.codes or self.setting.models)
+        return bool(self.touched) or self.setting.touches_all
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.lago.billing_rules import BillingRules, Span, bills_what_is_sent, last_invoice_closes, pricing_of
+from jobs.core.lago.billing_rules import BillingRules, Span, bills_what_is_sent, pricing_of
 from jobs.core.lago.values import Catalogue
 from jobs.core.layout import Layout
 from jobs.core.litellm.call_types import CALL_TYPES
@@ -53,7 +53,7 @@ def load_prices(workspace: Workspace, catalogue: Catalogue) -> None:
     priced = ((plan.code, code, pricing_of(plan, code)) for plan, code in charged)
     workspace.insert(
         "charge",
-        ((plan, code, how.pay_in_advance, how.needs_amount, how.bills_amount) for plan, code, how in priced),
+        ((plan, code, how.pay_in_advance, how.bills_periods, how.bills_amount) for plan, code, how in priced),
     )
 
 
@@ -61,13 +61,12 @@ def load_billing(workspace: Workspace, rules: Rules, catalogue: Catalogue, windo
     """Bring in when Lago bills the subscriptions that something was read of, as far as the workspace lacks it."""
     billing, read = BillingRules(catalogue), rules.read_window(window)
     known = [name for name in workspace.texts("payers") if billing.has(name)]
-    latest = ((name, billing.latest(name)) for name in known)
     workspace.insert(
-        "latest_row",
+        "looking_back",
         (
-            (name, row.plan_code, naive(row.terminated_at), naive(last_invoice_closes(row)))
-            for name, row in latest
-            if row
+            (name, place, one.row.plan_code, naive(one.until), naive(one.closes_at))
+            for name in known
+            for place, one in enumerate(billing.looking_back(name))
         ),
     )
     workspace.insert("billing_span", (_span_row(span) for name in known for span in billing.spans(name, read)))
@@ -83,6 +82,8 @@ def _span_row(span: Span) -> tuple[object, ...]:
         span.state.value,
         naive(span.closes_at),
         naive(span.draft_until),
+        span.is_invoiced,
+        None if span.row is None else naive(span.row.created_at),
     )
 
 

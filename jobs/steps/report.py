@@ -23,20 +23,21 @@ from jobs.core.certification import (
     reasons_against,
     window_reasons,
 )
-from jobs.core.doubts import setting_doubts
+from jobs.core.doubts import Elsewhere, setting_doubts
 from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
+from jobs.core.lago.filter_values import Chosen, undeclared_values
 from jobs.core.laws import check_accounting, check_conservation, check_unbilled
 from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
 from jobs.core.money.told import Money
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
-from jobs.core.window_facts import WindowFacts
+from jobs.steps.ask_codes import ask_other_codes
 from jobs.steps.ask_usage import ask_usage
 from jobs.steps.causes import find_causes
 from jobs.steps.counts import Counts, judge_counts
-from jobs.steps.money import focus_lines, price_findings
+from jobs.steps.money import compared_properties, focus_lines, price_findings
 from jobs.steps.page import PAGE_FILE, Findings, make_page
 from jobs.steps.plan import PlanRequest, PlanSummary, Writing, choose_events, plan_worth, write_plan
 from jobs.steps.reconcile_values import Doubt, Judged, Progress, Run, told_settings
@@ -98,7 +99,7 @@ def report_run(
             legacy_rows=reading.legacy_rows,
         ),
         causes=causes,
-        doubts=_doubts(workspace, causes, window_facts),
+        doubts=_doubts(judged, causes, progress),
         money=money.found,
         counts=counts,
         plan=plan,
@@ -111,12 +112,17 @@ def report_run(
     return run
 
 
-def _doubts(workspace: Workspace, causes: tuple[Explanation, ...], window_facts: WindowFacts) -> tuple[Doubt, ...]:
+def _doubts(judged: Judged, causes: tuple[Explanation, ...], progress: Progress) -> tuple[Doubt, ...]:
     """Return the settings that the findings speak against, each with the planned events that it could touch."""
+    workspace = judged.workspace
     (matched,) = workspace.rows("count_matched")
+    may_pin = judged.reading.schema.may_pin_end_users and judged.settings.rules.charge_by is ChargeBy.END_USER_ID
+    elsewhere = [] if may_pin else [Elsewhere(**row) for row in workspace.rows("count_elsewhere")]
+    other_codes = ask_other_codes(workspace, judged.settings, progress)
     found = []
-    for doubt in setting_doubts(causes, window_facts, matched["events"]):
-        (touched,) = workspace.rows("count_touched", codes=list(doubt.codes), models=list(doubt.models))
+    for doubt in setting_doubts(causes, judged.window_facts, matched["events"], elsewhere, other_codes):
+        names = {"codes": doubt.codes, "models": doubt.models, "subscriptions": doubt.subscriptions}
+        (touched,) = workspace.rows("count_touched", **{name: list(values) for name, values in names.items()})
         found.append(Doubt(doubt, touched["events"]))
     return tuple(found)
 
@@ -241,6 +247,20 @@ def _warnings(judged: Judged, beyond: _Found) -> Iterator[str]:
             f"Events that bill less than was used and can be completed: {beyond.possible_top_ups}. Top-ups "
             "(RECONCILE_TOP_UP) would bill the difference"
         )
+    if not all(row.payer_is_told for row in reading.catalogue.subscriptions):
+        yield (
+            "The key may not read customers: their billing periods are taken to begin at midnight of UTC, and their "
+            "invoices to be final at once. Give it that permission in Lago"
+        )
+    chosen = (
+        Chosen(
+            row["code"],
+            dict(compared_properties(row["code"], reading.bound, row["model"], row["dimensions"])),
+            row["events"],
+        )
+        for row in judged.workspace.rows("chosen_prices")
+    )
+    yield from undeclared_values(chosen, reading.catalogue)
     if reading.dead_letters:
         yield (
             f"Events that Lago accepted and will never bill: {reading.dead_letters}. They lie in its ClickHouse table "

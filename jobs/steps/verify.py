@@ -16,7 +16,8 @@ from jobs.adapters.lago.events import read_events as list_events
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.usage import CurrentUsage, read_usage
 from jobs.adapters.workspace import Workspace
-from jobs.core.lago.billing_rules import BucketKey, adds_up
+from jobs.core.lago.billing_rules import adds_up
+from jobs.core.lago.buckets import BucketKey
 from jobs.core.lago.values import Catalogue
 from jobs.core.window import Window
 from jobs.steps.backfill_values import Work

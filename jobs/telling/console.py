@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from jobs.demo import Demo
     from jobs.explain import Story
     from jobs.steps.backfill_values import Applied, Backfill
-    from jobs.steps.plan_files import PlanDescription
     from jobs.usage import Usage
 
 _LONGEST_NAME = 26
@@ -37,12 +36,12 @@ _MOST_CAUSES = 6
 _ANY_WIDTH = 1000
 
 
-def _console(stream: TextIO) -> Console:
+def console_for(stream: TextIO) -> Console:
     """Return where to print: as wide as the terminal, or wide enough for every table where there is none."""
     return Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
 
 
-def _named(text: str) -> Text:
+def named(text: str) -> Text:
     """Return a stranger's text for a cell: visible, short, and never markup."""
     shown = visible(text)
     return Text(shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "…")
@@ -50,7 +49,7 @@ def _named(text: str) -> Text:
 
 def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = ()) -> None:
     """Print the verdict with its reasons, the totals, and where most is wrong; `applied` lines come first."""
-    console = _console(stream)
+    console = console_for(stream)
     console.print()
     console.print(f"Window  {run.window.start:%Y-%m-%d %H:%M} to {run.window.end:%Y-%m-%d %H:%M} UTC, run {run.run_id}")
     console.print(Text("CERTIFIED", "bold green") if run.certified else Text("NOT CERTIFIED", "bold red"))
@@ -96,7 +95,7 @@ def show_usage(told: Usage, stream: TextIO = sys.stdout) -> None:
     for heading in (*headings, *money):
         table.add_column(heading, justify="right", no_wrap=True)
     for line in told.sums["subscription"][:_MOST_ROWS]:
-        table.add_row(_named(line.name or "(unattributed)"), *_usage_cells(line, told.revenue, "subscription"))
+        table.add_row(named(line.name or "(unattributed)"), *_usage_cells(line, told.revenue, "subscription"))
     table.add_section()
     table.add_row("TOTAL", *_usage_cells(told.total, told.revenue, "total"), style="bold")
     console.print(table)
@@ -121,7 +120,7 @@ def _usage_cells(line: UsageSum, revenue: Revenue | None, grouped_by: str) -> tu
 
 def show_demo(demo: Demo, stream: TextIO = sys.stdout) -> None:
     """Print both runs, what the month's simulation lost against what was found, and what to look at."""
-    console = _console(stream)
+    console = console_for(stream)
     console.rule("1. One recorded hour of a real LiteLLM 1.109.1 proxy: 30 spend logs, 23 events")
     show_run(demo.recorded, stream)
     console.rule("2. A simulated month")
@@ -195,28 +194,6 @@ def show_backfill(result: Backfill, stream: TextIO = sys.stdout) -> None:
     show_run(result.left, stream, applied=lines)
 
 
-def show_plan(plan: PlanDescription, stream: TextIO = sys.stdout) -> None:
-    """Print what a plan holds per subscription, model, code and day, with its totals."""
-    console = _console(stream)
-    header = plan.header
-    console.print(Text(f"Plan    {header['sha256']}"))
-    console.print(Text(f"Window  {header['window']['start']} to {header['window']['end']}"))
-    if plan.worth:
-        console.print(Text(f"Bills   {plan.worth}"))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("subscription", "model", "code", "day"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("events", "quantity", "spend (USD)"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for group in plan.groups:
-        names = (_named(group.subscription), _named(group.model), _named(group.code), group.day)
-        table.add_row(*names, f"{group.events:,}", f"{group.quantity:,f}", f"{group.spend:,.6f}")
-    table.add_section()
-    sums = [sum(getattr(group, name) for group in plan.groups) for name in ("events", "quantity", "spend")]
-    table.add_row("TOTAL", "", "", "", f"{sums[0]:,}", f"{sums[1]:,f}", f"{sums[2]:,.6f}", style="bold")
-    console.print(table)
-
-
 def show_runs(runs: tuple[RunRecord, ...], stream: TextIO = sys.stdout) -> None:
     """Print the runs in the ledger."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -234,13 +211,13 @@ def show_runs(runs: tuple[RunRecord, ...], stream: TextIO = sys.stdout) -> None:
             "did not end" if ended is None else ended.outcome,
             counts,
         )
-    _console(stream).print(table)
+    console_for(stream).print(table)
 
 
 def show_run_detail(detail: RunDetail, events: Iterable[EventRecord], stream: TextIO = sys.stdout) -> None:
     """Print one run: its plans, how its events ended, and each event."""
     show_runs((detail.record,), stream)
-    console = _console(stream)
+    console = console_for(stream)
     for plan in detail.plans:
         console.print(Text(f"Plan   {plan.plan_hash}, {plan.intents:,} events written down, {visible(plan.path)}"))
     for check in detail.checks:
@@ -261,7 +238,7 @@ def show_run_detail(detail: RunDetail, events: Iterable[EventRecord], stream: Te
 
 def show_story(story: Story, stream: TextIO = sys.stdout) -> None:
     """Print one request's story, a line each."""
-    console = _console(stream)
+    console = console_for(stream)
     for line in story.lines:
         console.print(Text(visible(line)))
 
@@ -271,7 +248,7 @@ _STATUS_STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bol
 
 def show_diagnosis(diagnosis: Diagnosis, stream: TextIO = sys.stdout) -> None:
     """Print every check by its group: how it ended, what was found, and under it what to do."""
-    console = _console(stream)
+    console = console_for(stream)
     for group, findings in groupby(diagnosis.findings, key=lambda finding: finding.check.group):
         console.print(Text(f"\n{group}", "bold"))
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -295,7 +272,7 @@ _ENDED = {Status.PASS: "passed", Status.WARN: "warned", Status.FAIL: "failed", S
 
 def show_configuration(configuration: Configuration, stream: TextIO = sys.stdout) -> None:
     """Print every setting with its value and origin, and what is wrong."""
-    console = _console(stream)
+    console = console_for(stream)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("setting", "variable", "value", "origin"):
         table.add_column(heading, no_wrap=heading in ("setting", "variable"), overflow="fold")
@@ -343,10 +320,10 @@ def _summary_rows(run: Run, syllables: Mapping[str, str]) -> Table:
     for heading in ("expected", "recorded", *(syllables.get(name, name) for name in kinds), "quantity\nmissing"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in map(_like_summary, run.summary[:_MOST_ROWS]):
-        table.add_row(_named(row["subscription"] or "(none)"), _named(row["model"]), *_cells(row, kinds))
+        table.add_row(named(row["subscription"] or "(none)"), named(row["model"]), *_cells(row, kinds))
     table.add_section()
     for row in totals:
-        table.add_row(Text("TOTAL"), _named(row["code"]), *_cells(row, kinds), style="bold")
+        table.add_row(Text("TOTAL"), named(row["code"]), *_cells(row, kinds), style="bold")
     return table
 
 

@@ -46,6 +46,8 @@ CREATE TABLE scratch.listed_event (
 -- How the models of either side are spelled once normalised.
 CREATE TABLE spend_log_model (model VARCHAR NOT NULL, provider VARCHAR, event_model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
 CREATE TABLE model_name (model VARCHAR NOT NULL, model_key VARCHAR NOT NULL);
+-- Dimensions are a JSON list of texts, the model's name first; nearly all have no other, and are made once per model.
+CREATE MACRO dimensions_of(texts) AS CAST(to_json(texts) AS VARCHAR);
 CREATE TABLE attribution (source VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
 -- Which API keys and teams may name which subscriptions, where a file says so.
 CREATE TABLE allowed (key_or_team VARCHAR NOT NULL, subscription VARCHAR NOT NULL);
@@ -126,7 +128,8 @@ CREATE TABLE metered_code (
 -- The rules by which Lago bills (jobs/core/lago/billing_rules.py) as rows, of the subscriptions that something was read of:
 -- stretches of time, without gaps, in which every event of a code is treated alike. `unbilled` says why none is billed,
 -- `period` whether one that is sent now would be in time; one that Lago took after `closes_at` is in no invoice, which stays a
--- draft until `draft_until`, where the customer has a grace period.
+-- draft until `draft_until`, where the customer has a grace period. Of some periods there is no invoice at all, and what is
+-- billed as it arrives is not before the row was made.
 CREATE TABLE billing_span (
     external_id VARCHAR NOT NULL,
     starts_at TIMESTAMP NOT NULL,
@@ -135,10 +138,15 @@ CREATE TABLE billing_span (
     plan_code VARCHAR,
     period VARCHAR NOT NULL,
     closes_at TIMESTAMP,
-    draft_until TIMESTAMP
+    draft_until TIMESTAMP,
+    is_invoiced BOOLEAN NOT NULL,
+    made_at TIMESTAMP
 );
--- The row of a subscription that bills recurring metrics, which look back on all events, and when it ended.
-CREATE TABLE latest_row (external_id VARCHAR NOT NULL, plan_code VARCHAR, ended_at TIMESTAMP, closes_at TIMESTAMP);
+-- The rows of a subscription whose invoices bill recurring metrics, which look back on all events up to an instant; the
+-- newest has place 0.
+CREATE TABLE looking_back (
+    external_id VARCHAR NOT NULL, place INTEGER NOT NULL, plan_code VARCHAR, until TIMESTAMP, closes_at TIMESTAMP
+);
 CREATE TABLE plan (code VARCHAR NOT NULL, currency VARCHAR NOT NULL);
 CREATE TABLE metric (code VARCHAR NOT NULL, recurring BOOLEAN NOT NULL, bills_what_is_sent BOOLEAN NOT NULL);
 
@@ -147,10 +155,10 @@ CREATE TABLE unsendable (transaction_id VARCHAR NOT NULL);
 -- Ids that were sent before, with the times they were sent with.
 CREATE TABLE sent_before (transaction_id VARCHAR NOT NULL, timestamp_ms BIGINT NOT NULL);
 
--- How a plan charges a metric, one row each: whether at once, by nothing but the amount that an event carries, and by that
--- too.
+-- How a plan charges a metric, one row each: whether some charge bills at once, some by a period's invoice, and some the
+-- amount that an event carries.
 CREATE TABLE charge (
-    plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL, needs_amount BOOLEAN NOT NULL,
+    plan_code VARCHAR NOT NULL, code VARCHAR NOT NULL, pay_in_advance BOOLEAN NOT NULL, bills_periods BOOLEAN NOT NULL,
     bills_amount BOOLEAN NOT NULL
 );
 
@@ -216,7 +224,6 @@ CREATE MACRO counts_at_most(one, other) AS len(list_filter(
 )) = 0;
 CREATE MACRO is_telling(quantities) AS telling_numbers(quantities) > 0;
 
--- Dimensions are a JSON list of texts, the model's name first.
 CREATE MACRO other_dimensions(dimensions) AS CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR);
 
 CREATE MACRO netstring(text) AS concat(strlen(text), ':', text);

@@ -15,6 +15,7 @@ import pytest
 from jobs.adapters.lago.catalogue import _Pages, read_catalogue
 from jobs.adapters.lago.failures import LagoUnansweredError
 from jobs.adapters.lago.http import LagoClient, Reply
+from jobs.adapters.lago.page_size import PageSize
 from jobs.core.lago.values import BillableMetric, Charge, LagoConnection, Plan, Subscription
 from jobs.errors import LagoError
 from jobs.playground.lago_standin import LagoStandIn
@@ -166,7 +167,7 @@ def test_all_pages_are_read(organization: Organization, fault: str | None, ca_fi
         page_size = 1000
     with talking_to(organization, page_size=page_size, ca_file=ca_file) as client:
         catalogue = read_catalogue(client)
-        assert client.page_size == (100 if fault == "per_page_refused" else page_size)
+        assert client.page_size.now == (100 if fault == "per_page_refused" else page_size)
     assert len(catalogue.metrics) == 10
     assert len(catalogue.plans) == 9
     assert [subscription.external_id for subscription in catalogue.subscriptions] == [f"s{n}" for n in range(7)]
@@ -377,12 +378,13 @@ def test_a_grace_period_is_the_customers_else_the_entitys_else_the_organizations
 
     class Answering:
         connection = LagoConnection("http://lago", "key")
-        page_size = 100
+        page_size = PageSize(100)
 
         def request(self, _method: str, path: str, **_options: Any) -> Reply:
             return Reply(200, told[path])
 
     payers = _Pages(cast("LagoClient", Answering())).payers()
+    assert payers is not None
     assert {name: payer.grace_days for name, payer in payers.items()} == {
         "own": 3,
         "zero": 0,

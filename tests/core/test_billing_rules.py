@@ -20,8 +20,8 @@ from jobs.core.lago.billing_rules import (
     Unbilled,
     Usage,
     bills_what_is_sent,
-    buckets_of,
 )
+from jobs.core.lago.buckets import buckets_of
 from jobs.core.lago.values import (
     BillableMetric,
     Catalogue,
@@ -199,11 +199,13 @@ def test_lago_bills_at_ten_minutes_past_the_hour() -> None:
     [
         ("2026-11-01T00:10:00Z", 0, "UTC", "2026-11-01T00:10:00Z"),
         ("2026-11-01T00:10:00Z", 10, "UTC", "2026-11-11T00:20:00Z"),
-        ("2026-10-31T15:10:00Z", 3, "Asia/Seoul", "2026-11-03T15:20:00Z"),
-        # Its day is that of the invoice, which in New York was made on Saturday evening; clocks go back meanwhile.
-        ("2026-11-01T01:10:00Z", 2, "America/New_York", "2026-11-02T05:20:00Z"),
-        # Midnight is at a quarter past an hour of UTC; the next look is five minutes later.
-        ("2026-10-31T18:30:00Z", 1, "Asia/Kathmandu", "2026-11-01T18:20:00Z"),
+        # Its day is that of the invoice, in Seoul Sunday the first; that Lago looks for has come in UTC.
+        ("2026-10-31T15:10:00Z", 3, "Asia/Seoul", "2026-11-04T00:20:00Z"),
+        # In New York it was made on Saturday evening.
+        ("2026-11-01T01:10:00Z", 2, "America/New_York", "2026-11-02T00:20:00Z"),
+        # The day is over in UTC before it is in New York: Lago looks twenty minutes past the hour all the same.
+        ("2026-11-02T03:05:00Z", 1, "America/New_York", "2026-11-02T03:20:00Z"),
+        ("2026-11-02T03:21:00Z", 1, "America/New_York", "2026-11-02T04:20:00Z"),
         ("2026-11-01T00:10:00Z", 1, "Nowhere/Land", "2026-11-01T00:10:00Z"),
     ],
 )
@@ -288,7 +290,9 @@ def test_what_a_charge_needs_of_an_event() -> None:
         return rules(row(), charges=charges).judge(usage(moment, **given)).unbilled
 
     assert why([dynamic]) is why([dynamic], amount=Decimal(0)) is Unbilled.AMOUNT_MISSING
-    assert why([dynamic], amount=Decimal("1.23")) is why([dynamic, standard]) is None
+    assert why([dynamic], amount=Decimal("1.23")) is why([dynamic, standard], amount=Decimal("1.23")) is None
+    # The other charge bills it, and this one nothing.
+    assert why([dynamic, standard]) is Unbilled.AMOUNT_MISSING
     assert why([standard], properties={}) is why([standard], q="1e-05") is Unbilled.PROPERTY_MISSING
     assert why([standard], q="-5") is None
     computing = rules(row())
@@ -300,6 +304,10 @@ def test_what_a_charge_needs_of_an_event() -> None:
     assert closed.judge(usage(moment, **late)).unbilled is Unbilled.PERIOD_INVOICED
     at_once = rules(row(current_period_started_at=at("2026-12-01T00:00:00Z")), charges=[Charge("y_s", True)])
     assert at_once.judge(usage(moment, **late)).unbilled is None
+    both = rules(row(current_period_started_at=at("2026-12-01T00:00:00Z")), charges=[Charge("y_s", True), standard])
+    in_part = both.judge(usage(moment, **late))
+    assert in_part.unbilled is Unbilled.PERIOD_INVOICED
+    assert [bucket.charge.pay_in_advance for bucket in in_part.buckets] == [True]
     unknown = Usage("sub", "y_s", moment, None, {"q": "1"})
     assert closed.judge(unknown).unbilled is None
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jobs.core.plan import content_hash, event_line, plan_window, planned_line, read_event
 from jobs.errors import RefusedError
 from jobs.steps.plan_files import describe_plan
-from jobs.telling.console import show_plan
+from jobs.telling.plans import show_plan
 from tests.support.fuzzing import fuzzed, texts, values
 from tests.support.planned import EVENT, HEADER
 

@@ -30,7 +30,7 @@ from jobs.playground.simulated_gateway import load_spend_logs
 from jobs.playground.simulation import SPEND_LOG_COLUMNS
 from jobs.steps.backfill_values import Backfill
 from jobs.steps.plan_files import describe_plan
-from jobs.telling import console
+from jobs.telling import console, plans
 from jobs.telling.progress import console_progress
 from tests.support.backfilling import NOW, START, Call, Notes, new_organization, run_one, settings_for
 from tests.support.command_runner import run_command
@@ -214,7 +214,7 @@ class _Terminal(io.StringIO):
 
 def _printed(hostile: Hostile, stream: io.StringIO) -> str:
     console.show_backfill(hostile.result, stream)
-    console.show_plan(describe_plan(hostile.result.run.folder / "plan.jsonl"), stream)
+    plans.show_plan(describe_plan(hostile.result.run.folder / "plan.jsonl"), stream)
     with Ledger.open(hostile.ledger_url, now=lambda: NOW) as ledger:
         detail = ledger.run("hostile")
         assert detail is not None

@@ -12,7 +12,7 @@ from jobs.core.causes import Explanation, rushes
 from jobs.core.kinds import Cause, ChargeBy
 from jobs.core.meters import preset
 from jobs.steps.causes import find_causes
-from tests.support.judging import RULES, WINDOW, Event, SpendLog, catalogue, judged_window, metric, tokens
+from tests.support.judging import CODE, RULES, WINDOW, Event, SpendLog, catalogue, judged_window, metric, tokens
 
 _MINUTE, _HOUR = 60_000, 3_600_000
 
@@ -335,3 +335,15 @@ def test_every_cause_says_what_was_seen_and_what_to_change() -> None:
         assert item.title
         assert item.next_step.endswith(".")
         assert item.statement.endswith(".")
+
+
+def test_losses_are_counted_by_calls_whatever_events_a_call_has() -> None:
+    rules = replace(RULES, parts=preset("input-output", CODE))
+    knows = catalogue(metrics=[metric(field_name="tokens")])
+    logs = traffic()[:3]
+    asked: dict[str, Any] = {"rules": rules, "knows": knows}
+    assert causes(logs[:2], [], **asked).keys() == {Cause.UNEXPLAINED}, "two calls are four events, and no pattern"
+    assert causes(logs, [], **asked).keys() == {Cause.NOTHING_ARRIVED}
+    prompt, _ = logs[0].tokens
+    half = Event("half", logs[0].at_ms, properties={"model": "gpt-4o", "type": "input", "tokens": str(prompt)})
+    assert causes(logs, [half], **asked).keys() == {Cause.UNEXPLAINED}, "a call type of which an event is there"

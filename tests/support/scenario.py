@@ -202,7 +202,7 @@ class Scenario:
             self.folder.name, event_store=lago["event_store"], version=lago["version"]
         )
         organization.configure(now=self.now)
-        organization.add_customer("customer", grace_days=lago.get("grace_days"))
+        organization.add_customer("customer", timezone=lago.get("time_zone", "UTC"), grace_days=lago.get("grace_days"))
         for metric in lago["metrics"]:
             organization.add_metric(**metric)
         for plan in lago["plans"]:

@@ -1,20 +1,25 @@
 """Plays dense worlds of known truth over all eras, stores, meters and payers: `make dense SEEDS=50`.
 
 One seed of everything: `python -m tests.truth.dense 1 --first 7`; of one combination, or of a part of the combinations:
-`--only 1.53/postgres/callback/end_user_id`. Each problem begins with the arguments that play its world alone.
+`--only 1.53/postgres/callback/end_user_id`. Each problem begins with the arguments that play its world alone. Ctrl-C or
+SIGTERM ends it after the worlds that are being played, with the table of those that were.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from queue import Empty
 from tempfile import TemporaryDirectory
+from types import FrameType
 
 from jobs.playground.embedded_postgres import EmbeddedPostgres
 from tests.truth.dense_judge import Verdict, judge
@@ -52,23 +57,38 @@ def played(worlds: Sequence[Task]) -> Iterator[Verdict]:
         impatient(scratch)
         with scene(server.url, tuple({combination.era: None for combination, _ in worlds})) as place:
             for combination, seed in worlds:
+                began = time.monotonic()
                 with TemporaryDirectory(dir=scratch) as folder:
-                    yield judge(place.play(draw(combination, seed), Path(folder)))
+                    verdict = judge(place.play(draw(combination, seed), Path(folder)))
+                yield replace(verdict, seconds=time.monotonic() - began)
+
+
+def _stop_when_asked() -> Callable[[], bool]:
+    """Take SIGINT and SIGTERM as the wish to stop, and return whether one came."""
+    came: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        came.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return lambda: bool(came)
 
 
 def _play_into(worlds: list[Task], verdicts: multiprocessing.Queue[Verdict | None]) -> None:
+    is_stopped = _stop_when_asked()
     try:
         for verdict in played(worlds):
             verdicts.put(verdict)
+            if is_stopped():
+                break
     finally:
         verdicts.put(None)
 
 
 def played_by(processes: int, worlds: list[Task]) -> Iterator[Verdict]:
-    """Play the worlds in so many processes, in the order they end."""
-    if processes == 1:
-        yield from played(worlds)
-        return
+    """Play the worlds in so many processes, in the order they end, until all are played or a signal comes."""
+    is_stopped = _stop_when_asked()
     context = multiprocessing.get_context("spawn")
     verdicts: multiprocessing.Queue[Verdict | None] = context.Queue()
     playing = [
@@ -76,8 +96,18 @@ def played_by(processes: int, worlds: list[Task]) -> Iterator[Verdict]:
     ]
     for process in playing:
         process.start()
-    for _ in playing:
-        yield from iter(verdicts.get, None)
+    ended = 0
+    while ended < processes:
+        try:
+            verdict = verdicts.get(timeout=1)
+        except Empty:
+            for process in playing if is_stopped() else ():
+                process.terminate()
+            continue
+        if verdict is None:
+            ended += 1
+        else:
+            yield verdict
     for process in playing:
         process.join()
         if process.exitcode:
@@ -87,7 +117,7 @@ def played_by(processes: int, worlds: list[Task]) -> Iterator[Verdict]:
 def table(verdicts: Sequence[Verdict]) -> str:
     """Return what was found, as Markdown: by combination, what was missed, and how true the causes are."""
     ordered = sorted(verdicts, key=lambda verdict: verdict.world.combination)
-    columns = ("worlds", *_SUMS, "refused", "recall")
+    columns = ("worlds", *_SUMS, "refused", "recall", "seconds each")
     lines = ["| combination | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     for combination, group in groupby(ordered, key=lambda verdict: verdict.world.combination):
         lines.append(_row(str(combination), list(group)))
@@ -113,7 +143,9 @@ def _row(name: str, verdicts: Sequence[Verdict]) -> str:
     total = dict(zip(_SUMS, sums, strict=True))
     recall = f"{total['found'] / total['decidable']:.2%}" if total["decidable"] else ""
     refused = sum(verdict.refused is not None for verdict in verdicts)
-    return f"| {name} | " + " | ".join(f"{number:,}" for number in (len(verdicts), *sums, refused)) + f" | {recall} |"
+    seconds = f"{sum(verdict.seconds for verdict in verdicts) / len(verdicts):.1f}" if verdicts else ""
+    counts = " | ".join(f"{number:,}" for number in (len(verdicts), *sums, refused))
+    return f"| {name} | {counts} | {recall} | {seconds} |"
 
 
 def main() -> None:
@@ -129,10 +161,11 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=3, help="how many problems to tell of each world")
     parser.add_argument("--unsent", type=int, default=0, help="how many decidable events that were not sent")
     parser.add_argument("--untrue", type=int, default=0, help="how many untrue causes to tell of each world")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="a file for the table, written after each world")
     asked = parser.parse_args()
     began = time.monotonic()
     verdicts: list[Verdict] = []
+    said = "no worlds\n"
     seeds = range(asked.first, asked.first + asked.seeds)
     for verdict in played_by(asked.processes, tasks(asked.only, asked.kind, seeds)):
         verdicts.append(verdict)
@@ -141,9 +174,10 @@ def main() -> None:
         for text in (*verdict.unsent[: asked.unsent], *verdict.untrue[: asked.untrue]):
             sys.stderr.write(f"{verdict.world.name} ({verdict.world.kind}): {text}\n")
         sys.stderr.flush()
+        said = f"{len(verdicts):,} worlds, {time.monotonic() - began:,.0f} seconds\n\n{table(verdicts)}"
         if asked.output:
-            asked.output.write_text(table(verdicts), encoding="utf-8")
-    sys.stdout.write(f"{len(verdicts):,} worlds, {time.monotonic() - began:,.0f} seconds\n\n{table(verdicts)}")
+            asked.output.write_text(said, encoding="utf-8")
+    sys.stdout.write(said)
     sys.exit(any(verdict.wrong or verdict.problems for verdict in verdicts))
 
 

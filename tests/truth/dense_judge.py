@@ -56,6 +56,8 @@ class Verdict:
     """Causes that were told and are not true, a line each."""
     problems: tuple[str, ...] = ()
     """What must not be, a few lines each."""
+    seconds: float = 0
+    """How long it took to play."""
 
     @property
     def wrong(self) -> int:

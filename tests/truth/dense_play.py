@@ -12,16 +12,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import psycopg
 from psycopg import sql
 
 from jobs.backfill import backfill
 from jobs.errors import ReconcileError, RefusedError
 from jobs.playground.lago_standin import LagoStandIn
-from jobs.reconcile import reconcile
+from jobs.reconcile import judged_workspace
 from jobs.settings import backfill_settings, load_settings, reconcile_settings
 from jobs.steps.backfill_values import Hooks
+from jobs.steps.plan import PlanRequest, choose_events
 from tests.support.databases import Eras, create_database
 from tests.support.scenario import SilentProgress
 from tests.truth.dense_world import CODE, END_USERS, NOW, START, TEAMS, Kind, World
@@ -130,24 +130,29 @@ class _Run:
         self.runs = 0
 
     def played(self, most_cuts: int) -> Played:
-        refused, failed = None, None
-        whole = self._planned(self.world.window, "whole") if self.world.kind is Kind.CUTS else set()
-        cuts = list(self._cuts(most_cuts, whole)) if self.world.kind is Kind.CUTS else []
+        refused, failed, again = None, None, 0
+        whole: set[str] = set()
+        cuts: list[Cut] = []
+        sent: tuple[Sent, ...] = ()
+        is_cut = self.world.kind is Kind.CUTS
         try:
+            if is_cut:
+                whole = self._planned(self.world.window, "whole")
+                cuts += self._cuts(most_cuts, whole)
             self._backfill(self.world.window, "first")
+            sent = self._sent()
+            if self.world.seed % 4 == 0:
+                self._backfill(self.world.window, "second")
+                again = len(self._sent()) - len(sent)
         except RefusedError as error:
             refused = str(error)
         except ReconcileError as error:
             failed = f"{type(error).__name__}: {error}"
-        sent = self._sent()
-        if self.world.kind is Kind.CUTS and refused is None:
+        sent = sent or self._sent()
+        if is_cut and refused is None and failed is None:
             ids = {event.identity for event in sent}
             how = f"in slices of {self.world.slice_hours} hours"
             cuts.append(Cut(how, tuple(sorted(ids - whole)), tuple(sorted(whole - ids))))
-        again = 0
-        if refused is None and failed is None and self.world.seed % 4 == 0:
-            self._backfill(self.world.window, "second")
-            again = len(self._sent()) - len(sent)
         return Played(self.world, sent, tuple(self._rows()), refused, failed, again, tuple(cuts))
 
     def _organization(self) -> Organization:
@@ -198,9 +203,12 @@ class _Run:
     def _planned(self, window: tuple[datetime, datetime], name: str) -> set[str]:
         self.runs += 1
         _, request = self._settings(window, name)
-        run = reconcile(request, SilentProgress(), now=NOW, run_id=f"run{self.runs:03d}")
-        lines = (run.folder / "plan.jsonl").read_bytes().splitlines()[1:]
-        return {orjson.loads(line)["payload"]["transaction_id"] for line in lines}
+        folder = self.folder / f"{name}-{self.runs:03d}"
+        folder.mkdir(parents=True)
+        # Half of a run's time is its report, and these are many.
+        with judged_workspace(request, folder, SilentProgress(), now=NOW) as judged:
+            choose_events(judged.workspace, PlanRequest(request.window, request.rules, request.caps, request.only))
+            return {row["transaction_id"] for row in judged.workspace.rows("planned_events")}
 
     def _cuts(self, most: int, whole: set[str]) -> Iterator[Cut]:
         """Yield what two windows in place of one would send besides, for cuts between any two calls."""

@@ -24,11 +24,11 @@ from tests.truth.month_judge import Verdict, judge_world
 from tests.truth.month_world import ERAS, LOST, Fate, draw
 
 _ABOUT = """
-Each world is some days of a gateway: LiteLLM of one era, one of Lago's event stores, a time zone, subscriptions that
-start, end or are upgraded, and calls with the fates below. The real job runs over it once a day, is killed in between,
-meets failures of Lago, and is run by hand. `decidable`: no left-over event could be the call's, its time has one
-reading, and a run that ended well saw it while its billing period was open. What is not decidable has to be reported
-and not sent.
+Each world is some days of a gateway: LiteLLM of one era, one of Lago's event stores, a time zone, subscriptions in
+every state, a Lago that makes invoices of them, and calls with the fates below. The real job runs over it once a day,
+is killed in between, meets failures of Lago, and is run by hand. `decidable`: no left-over event could be the call's,
+its time has one reading, and a run that ended well saw it while its billing period was open, or its invoice a draft.
+What is not decidable has to be reported and not sent.
 """.strip().splitlines()
 
 
@@ -74,6 +74,10 @@ def table(verdicts: list[Verdict], commit: str, command: str, seconds: float) ->
         for name, counter in total.items():
             counter.update(getattr(verdict, name))
     calls, sent, due, due_sent = (total[name] for name in ("calls", "sent", "due", "due_sent"))
+    unbilled, told = Counter[str](), Counter[str]()
+    for verdict in verdicts:
+        unbilled.update(verdict.unbilled)
+        told.update(verdict.unbilled_told)
     problems = sum(len(verdict.problems) for verdict in verdicts)
     # A bare event bills nothing. One that was taken for the event of a lost call beside it leaves its own call missing.
     bare = sent[Fate.BARE]
@@ -104,6 +108,13 @@ def table(verdicts: list[Verdict], commit: str, command: str, seconds: float) ->
         f"Top-ups of events without tokens: {sum(verdict.topped_up for verdict in verdicts):,}.",
         "Broken laws (billed twice, invented, at another time, decidable and not sent, neither sent nor reported): "
         f"{problems:,}.",
+        "",
+        f"Final invoices, each with exactly what had come by then: {sum(one.invoices for one in verdicts):,}. "
+        "Recorded events that Lago does not bill, which every run that saw them has to tell, and no other event:",
+        "",
+        "| not billed | events | told by every run |",
+        "| --- | ---: | ---: |",
+        *(f"| `{why}` | {count:,} | {told[why]:,} |" for why, count in sorted(unbilled.items())),
         "",
     ]
     return "\n".join(lines)

@@ -23,7 +23,8 @@ from jobs.playground.lago_standin import Fault
 from jobs.settings import backfill_settings, load_settings, reconcile_settings
 from jobs.steps.backfill_values import Hooks
 from tests.support.scenario import SilentProgress
-from tests.truth.month_world import CODE, FLAT, HOUR, MINUTE, World, spend_log, usage_event
+from tests.truth.month_bills import Bill, Term
+from tests.truth.month_world import CODE, DYNAMIC, FLAT, HOUR, MINUTE, World, spend_log, usage_event
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
@@ -38,10 +39,18 @@ _FAULTS = (
     "truncated",
 )
 LAG = 2 * HOUR
+_OURS = "litellm-lago:"
 
 
 class KilledError(BaseException):
     """The process is gone; nothing that handles errors may handle this."""
+
+
+_STAMP = (
+    ("events", "created_at"),
+    ("events_raw", "ingested_at"),
+    ("events_enriched", "enriched_at"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +76,16 @@ class Drive:
         self._connection = connection
         rows = [(call.row_at, call) for call in world.calls if call.row_at is not None]
         self._rows = sorted(rows, key=lambda item: item[0])
-        events = [(arrival.at, call, arrival) for call in world.calls for arrival in call.arrivals]
+        events = [(arrival.received_at, call, arrival) for call in world.calls for arrival in call.arrivals]
         self._events = sorted(events, key=lambda item: item[0])
+        self._bills = list(world.bills)
+        self._unmade = sorted((term.made_at, term) for term in world.terms if term.made_at is not None)
+        self.invoiced: list[tuple[Bill, int]] = []
+        """Invoices that became final, with the tokens that they bill."""
+        self.came_at: dict[str, datetime] = {}
+        """When Lago took what the job sent, by transaction id."""
         self._runs = 0
+        self._standin = standin
         connection.execute('TRUNCATE "LiteLLM_SpendLogs"')
         names = connection.execute(
             "SELECT attname FROM pg_attribute WHERE attrelid = '\"LiteLLM_SpendLogs\"'::regclass"
@@ -82,18 +98,14 @@ class Drive:
         made.configure(now=self.world.start)
         made.add_metric(CODE)
         for plan in dict.fromkeys(term.plan for term in self.world.terms):
-            made.add_plan(plan, charges=[] if plan == FLAT else [(CODE, {"pay_in_advance": False})])
-        made.add_customer("customer")
+            model = "dynamic" if plan == DYNAMIC else "standard"
+            made.add_plan(plan, charges=[] if plan == FLAT else [(CODE, {"charge_model": model})])
+        for payer in dict.fromkeys(term.customer for term in self.world.terms):
+            made.add_customer(payer.name, timezone=payer.zone, grace_days=payer.grace_days)
         for term in self.world.terms:
             # A row that begins later is there from the beginning: the job looks at its dates, not at when it came.
-            made.add_subscription(
-                term.external_id,
-                customer="customer",
-                plan=term.plan,
-                started_at=term.started_at,
-                terminated_at=term.terminated_at,
-                status=term.status,
-            )
+            if term.made_at is None:
+                _subscribe(made, term)
         return made
 
     def through(self, folder: Path) -> None:
@@ -137,13 +149,41 @@ class Drive:
             )
             with self._connection.cursor() as cursor:
                 cursor.executemany(insert, [[row[name] for name in names] for row in rows])
+        while self._unmade and self._unmade[0][0] <= now:
+            _subscribe(self.organization, self._unmade.pop(0)[1])
+        while self._bills and self._bills[0].final_at <= now:
+            bill = self._bills.pop(0)
+            self._arrive(bill.final_at)
+            if bill.term.plan not in (FLAT, DYNAMIC):
+                self.invoiced.append((bill, self._finalize(bill)))
+        self._arrive(now)
+        self.organization.configure(now=now)
+
+    def _arrive(self, now: datetime) -> None:
         arrived = []
         while self._events and self._events[0][0] <= now:
             _, call, arrival = self._events.pop(0)
             arrived.append(usage_event(call, arrival))
         if arrived:
             self.organization.insert_events(arrived)
-        self.organization.configure(now=now)
+
+    def _finalize(self, bill: Bill) -> int:
+        """Let Lago make an invoice final, and return the tokens that it bills."""
+        usage = self.organization.finalize_period(bill.term.external_id, bill.start, bill.end, at=bill.final_at)
+        return sum(int(float(one["units"])) for one in usage["charges_usage"])
+
+    def _stamp(self, now: datetime) -> None:
+        """Let what the job has just sent have come in the simulation's time: the stand-in stamps the real one."""
+        sent = {one.transaction_id for one in self.organization.events() if one.transaction_id.startswith(_OURS)}
+        new = sorted(sent - self.came_at.keys())
+        self.came_at |= dict.fromkeys(new, now)
+        with psycopg.connect(self._standin.database_url, autocommit=True) as connection:
+            for table, column in _STAMP if new else ():
+                stamp = sql.SQL("UPDATE {} SET {} = %s WHERE organization_id = %s AND transaction_id = ANY(%s)")
+                connection.execute(
+                    stamp.format(sql.Identifier(table), sql.Identifier(column)),
+                    [now.replace(tzinfo=None), self.organization.id, new],
+                )
 
     def _environment(self, folder: Path) -> Mapping[str, str]:
         return {
@@ -209,16 +249,31 @@ class Drive:
                 raise
             ended = done = False
         self.organization.clear_faults()
+        self._stamp(now)
         self.fired.append(Fired(now, request.window, ended, plan is None))
         return done
 
 
+def _subscribe(organization: Organization, term: Term) -> None:
+    organization.add_subscription(
+        term.external_id,
+        customer=term.customer.name,
+        plan=term.plan,
+        started_at=term.started_at,
+        terminated_at=term.terminated_at,
+        status=term.status,
+        created_at=term.made_at,
+        on_termination_invoice="generate" if term.ends_with_invoice else "skip",
+    )
+
+
 def reported(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of every discrepancy report that the runs left, those of killed runs too."""
+    """Return the rows of every discrepancy report that the runs left, those of killed runs too, each with its `run`."""
     rows: list[dict[str, Any]] = []
     for path in sorted(folder.glob("*/discrepancies.csv")):
+        run = int(path.parent.name.rpartition("run")[2])
         with path.open(encoding="utf-8", newline="") as file:
-            rows += csv.DictReader(file)
+            rows += [row | {"run": run} for row in csv.DictReader(file)]
     return rows
 
 

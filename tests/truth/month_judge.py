@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.core.transaction_ids import transaction_id
+from tests.truth.month_bills import Bill
 from tests.truth.month_drive import LAG, Drive, Fired, reported
-from tests.truth.month_world import CODE, DAY, FLAT, LOST, SECOND, Arrival, Call, Fate, World
+from tests.truth.month_world import CODE, DAY, DYNAMIC, FLAT, HOUR, LOST, SECOND, Arrival, Call, Fate, World
 
 Content = tuple[str, str, tuple[int, int]]
 # Farther than the tolerance reaches, on either side.
@@ -32,6 +33,12 @@ class Verdict:
     due_sent: Counter[Fate] = field(default_factory=Counter)
     topped_up: int = 0
     """Events without tokens that the job completed."""
+    unbilled: Counter[str] = field(default_factory=Counter)
+    """Events that a run saw and Lago does not bill, by reason."""
+    unbilled_told: Counter[str] = field(default_factory=Counter)
+    """Those of them of which each such run told this reason."""
+    invoices: int = 0
+    """Invoices that became final and bill exactly what was there."""
     problems: tuple[str, ...] = ()
     """Broken laws, a sentence each."""
 
@@ -67,8 +74,16 @@ class _Judge:
         for calls in groups.values():
             self._judge_group(calls, sent, completed, counts)
         self._judge_bill(sent, completed)
-        self._judge_unbilled()
-        return Verdict(**counts, topped_up=len(completed), problems=tuple(self.problems))
+        self._judge_invoices()
+        unbilled, told = self._judge_unbilled()
+        return Verdict(
+            **counts,
+            topped_up=len(completed),
+            unbilled=unbilled,
+            unbilled_told=told,
+            invoices=len(self.drive.invoiced),
+            problems=tuple(self.problems),
+        )
 
     def _ours(self) -> tuple[set[str], set[str]]:
         """Return the request ids of what the job sent whole, and of what it completed."""
@@ -146,7 +161,7 @@ class _Judge:
             (call, arrival)
             for call in self.world.calls
             for arrival in call.arrivals
-            if arrival.subscription == name and arrival.tokens
+            if arrival.subscription == name and not self.world.unbilled(arrival, span[1])
         ]
         used = sum(call.total for call, _ in arrivals)
         used += sum(call.total for call in self.calls if call.logged == name and call.request_id in sent | completed)
@@ -154,25 +169,56 @@ class _Judge:
         if billed != used:
             self.problems.append(f"Lago bills {name} {billed}, and its events sum up to {used}")
 
-    def _judge_unbilled(self) -> None:
-        """Hold what is told of recorded events to what Lago bills of them."""
-        told: dict[str, set[str]] = defaultdict(set)
+    def _judge_invoices(self) -> None:
+        """Hold each final invoice to what had come by then, and what the job sent to being in one."""
+        ours = {identity: call for known in (self.full, self.top_up) for identity, call in known.items()}
+        for bill, billed in self.drive.invoiced:
+            used = sum(
+                call.total
+                for call in self.world.calls
+                for arrival in call.arrivals
+                if arrival.subscription == bill.term.external_id and arrival.tokens and bill.holds(arrival.at)
+                if arrival.received_at <= bill.final_at
+            )
+            used += sum(
+                ours[identity].total
+                for identity, came_at in self.drive.came_at.items()
+                if identity in ours and ours[identity].logged == bill.term.external_id
+                if bill.holds(ours[identity].end) and came_at <= bill.final_at
+            )
+            if billed != used:
+                self.problems.append(f"the invoice of {bill} bills {billed}, and {used} had come")
+        for identity, came_at in self.drive.came_at.items():
+            call = ours.get(identity)
+            bill_of_it = None if call is None else self._bill(call)
+            if call is not None and (bill_of_it is None or came_at > bill_of_it.final_at):
+                self.problems.append(f"{call.request_id} was sent for nothing: it came {came_at}, {bill_of_it}")
+
+    def _judge_unbilled(self) -> tuple[Counter[str], Counter[str]]:
+        """Hold what runs told of recorded events to what Lago bills; return what is not billed, and what was told."""
+        told: dict[tuple[int, str], set[str]] = defaultdict(set)
         for row in self.rows:
             if row["transaction_id"]:
-                told[row["transaction_id"]].add(row["unbilled"])
+                told[row["run"], row["transaction_id"]].add(row["unbilled"])
+        every, found = Counter[str](), Counter[str]()
         for call in self.world.calls:
             for arrival in call.arrivals:
-                why = self.world.unbilled(arrival)
-                if why and arrival.tokens and self._was_seen(arrival) and not told[arrival.identity]:
-                    self.problems.append(f"{arrival.identity} is not billed ({why}), and no report says so")
-                for said in told[arrival.identity] - {why}:
-                    self.problems.append(f"{arrival.identity} is said to be not billed for {said!r}, and it is {why!r}")
-
-    def _was_seen(self, arrival: Arrival) -> bool:
-        return any(
-            fired.ended and fired.window.start <= arrival.at < fired.window.end and arrival.at <= fired.now
-            for fired in self.drive.fired
-        )
+                missed: set[str] = set()
+                seen: set[str] = set()
+                for run, fired in enumerate(self.drive.fired, start=1):
+                    if arrival.received_at > fired.now:
+                        continue
+                    why, said = self.world.unbilled(arrival, fired.now), told[run, arrival.identity]
+                    if said - {why}:
+                        self.problems.append(f"run {run} says that {arrival} is unbilled for {said}, and it is {why!r}")
+                    if fired.ended and fired.window.start <= arrival.at < fired.window.end and why and arrival.tokens:
+                        seen.add(why)
+                        if not said:
+                            missed.add(why)
+                            self.problems.append(f"{arrival} is not billed ({why}), and run {run} does not say so")
+                every.update(seen)
+                found.update(seen - missed)
+        return every, found
 
     def _surplus(self) -> list[tuple[Call, Arrival]]:
         """Return the events that a perfect matching would leave over or pair with another content."""
@@ -218,7 +264,7 @@ class _Judge:
             and fired.window.start - DAY <= other.end < fired.window.end + DAY
             and other.row_at is not None
             and other.row_at <= fired.now
-            and all(arrival.at <= fired.now for arrival in other.arrivals)
+            and all(arrival.received_at <= fired.now for arrival in other.arrivals)
         ]
         return not self.world.may_pin or len(seen) >= _PROVEN_FROM
 
@@ -232,12 +278,16 @@ class _Judge:
                 yield fired
 
     def _could_send(self, call: Call, now: datetime) -> bool:
-        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        return call.end < now - LAG and any(
-            term.external_id == call.logged
-            and term.started_at <= call.end
-            and term.status == "active"
-            and term.plan != FLAT
-            and call.end >= month
-            for term in self.world.terms
-        )
+        bill = self._bill(call)
+        # What has ended is billed at its end; a draft takes more until an hour before it is final.
+        if bill is None or bill.term.terminated_at is not None or not bill.term.is_there(now):
+            return False
+        is_open = bill.end > now or (bill.final_at > bill.made_at and bill.final_at > now + HOUR)
+        return call.end < now - LAG and is_open
+
+    def _bill(self, call: Call) -> Bill | None:
+        """Return the invoice that a call belongs to, now or one day; None where its row has no charge or no invoice."""
+        active = [term for term in self.world.terms if term.external_id == call.logged and term.is_active(call.end)]
+        if not active or active[-1].plan in (FLAT, DYNAMIC):
+            return None
+        return self.world.bill_of(active[-1], call.end)

@@ -1,8 +1,8 @@
 """A gateway and its callback over some simulated days, with everything that goes wrong, and what is true of each call.
 
 A world is drawn from a seed: the event store, LiteLLM's era and time zone, days around a border of the calendar,
-subscriptions that start, end or are upgraded, and calls with a fate each. `month_drive.py` lets the real job loose on
-it; `month_judge.py` compares what Lago then has with what is true.
+subscriptions in every state, with the invoices that Lago makes of them (`month_bills.py`), and calls with a fate each.
+`month_drive.py` lets the real job loose on it; `month_judge.py` compares what Lago then has with what is true.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from enum import StrEnum
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from tests.truth.month_bills import Bill, Customer, Term, bills_of
+
 CODE = "llm_tokens"
 FLAT = "flat"
 """The plan that has no charge."""
+DYNAMIC = "dynamic"
+"""The plan that bills what an event says it costs; the callback's events say nothing."""
 DAY, HOUR, MINUTE, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 # Plain days; the end of daylight saving in New York, at a month's border; its begin; a leap day; a year's end.
 FIRST_DAYS = ((2026, 11, 10), (2026, 10, 30), (2026, 3, 6), (2028, 2, 27), (2026, 12, 30))
@@ -51,6 +55,7 @@ class Fate(StrEnum):
     LATE = "event 10 to 80 minutes late"
     ELSEWHERE = "event under another subscription"
     NULL = "event under no subscription"
+    QUEUED = "event held up around an invoice"
     PINNED = "spend log under the key's first user"
     PINNED_LOST = "the same, and no event"
 
@@ -80,30 +85,13 @@ _WEIGHTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
-    """One row of a subscription in Lago."""
-
-    external_id: str
-    plan: str
-    started_at: datetime
-    terminated_at: datetime | None = None
-    is_incomplete: bool = False
-    """It waits for its first payment."""
-
-    @property
-    def status(self) -> str:
-        """Return Lago's word for it."""
-        if self.is_incomplete:
-            return "incomplete"
-        return "active" if self.terminated_at is None else "terminated"
-
-
-@dataclass(frozen=True, slots=True)
 class Arrival:
-    """One event of the callback as it reaches Lago."""
+    """One event as it reaches Lago."""
 
     identity: str
     at: datetime
+    """Its time: that of its arrival, as the callback sends none, or the call's, where a sender tells it."""
+    received_at: datetime
     subscription: str | None
     tokens: bool
 
@@ -152,6 +140,8 @@ class World:
     top_up: bool
     terms: tuple[Term, ...]
     calls: tuple[Call, ...]
+    bills: tuple[Bill, ...] = ()
+    """Lago's invoices, in the order in which they become final."""
     ends: datetime = field(default=datetime(1970, 1, 1, tzinfo=UTC))
 
     @property
@@ -159,21 +149,36 @@ class World:
         """Tell whether this LiteLLM logs wrong end users for shared keys."""
         return self.era in PINNING_ERAS
 
-    def unbilled(self, arrival: Arrival) -> str:
-        """Return why Lago does not bill an event, in its words; empty where it does."""
-        terms = [term for term in self.terms if term.external_id == arrival.subscription]
+    def unbilled(self, arrival: Arrival, now: datetime) -> str:
+        """Return why Lago does not bill an event, in its words and as things stand; empty where it does."""
+        terms = [term for term in self.terms if term.external_id == arrival.subscription and term.is_there(now)]
         if not terms:
             return "no_subscription"
-        if any(term.is_incomplete for term in terms):
-            return "subscription_incomplete"
+        never_ran = {"incomplete": "incomplete", "canceled": "canceled", "pending": "not_started"}
+        if terms[0].state:
+            return f"subscription_{never_ran[terms[0].state]}"
         at = arrival.at.replace(microsecond=arrival.at.microsecond // 1000 * 1000)
-        active = [term for term in terms if term.started_at <= at <= (term.terminated_at or at)]
+        active = [term for term in terms if term.is_active(at)]
         if not active:
             has_ended = any(term.terminated_at is not None and term.terminated_at < at for term in terms)
             return "subscription_terminated" if has_ended else "subscription_not_started"
-        if active[-1].plan == FLAT:
+        return self._unbilled_of(active[-1], arrival, at)
+
+    def _unbilled_of(self, term: Term, arrival: Arrival, at: datetime) -> str:
+        if term.plan == FLAT:
             return "no_charge"
-        return "" if arrival.tokens else "property_missing"
+        if not arrival.tokens:
+            return "property_missing"
+        if term.plan == DYNAMIC:
+            return "amount_missing"
+        bill = self.bill_of(term, at)
+        if bill is None:
+            return "period_not_invoiced"
+        return "period_invoiced" if arrival.received_at > bill.final_at else ""
+
+    def bill_of(self, term: Term, at: datetime) -> Bill | None:
+        """Return a row's invoice that an event of this time belongs to, now or one day; None where it is in none."""
+        return next((bill for bill in self.bills if bill.term is term and bill.holds(at)), None)
 
     def stored(self, instant: datetime) -> datetime:
         """Return the time that LiteLLM writes for this instant."""
@@ -204,6 +209,7 @@ def draw(seed: int) -> World:
     elif era == "1.80" and rng.random() < 0.4:
         zone, utc_since = "Asia/Seoul", start + rng.uniform(0.4, 0.7) * days * DAY
     terms = tuple(_terms(rng, start, days))
+    bills = bills_of(terms, (start - DAY).date(), (start + 70 * DAY).date())
     world = World(
         seed=seed,
         store=rng.choice(("postgres", "clickhouse")),
@@ -215,6 +221,7 @@ def draw(seed: int) -> World:
         top_up=rng.random() < 0.3,
         terms=terms,
         calls=(),
+        bills=tuple(sorted(bills, key=lambda bill: bill.final_at)),
         ends=start + days * DAY,
     )
     return replace(world, calls=tuple(_Traffic(world, rng).calls()))
@@ -222,7 +229,9 @@ def draw(seed: int) -> World:
 
 def _terms(rng: random.Random, start: datetime, days: int) -> Iterator[Term]:
     long_ago, middle = start - 90 * DAY, start + rng.uniform(0.3, 0.8) * days * DAY
-    middle = middle.replace(microsecond=0)
+    # Not in the minutes between a month's border and its bill: who ends a row then gets one invoice for both.
+    middle = middle.replace(microsecond=0) + (HOUR if middle.hour == 0 else timedelta(0))
+    slow = Customer("slow", rng.choice(("UTC", "Asia/Seoul", "America/New_York")), rng.choice((0, 1, 1)))
     yield Term("alice", "standard", long_ago)
     kind = rng.choice(("steady", "starts", "ends", "upgraded"))
     if kind == "upgraded":
@@ -232,7 +241,11 @@ def _terms(rng: random.Random, start: datetime, days: int) -> Iterator[Term]:
         yield Term("bob", "standard", middle if kind == "starts" else long_ago, middle if kind == "ends" else None)
     yield Term('=carol\u202e,"x"', "standard", long_ago)
     yield Term("dora", FLAT, long_ago)
-    yield Term("erin", "standard", long_ago, is_incomplete=True)
+    yield Term("erin", "standard", long_ago, state=rng.choice(("incomplete", "incomplete", "pending", "canceled")))
+    yield Term("gina", "standard", long_ago, customer=slow)
+    yield Term("hugo", "standard", long_ago, middle, ends_with_invoice=False)
+    yield Term("ida", "standard", long_ago, made_at=start + (days - 0.5) * DAY)
+    yield Term("otto", DYNAMIC, long_ago)
 
 
 class _Traffic:
@@ -247,6 +260,9 @@ class _Traffic:
     def calls(self) -> Iterator[Call]:
         sessions = [self.world.start + self.rng.random() * self.world.days * DAY for _ in range(self.world.days * 3)]
         sessions += [self.outage + self.rng.random() * (self.outage_ends - self.outage) for _ in range(2)]
+        for bill in self.world.bills:
+            if self.world.start < bill.end < self.world.ends and bill.term.plan not in (FLAT, DYNAMIC):
+                yield from self._around(bill)
         midnights = [self.world.start + number * DAY for number in range(1, self.world.days)]
         sessions += [midnight + self.rng.uniform(-40, 40) * SECOND for midnight in midnights]
         for begin in sessions:
@@ -256,7 +272,7 @@ class _Traffic:
 
     def _session(self, begin: datetime) -> Iterator[Call]:
         rng = self.rng
-        name = rng.choices(self.names, (4, 4, 2, 1, 1, 1))[0]
+        name = rng.choices(self.names, (4, 4, 2, 1, 1, 2, 1, 1, 1, 1))[0]
         model = rng.choice(MODELS)
         same = (rng.choice((100, 200)), 40)
         at = begin
@@ -267,6 +283,15 @@ class _Traffic:
                 fate = Fate.OUTAGE
             yield from self._call(name, model, tokens, at, fate)
             at += rng.choice((0.001, 0.5, 3, 20, 45)) * SECOND
+
+    def _around(self, bill: Bill) -> Iterator[Call]:
+        """Calls of the last two hours before a period ends, whose events come before and after its invoice is final."""
+        rng = self.rng
+        for _ in range(rng.randint(2, 4)):
+            tokens = (rng.randint(1, 3000), rng.randint(1, 500))
+            at = bill.end - rng.uniform(1, 110) * MINUTE
+            fate = rng.choice((Fate.QUEUED, Fate.QUEUED, Fate.DELIVERED, Fate.TIMEOUT))
+            yield from self._call(bill.term.external_id, rng.choice(MODELS), tokens, at, fate)
 
     def _shared_key(self, begin: datetime) -> Iterator[Call]:
         """Two customers behind one key: LiteLLM logs all as the first one's."""
@@ -317,10 +342,14 @@ class _Traffic:
             other = rng.choice([each for each in self.names if each != name])
         if fate is Fate.NULL:
             other = None
-        yield Arrival(f"uuid-of-{request_id}", end + delay, other, fate is not Fate.BARE)
+        received_at = end + delay
+        if fate is Fate.QUEUED:
+            # Before the job takes the call for lost; Lago tells whole seconds.
+            received_at = (end + rng.uniform(1, 115) * MINUTE).replace(microsecond=0)
+        yield Arrival(f"uuid-of-{request_id}", end + delay, received_at, other, fate is not Fate.BARE)
         if fate in (Fate.TWICE, Fate.REPEATED_ID):
             later = delay + rng.uniform(0.1, 20) * SECOND
-            yield Arrival(f"second-uuid-of-{request_id}", end + later, other, True)
+            yield Arrival(f"second-uuid-of-{request_id}", end + later, end + later, other, True)
 
 
 def spend_log(world: World, call: Call) -> dict[str, Any]:
@@ -351,7 +380,7 @@ def spend_log(world: World, call: Call) -> dict[str, Any]:
 
 
 def usage_event(call: Call, arrival: Arrival) -> dict[str, Any]:
-    """Return the event as the callback sends it and Lago stamps it."""
+    """Return the event as it is sent and Lago stamps it."""
     prompt, completion = call.tokens
     properties: dict[str, Any] = {"model": call.model, "response_cost": 0.001}
     if arrival.tokens:
@@ -361,6 +390,6 @@ def usage_event(call: Call, arrival: Arrival) -> dict[str, Any]:
         "external_subscription_id": arrival.subscription,
         "code": CODE,
         "timestamp": arrival.at,
-        "created_at": arrival.at,
+        "created_at": arrival.received_at,
         "properties": properties,
     }

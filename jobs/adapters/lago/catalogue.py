@@ -19,8 +19,9 @@ from lago_python_client.services.response import prepare_index_response
 
 from jobs.adapters.lago.exact_json import visible
 from jobs.adapters.lago.failures import CHECK_BASE, of_status
-from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Params, check_access, refuses_page_size
+from jobs.adapters.lago.http import LagoClient, Params, check_access
 from jobs.adapters.lago.instants import parsed_instant
+from jobs.adapters.lago.page_size import refuses_page_size
 from jobs.core.lago.values import (
     BillableMetric,
     Catalogue,
@@ -38,6 +39,7 @@ _Answer = TypeVar("_Answer")
 _ALL_STATUSES = ["active", "pending", "terminated", "canceled", "incomplete"]
 _READINGS = 4
 _GRACE_DIGITS = 5
+_PERIODS_A_YEAR = {"weekly": 52, "monthly": 12, "quarterly": 4, "semiannual": 2}
 
 
 def read_catalogue(client: LagoClient) -> Catalogue:
@@ -98,7 +100,7 @@ class _Pages:
     def all(self, resource: str, filters: Mapping[str, list[str]] | None = None) -> list[Any]:
         """Return lago-python-client's model of every row of a list, each once."""
         for reading in range(_READINGS):
-            per_page, rows, number, total = self._client.page_size, dict[str, Any](), 1, 0
+            per_page, rows, number, total = self._client.page_size.now, dict[str, Any](), 1, 0
             while number:
                 page = self._page(resource, {**(filters or {}), "page": number, "per_page": per_page})
                 if page is None:
@@ -116,11 +118,11 @@ class _Pages:
                 self._client.wait(0.5 * reading)
         raise LagoError(f"Lago's list of {resource} changed during each of {_READINGS} readings", "Run again")
 
-    def payers(self) -> Mapping[str, _Payer]:
-        """Return what decides when a customer is billed, by external id, if the key may read it."""
+    def payers(self) -> Mapping[str, _Payer] | None:
+        """Return what decides when a customer is billed, by external id; None where the key may not read it."""
         reply = self._client.request("GET", "customers", params={"per_page": 1}, accept=frozenset({403, 404, 422}))
         if reply.status in (403, 404):
-            return {}
+            return None
         customers = self.all("customers")
         graces = self._grace_periods()
         return {
@@ -159,10 +161,11 @@ class _Pages:
             interval=_text(plan.interval) or "monthly",
             bill_charges_monthly=bool(plan.bill_charges_monthly),
             currency=_text(plan.amount_currency),
+            yearly_amount=int(plan.amount_cents or 0) * _PERIODS_A_YEAR.get(_text(plan.interval), 1),
         )
 
     def _page(self, resource: str, options: dict[str, Any]) -> Mapping[str, Any] | None:
-        """Return one page, or None if this page size is refused: then `page_size` is lower now."""
+        """Return one page, or None if this page size is refused: then it is lower now."""
         collection = getattr(self._package, resource)
         try:
             page: Mapping[str, Any] = self._attempt(
@@ -172,7 +175,7 @@ class _Pages:
                 options,
             )
         except _PageSizeRefusedError:
-            self._client.page_size = SAFE_PAGE_SIZE
+            self._client.page_size.refuse()
             return None
         return page
 
@@ -317,11 +320,12 @@ def _charge(charge: Any, metric_codes: Mapping[str, str]) -> Charge:
         ),
         prorated=bool(charge.prorated),
         min_amount=int(charge.min_amount_cents or 0),
+        has_pricing_unit=bool(getattr(charge, "applied_pricing_unit", None)),
     )
 
 
-def _subscription(subscription: Any, payers: Mapping[str, _Payer]) -> Subscription:
-    payer = payers.get(_text_or_none(subscription.external_customer_id) or "", _Payer())
+def _subscription(subscription: Any, payers: Mapping[str, _Payer] | None) -> Subscription:
+    payer = (payers or {}).get(_text_or_none(subscription.external_customer_id) or "", _Payer())
     return Subscription(
         external_id=_text(subscription.external_id),
         lago_id=_text(subscription.lago_id),
@@ -335,6 +339,9 @@ def _subscription(subscription: Any, payers: Mapping[str, _Payer]) -> Subscripti
         subscription_at=parsed_instant(subscription.subscription_at),
         time_zone=payer.time_zone,
         grace_days=payer.grace_days,
+        created_at=parsed_instant(subscription.created_at),
+        payer_is_told=payers is not None,
+        ends_with_invoice=subscription.on_termination_invoice != "skip",
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from jobs.adapters.lago.exact_json import value_text
 from jobs.adapters.lago.failures import CHECK_BASE, of_status
-from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Params, refuses_page_size
+from jobs.adapters.lago.http import LagoClient, Params
 from jobs.adapters.lago.instants import instant_text, parsed_instant
+from jobs.adapters.lago.page_size import SAFE_PAGE_SIZE, refuses_page_size
 from jobs.core.lago.sums import ListedEvent
 from jobs.core.window import Window
 from jobs.errors import LagoError
@@ -45,11 +46,11 @@ def list_few_events(
     something else.
     """
     asked = _params(subscription, code, window)
-    size = client.page_size
+    size = client.page_size.now
     total, listed = _page(client, asked, size)
     if total > most:
         return Listing(total, None)
-    size = min(size, client.page_size)
+    size = min(size, client.page_size.now)
     for number in range(2, -(-total // size) + 1):
         total_now, more = _page(client, asked, size, number)
         if total_now != total:
@@ -59,6 +60,23 @@ def list_few_events(
     # Below 1.48, and in ClickHouse, pages may repeat one event and leave out another.
     is_whole = len(events) == total and (total <= size or len({one.identity for one in events}) == total)
     return Listing(total, events if is_whole else None)
+
+
+def list_codes(client: LagoClient, subscription: str, window: Window, value: str) -> frozenset[str]:
+    """Return the codes of the events of this subscription and time that hold this value in some property; one request.
+
+    Only a page of them is looked at. `LagoError` where Lago does not answer, or answers something else.
+    """
+    asked = {name: told for name, told in _params(subscription, "", window).items() if name != "code"}
+    _, listed = _page(client, asked, client.page_size.now)
+    return frozenset(
+        str(one["code"])
+        for one in listed
+        if isinstance(one, dict)
+        and isinstance(one.get("code"), str)
+        and isinstance(properties := one.get("properties"), dict)
+        and value in {value_text(held) for held in properties.values()}
+    )
 
 
 def _params(subscription: str, code: str, window: Window) -> Params:
@@ -77,7 +95,7 @@ def _page(client: LagoClient, asked: Params, size: int, number: int = 1) -> tupl
     if reply.status == 422:
         if not refuses_page_size(reply.payload, size):
             raise of_status(422, reply.payload, "events", None)
-        client.page_size = SAFE_PAGE_SIZE
+        client.page_size.refuse()
         return _page(client, asked, SAFE_PAGE_SIZE, number)
     meta, listed = reply.payload.get("meta"), reply.payload.get("events")
     total = meta.get("total_count") if isinstance(meta, dict) else None

@@ -19,9 +19,10 @@ from itertools import pairwise
 from jobs.adapters.lago.event_pages import Page, PageReader, Slice, repeats_an_id
 from jobs.adapters.lago.exact_json import value_text
 from jobs.adapters.lago.failures import of_status
-from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, refuses_page_size
+from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.instants import instant_text, whole_millisecond
 from jobs.adapters.lago.kept_slices import KeptSlices
+from jobs.adapters.lago.page_size import FIRST_PAGE_SIZE, SAFE_PAGE_SIZE, refuses_page_size
 from jobs.core.window import Window
 from jobs.errors import LagoError
 
@@ -198,7 +199,7 @@ class _SliceReader:
             self._kept.count_as_taken_up(count)
             return _Rows(count, (rows,))
         result = self._read(part)
-        if isinstance(result, _Rows) and result.rows > self._client.page_size:
+        if isinstance(result, _Rows) and result.rows > min(FIRST_PAGE_SIZE, self._client.connection.page_size):
             self._kept.keep(part, result.rows, b"".join(result.chunks))
         return result
 
@@ -210,7 +211,7 @@ class _SliceReader:
     def _read(self, part: Slice) -> _Pieces | _Rows:
         before: list[str] | None = None
         for reading in range(_READINGS_PER_SLICE):
-            first = self._page(part, 1, self._client.page_size)
+            first = self._page(part, 1, self._client.page_size.now)
             if first.total > ROWS_PER_SLICE and first.rows:
                 pieces = cut(part, first.total, first.crowded)
                 if len(pieces) > 1:
@@ -305,9 +306,11 @@ class _SliceReader:
         if reply.status == 422:
             if not refuses_page_size(reply.payload, per_page):
                 raise of_status(422, reply.payload, "events", None)
-            self._client.page_size = SAFE_PAGE_SIZE
+            self._client.page_size.refuse()
             return self._answered(part, number, SAFE_PAGE_SIZE)
-        return self._reader.page(reply.payload, part, number, per_page, self._client.host)
+        page = self._reader.page(reply.payload, part, number, per_page, self._client.host)
+        self._client.page_size.learn(len(page.rows), reply.seconds)
+        return page
 
 
 def cut(part: Slice, rows: int, crowded: datetime | None, aimed_at: int | None = None) -> tuple[Slice, ...]:

@@ -27,6 +27,7 @@ from jobs.adapters.lago.failures import (
     of_transport,
     of_unusable_body,
 )
+from jobs.adapters.lago.page_size import PageSize
 from jobs.core.lago.values import LagoConnection
 from jobs.drivers.web import open_client, trusted
 from jobs.errors import LagoError, SettingError
@@ -34,8 +35,6 @@ from jobs.errors import LagoError, SettingError
 Params = Mapping[str, str | int | Sequence[str]]
 _Result = TypeVar("_Result")
 
-SAFE_PAGE_SIZE = 100
-"""The page size that every Lago allows; some allow no more."""
 _LONGEST_WAIT_SECONDS = 60.0
 _FIRST_BACK_OFF_SECONDS = 0.5
 _LONGEST_BACK_OFF_SECONDS = 30.0
@@ -54,6 +53,8 @@ class Reply:
     """The JSON object of the body, by default with numbers as `JsonNumber`; empty for a 4xx whose body is none."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """The answer's headers; their names in any case."""
+    seconds: float = 0.0
+    """From the request's being sent until the answer was there, without waits before it or attempts before this one."""
 
 
 class RateLimiter:
@@ -108,7 +109,7 @@ class LagoClient:
         """
         self.connection = connection
         self.host = urlsplit(connection.api_base).netloc
-        self.page_size = connection.page_size
+        self.page_size = PageSize(connection.page_size)
         self._closed = threading.Event()
         self._sleep = sleep or self._closed.wait
         self._uniform = uniform
@@ -275,19 +276,13 @@ def _reply(
     if response.is_success and payload is None:
         raise of_unusable_body(status, response.headers.get("content-type", ""))
     if response.is_success or status in accept:
-        return Reply(status, payload or {}, response.headers)
+        return Reply(status, payload or {}, response.headers, response.elapsed.total_seconds())
     raise of_status(status, payload, path, asked_wait(status, response.headers))
 
 
 def _may_hide(key: str) -> bool:
     """Tell whether the key is long enough to be no part of ordinary text; Lago's have 36 characters."""
     return len(key) >= 8
-
-
-def refuses_page_size(payload: object, per_page: int) -> bool:
-    """Tell whether a 422 refuses this page size, so that `SAFE_PAGE_SIZE` is worth a try."""
-    details = payload.get("error_details") if isinstance(payload, dict) else None
-    return isinstance(details, dict) and "per_page" in details and per_page > SAFE_PAGE_SIZE
 
 
 def asked_wait(status: int, headers: Mapping[str, str]) -> float | None:

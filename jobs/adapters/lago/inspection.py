@@ -11,8 +11,9 @@ from typing import Any
 
 from jobs.adapters.lago.exact_json import JsonNumber
 from jobs.adapters.lago.failures import CHECK_BASE, Failure, LagoUnansweredError
-from jobs.adapters.lago.http import SAFE_PAGE_SIZE, LagoClient, Reply
+from jobs.adapters.lago.http import LagoClient, Reply
 from jobs.adapters.lago.instants import instant_text, parsed_instant
+from jobs.adapters.lago.page_size import SAFE_PAGE_SIZE
 from jobs.core.doctor.lago_checks import SampledEvent
 from jobs.core.transaction_ids import PREFIX
 

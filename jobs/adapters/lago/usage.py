@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from jobs.adapters.lago.failures import CHECK_BASE
 from jobs.adapters.lago.http import LagoClient
-from jobs.core.lago.billing_rules import BucketKey, bucket_key
+from jobs.core.lago.buckets import BucketKey, bucket_key
 from jobs.errors import LagoError
 
 _ABSENT = frozenset({404, 405})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -39,15 +39,28 @@ class UsageAsked:
 def read_usage_periods(client: LagoClient, asked: Sequence[UsageAsked]) -> tuple[PeriodUsage, ...]:
     """Return the periods of these subscriptions that Lago tells, the open one first, then back to `since`.
 
-    One request for each subscription, and one more where `since` lies before the open period. What Lago does not tell
-    (no active subscription, a period that is not invoiced, a key without the permission) is absent. Raise `LagoError`
-    where it does not answer or answers something else.
+    One request for each subscription, one more where `since` lies before the open period, and then for each invoice.
+    What Lago does not tell (no active subscription, a period that is not invoiced, a key without the permission) is
+    absent. Raise `LagoError` where it does not answer or answers something else.
     """
     executor = ThreadPoolExecutor(client.connection.concurrency, thread_name_prefix="lago-usage")
     try:
-        return tuple(period for periods in executor.map(lambda one: _periods(client, one), asked) for period in periods)
+        found = [one for periods in executor.map(lambda one: _periods(client, one), asked) for one in periods]
+        invoices = [*dict.fromkeys(one.invoice_id for one in found if one.invoice_id)]
+        statuses = dict(zip(invoices, executor.map(lambda one: _invoice_status(client, one), invoices), strict=True))
     finally:
         executor.shutdown(cancel_futures=True)
+    told = [replace(one, invoice_status=statuses.get(one.invoice_id, "")) for one in found]
+    # Lago goes on telling what a voided invoice billed beside what was made in its place.
+    stands = {(one.subscription, one.start) for one in told if one.invoice_status != "voided"}
+    return tuple(one for one in told if one.invoice_status != "voided" or (one.subscription, one.start) not in stands)
+
+
+def _invoice_status(client: LagoClient, invoice_id: str) -> str:
+    reply = client.request("GET", f"invoices/{quote(invoice_id, safe='')}", accept=_NOT_TOLD)
+    told = reply.payload.get("invoice") if reply.status == 200 else None
+    status = told.get("status") if isinstance(told, dict) else None
+    return status if isinstance(status, str) else ""
 
 
 def _periods(client: LagoClient, asked: UsageAsked) -> list[PeriodUsage]:
@@ -84,10 +97,10 @@ def _past(client: LagoClient, asked: UsageAsked) -> Iterator[PeriodUsage]:
             raise _unreadable(client)
         for one in told:
             period = _period(client, asked.subscription, one, is_open=False)
-            if period.end > asked.since:
-                yield period
-            if period.start <= asked.since:
+            # A period may be told more than once, where its invoice was voided and made anew.
+            if period.end <= asked.since:
                 return
+            yield period
         if len(told) < _PERIODS_A_PAGE:
             return
 
@@ -105,6 +118,7 @@ def _period(client: LagoClient, subscription: str, told: Any, *, is_open: bool) 
             is_open=is_open,
             currency=str(told["currency"]),
             buckets=tuple(bucket for charge in told["charges_usage"] for bucket in _buckets(charge)),
+            invoice_id=str(told.get("lago_invoice_id") or ""),
         )
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise _unreadable(client) from error

@@ -6,7 +6,7 @@ A period is whole days in the customer's time zone: by the calendar, or counted 
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -25,9 +25,8 @@ def period_holding(row: Subscription, plan: Plan, at: datetime) -> Window | None
     None where Lago tells an interval or a time zone that is not known here.
     """
     interval = "monthly" if plan.bill_charges_monthly else plan.interval
-    try:
-        zone = ZoneInfo(row.time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
+    zone = _zone(row)
+    if zone is None:
         return None
     anchor = _A_MONDAY_AND_NEW_YEAR
     if row.billing_time == "anniversary" and row.subscription_at is not None:
@@ -59,21 +58,43 @@ def billed_from(period_end: datetime) -> datetime:
     return first if first >= period_end else first + _HOUR
 
 
+def invoiced_at(row: Subscription, period_end: datetime) -> datetime | None:
+    """Return when Lago bills a row's period that ended at this instant; None where it never does.
+
+    It bills on the customer's day after the period whatever rows are there: one that is made later, with a start in the
+    past, has no invoice of it.
+    """
+    first = billed_from(period_end)
+    if row.created_at is None or row.created_at <= first:
+        return first
+    later = billed_from(row.created_at)
+    zone = _zone(row)
+    return later if zone is not None and _day(later, zone) == _day(period_end, zone) else None
+
+
 def final_from(billed_at: datetime, row: Subscription) -> datetime:
     """Return when Lago first makes a row's invoice final that it makes at this instant: at once without a grace period.
 
-    A draft is made anew then, so that whatever came before is in. Its day is that of the invoice plus the grace period,
-    in the customer's time zone, and every hour at twenty past Lago looks whether that day has come.
+    A draft is made anew then, so that whatever came before is in. Its day is that of the invoice, which is the
+    customer's, plus the grace period; every hour at twenty past Lago looks whether that day has come in UTC.
     """
-    if not row.grace_days:
+    zone = _zone(row)
+    if not row.grace_days or zone is None:
         return billed_at
+    due = max(billed_at, _midnight(_day(billed_at, zone) + timedelta(days=row.grace_days), UTC))
+    first = due.replace(minute=0, second=0, microsecond=0) + _FINALIZING_MINUTE
+    return first if first >= due else first + _HOUR
+
+
+def _zone(row: Subscription) -> ZoneInfo | None:
     try:
-        zone = ZoneInfo(row.time_zone)
+        return ZoneInfo(row.time_zone)
     except (ZoneInfoNotFoundError, ValueError):
-        return billed_at
-    hour = _midnight(billed_at.astimezone(zone).date() + timedelta(days=row.grace_days), zone)
-    whole = hour.replace(minute=0, second=0, microsecond=0) + _FINALIZING_MINUTE
-    return whole if whole >= hour else whole + _HOUR
+        return None
+
+
+def _day(instant: datetime, zone: tzinfo) -> date:
+    return instant.astimezone(zone).date()
 
 
 def _months_later(anchor: date, months: int) -> date:
@@ -83,5 +104,5 @@ def _months_later(anchor: date, months: int) -> date:
     return date(year, month + 1, min(anchor.day, monthrange(year, month + 1)[1]))
 
 
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
+def _midnight(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day, time.min, zone).astimezone(UTC)

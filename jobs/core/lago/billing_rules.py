@@ -13,24 +13,25 @@ Held to what a real Lago counted (`tests/core/test_billing_rules.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from jobs.core.lago.billing_periods import billed_from, final_from, period_holding
+from jobs.core.lago.billing_periods import final_from, invoiced_at, period_holding
+from jobs.core.lago.buckets import Bucket, buckets_of
+from jobs.core.lago.subscription_rows import NEVER, begins, ended_exactly, ends, has_begun, newest, successor
 from jobs.core.lago.values import BillableMetric, Catalogue, Charge, Plan, Subscription
 from jobs.core.window import Window
 
-_MICROSECOND = timedelta(microseconds=1)
-_BEGINNING, _END = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+_MICROSECOND, _DAY = timedelta(microseconds=1), timedelta(days=1)
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
-_ALL_VALUES = "__ALL_FILTER_VALUES__"
 
 
 class Unbilled(StrEnum):
-    """Why Lago does not bill an event, in the order in which the rules ask."""
+    """Why Lago does not bill an event, or not by every charge for its metric, in the order in which the rules ask."""
 
     UNKNOWN_METRIC = "unknown_metric"
     NO_SUBSCRIPTION = "no_subscription"
@@ -42,6 +43,7 @@ class Unbilled(StrEnum):
     NO_CHARGE = "no_charge"
     PROPERTY_MISSING = "property_missing"
     AMOUNT_MISSING = "amount_missing"
+    PERIOD_NOT_INVOICED = "period_not_invoiced"
     PERIOD_INVOICED = "period_invoiced"
 
 
@@ -89,6 +91,8 @@ class Span:
     """Whether the period they lie in is over."""
     closes_at: datetime | None = None
     """An event that Lago took after this instant is in no invoice; None where none is too late."""
+    is_invoiced: bool = True
+    """Whether Lago makes, or made, an invoice of the period at all."""
 
     @property
     def draft_until(self) -> datetime | None:
@@ -104,11 +108,6 @@ class Pricing:
     """Its charges for the metric; empty where it has none."""
 
     @property
-    def needs_amount(self) -> bool:
-        """Tell whether an event bills only what its own `precise_total_amount_cents` says."""
-        return bool(self.charges) and all(charge.charge_model == "dynamic" for charge in self.charges)
-
-    @property
     def bills_amount(self) -> bool:
         """Tell whether some charge bills the amount that an event carries, and nothing of one without."""
         return any(charge.charge_model == "dynamic" for charge in self.charges)
@@ -118,38 +117,22 @@ class Pricing:
         """Tell whether some charge bills each event as it arrives."""
         return any(charge.pay_in_advance for charge in self.charges)
 
+    @property
+    def bills_periods(self) -> bool:
+        """Tell whether some charge bills a period's events by its invoice."""
+        return any(not charge.pay_in_advance for charge in self.charges)
+
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """What Lago adds up and prices on its own."""
+class LookingBack:
+    """A row whose invoices bill a recurring metric, of which each period bills all events since the beginning."""
 
-    charge: Charge
-    """The charge."""
-    filter_position: int | None
-    """Which of the charge's filters, from 0; None is the default bucket."""
-    groups: tuple[tuple[str, str | None], ...]
-    """The pricing group: keys with their values, None where the event has none or an empty one."""
-
-    def key(self, subscription: str) -> BucketKey:
-        """Return the bucket's key under a subscription."""
-        position = self.filter_position
-        values = None if position is None else self.charge.filters[position].values
-        return bucket_key(subscription, self.charge.lago_id, values, self.groups)
-
-
-BucketKey = tuple[str, str, str, tuple[tuple[str, str | None], ...]]
-"""A bucket of a subscription: external id, the charge's Lago id, its filter's values, its group."""
-
-
-def bucket_key(
-    subscription: str,
-    charge_id: str,
-    values: Mapping[str, Iterable[str]] | None,
-    groups: Iterable[tuple[str, str | None]],
-) -> BucketKey:
-    """Return what tells a bucket from all others, here and in what Lago tells of usage."""
-    shown = "; ".join(f"{key}: {', '.join(sorted(values[key]))}" for key in sorted(values)) if values else ""
-    return subscription, charge_id, shown, tuple(sorted(groups))
+    row: Subscription
+    """The row."""
+    until: datetime | None
+    """The last instant whose events its invoices bill, UTC; None of a row that runs."""
+    closes_at: datetime | None
+    """An event that Lago took after this instant is in none of them; None of a row that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +140,13 @@ class Billing:
     """What Lago does with one event."""
 
     unbilled: Unbilled | None
-    """Why it is not billed; None where it is."""
+    """Why it is not billed, or not by every charge; None where it is."""
     row: Subscription | None = None
     """The row that bills it, or would."""
     period: Window | None = None
     """The row's billing period that it counts in; None where Lago does not tell enough."""
     buckets: tuple[Bucket, ...] = ()
-    """Where it counts: one per charge, and more where filters merely overlap."""
+    """Where it counts: one per charge that takes it, and more where filters merely overlap."""
 
 
 def adds_up(metric: BillableMetric) -> bool:
@@ -186,6 +169,8 @@ class BillingRules:
         self._rows: dict[str, list[Subscription]] = {}
         for row in catalogue.subscriptions:
             self._rows.setdefault(row.external_id, []).append(row)
+        for rows in self._rows.values():
+            rows[:] = [ended_exactly(row, rows) for row in rows]
         self._last_span: dict[str, Span] = {}
 
     def has(self, external_id: str) -> bool:
@@ -200,25 +185,38 @@ class BillingRules:
         if not event.subscription or event.subscription not in self._rows:
             return Billing(Unbilled.NO_SUBSCRIPTION)
         span = self.span(event.subscription, event.time)
-        latest = self.latest(event.subscription) if metric.recurring else None
-        row, unbilled, closes_at = span.row, span.unbilled, span.closes_at
-        if latest is not None and (latest.terminated_at is None or event.time <= latest.terminated_at):
-            row, unbilled, closes_at = latest, None, last_invoice_closes(latest)
+        row, unbilled, closes_at, is_invoiced = span.row, span.unbilled, span.closes_at, span.is_invoiced
+        if metric.recurring and (found := self._looking_back_on(event)) is not None:
+            row, unbilled, closes_at, is_invoiced = found.row, None, found.closes_at, True
         if row is None or unbilled is not None:
             return Billing(unbilled)
         plan = self.plans.get(row.plan_code or "")
         if plan is None:
             return Billing(Unbilled.UNKNOWN_PLAN, row)
         pricing = pricing_of(plan, event.code)
-        unbilled = _unbilled(metric, pricing, event, closes_at)
+        late = Unbilled.PERIOD_INVOICED if closes_at is not None and _came_after(event, closes_at) else None
+        late = late if is_invoiced else Unbilled.PERIOD_NOT_INVOICED
+        # What is billed as it arrives is billed whenever it does, if there is a row to bill it then.
+        early = (
+            None if metric.recurring or not _came_before(event, row.created_at) else Unbilled.SUBSCRIPTION_NOT_STARTED
+        )
+        unbilled = _unbilled(metric, pricing, event, late, early)
         buckets = (
             bucket
             for charge in pricing.charges
             for bucket in buckets_of(charge, metric, event.properties)
-            if not unbilled
+            if unbilled is not Unbilled.PROPERTY_MISSING and (early if charge.pay_in_advance else late) is None
         )
         # A recurring metric counts events from before its row too, first in the row's first period.
-        return Billing(unbilled, row, self.period(row, max(event.time, _begins(row))), tuple(buckets))
+        return Billing(unbilled, row, self.period(row, max(event.time, begins(row))), tuple(buckets))
+
+    def _looking_back_on(self, event: Usage) -> LookingBack | None:
+        """Return the row that bills an event of a recurring metric: the newest that charges it, else the newest."""
+        found = [
+            one for one in self.looking_back(event.subscription or "") if one.until is None or event.time <= one.until
+        ]
+        charging = (one for one in found if (pricing := self.pricing(one.row, event.code)) and pricing.charges)
+        return next(charging, found[0] if found else None)
 
     def spans(self, external_id: str, within: Window) -> Iterator[Span]:
         """Yield the spans of a subscription that Lago has, which together cover the window, in order of time."""
@@ -228,10 +226,25 @@ class BillingRules:
             yield span
             at = span.end
 
-    def latest(self, external_id: str) -> Subscription | None:
-        """Return the row that bills a recurring metric, which looks back on all events: the running or the last one."""
-        rows = [row for row in self._rows[external_id] if row.status in ("active", "terminated") and row.started_at]
-        return max(rows, key=_newest, default=None)
+    def looking_back(self, external_id: str) -> tuple[LookingBack, ...]:
+        """Return the rows that may bill a recurring metric, the running or the last one first."""
+        begun = [row for row in self._rows[external_id] if has_begun(row)]
+        found = (self._looking_back(row) for row in sorted(begun, key=newest, reverse=True))
+        return tuple(one for one in found if one is not None)
+
+    def _looking_back(self, row: Subscription) -> LookingBack | None:
+        ended = row.terminated_at
+        if ended is None:
+            return LookingBack(row, None, None)
+        if row.ends_with_invoice:
+            return LookingBack(row, ended, final_from(ended, row))
+        at = ended
+        while (period := self.period(row, at)) is not None and period.start > begins(row):
+            billed = invoiced_at(row, period.start)
+            at = period.start - _MICROSECOND
+            if billed is not None and billed <= ended:
+                return LookingBack(row, at, final_from(billed, row))
+        return None
 
     def pricing(self, row: Subscription, code: str) -> Pricing | None:
         """Return how the row's plan charges a metric; None where Lago no longer tells its plan."""
@@ -244,7 +257,7 @@ class BillingRules:
         whole = None if plan is None else period_holding(row, plan, at)
         if whole is None:
             return None
-        start, end = max(whole.start, _begins(row)), min(whole.end, _ends(row))
+        start, end = max(whole.start, begins(row)), min(whole.end, ends(row))
         told = row.current_period_started_at
         if told is not None and row.terminated_at is None:
             start, end = (max(start, told), end) if at >= told else (start, min(end, told))
@@ -259,11 +272,11 @@ class BillingRules:
 
     def _span(self, external_id: str, at: datetime) -> Span:
         rows = self._rows[external_id]
-        begun = [row for row in rows if row.status in ("active", "terminated") and row.started_at is not None]
-        edges = [edge for row in begun for edge in (_begins(row), _ends(row))]
+        begun = [row for row in rows if has_begun(row)]
+        edges = [edge for row in begun for edge in (begins(row), ends(row))]
         start = max((edge for edge in edges if edge <= at), default=_BEGINNING)
-        end = min((edge for edge in edges if edge > at), default=_END)
-        row = max((row for row in begun if _begins(row) <= at < _ends(row)), key=_newest, default=None)
+        end = min((edge for edge in edges if edge > at), default=NEVER)
+        row = max((row for row in begun if begins(row) <= at < ends(row)), key=newest, default=None)
         if row is None:
             return Span(external_id, start, end, _inactive(rows, begun, at))
         told, period = row.current_period_started_at, self.period(row, at)
@@ -271,21 +284,50 @@ class BillingRules:
             start, end = max(start, period.start), min(end, period.end)
         elif told is not None:
             start, end = (max(start, told), end) if at >= told else (start, min(end, told))
-        if row.terminated_at is not None:
-            is_last = end >= _ends(row) or period is None
-            billed_at = row.terminated_at if is_last else billed_from(end)
-            return Span(external_id, start, end, None, row, closes_at=final_from(billed_at, row))
-        if told is None:
-            closes_at = None if period is None else final_from(billed_from(period.end), row)
-            return Span(external_id, start, end, None, row, PeriodState.UNKNOWN, closes_at)
-        if at >= told:
+        if row.terminated_at is None and told is not None and at >= told:
             return Span(external_id, start, end, None, row, PeriodState.OPEN)
-        return Span(external_id, start, end, None, row, closes_at=final_from(billed_from(end), row))
+        if row.terminated_at is not None:
+            billed_at = self._billed_of_ended(row, period)
+            is_invoiced = billed_at is not None
+        else:
+            billed_at = (
+                None if told is None and period is None else invoiced_at(row, end if period is None else period.end)
+            )
+            is_invoiced = billed_at is not None or (told is None and period is None)
+        return Span(
+            external_id,
+            start,
+            end,
+            None,
+            row,
+            PeriodState.UNKNOWN if row.terminated_at is None and told is None else PeriodState.OVER,
+            None if billed_at is None else final_from(billed_at, row),
+            is_invoiced,
+        )
 
+    def _billed_of_ended(self, row: Subscription, period: Window | None) -> datetime | None:
+        """Return when Lago bills a period of an ended row, or all of it where none is known; None where it never does.
 
-def last_invoice_closes(row: Subscription) -> datetime | None:
-    """Return after which instant an event is in no invoice of an ended row; None of a row that runs."""
-    return None if row.terminated_at is None else final_from(row.terminated_at, row)
+        A row that ends before the period before was billed has one invoice then, which is of that period.
+        """
+        ended = row.terminated_at or NEVER
+        last = ended if row.ends_with_invoice else None
+        if period is None:
+            return last
+        if period.end < ends(row):
+            billed = invoiced_at(row, period.end)
+            return last if billed is not None and billed > ended else billed
+        before = invoiced_at(row, period.start) if period.start > begins(row) else None
+        is_covered = before is not None and before > ended and ended - _DAY >= begins(row)
+        following = successor(row, self._rows[row.external_id])
+        if following is None:
+            return None if is_covered else last
+        # A downgrade takes place when the period before is billed, and that is all that is billed then.
+        return None if self._yearly_amount(following) < self._yearly_amount(row) else last
+
+    def _yearly_amount(self, row: Subscription) -> int:
+        plan = self.plans.get(row.plan_code or "")
+        return 0 if plan is None else plan.yearly_amount
 
 
 def is_billed_number(text: str) -> bool:
@@ -298,42 +340,9 @@ def pricing_of(plan: Plan, code: str) -> Pricing:
     return Pricing(tuple(charge for charge in plan.charges if charge.metric_code == code))
 
 
-def buckets_of(charge: Charge, metric: BillableMetric, properties: Mapping[str, str | None]) -> Iterator[Bucket]:
-    """Yield the buckets of a charge that an event with these properties counts in: the default one if no filter fits.
-
-    A filter gives way to one that fits too and asks for more keys, or with its own keys for fewer values; of two that
-    are the same the first counts. Two that merely overlap both count the event.
-    """
-    declared = dict(metric.filters)
-    values = [
-        {key: set(declared.get(key, ()) if given == (_ALL_VALUES,) else given) for key, given in one.values.items()}
-        for one in charge.filters
-    ]
-    fitting = [
-        place
-        for place, one in enumerate(values)
-        if all(properties.get(key) in accepted for key, accepted in one.items())
-    ]
-    found: list[int | None] = [
-        place
-        for place in fitting
-        if not any(_gives_way(values[place], values[other], other < place) for other in fitting if other != place)
-    ]
-    for place in found or [None]:
-        own = charge.properties if place is None else charge.filters[place].properties
-        keys = own.get("pricing_group_keys") or charge.properties.get("pricing_group_keys") or ()
-        yield Bucket(charge, place, tuple((key, properties.get(key) or None) for key in keys))
-
-
-def _gives_way(wide: Mapping[str, set[str]], narrow: Mapping[str, set[str]], narrow_is_first: bool) -> bool:
-    if not narrow.keys() >= wide.keys():
-        return False
-    if narrow.keys() > wide.keys():
-        return True
-    return all(wide[key] >= narrow[key] for key in wide) and (wide != narrow or narrow_is_first)
-
-
-def _unbilled(metric: BillableMetric, pricing: Pricing, event: Usage, closes_at: datetime | None) -> Unbilled | None:
+def _unbilled(
+    metric: BillableMetric, pricing: Pricing, event: Usage, late: Unbilled | None, early: Unbilled | None
+) -> Unbilled | None:
     if not pricing.charges:
         return Unbilled.NO_CHARGE
     if metric.aggregation_type not in ("count_agg", "unique_count_agg", "custom_agg"):
@@ -341,34 +350,24 @@ def _unbilled(metric: BillableMetric, pricing: Pricing, event: Usage, closes_at:
         is_computed = text is None and metric.expression is not None
         if not is_computed and not is_billed_number(text or ""):
             return Unbilled.PROPERTY_MISSING
-    if pricing.needs_amount and not event.amount:
+    if pricing.bills_amount and not event.amount:
         return Unbilled.AMOUNT_MISSING
-    is_late = closes_at is not None and event.received_at is not None and event.received_at > closes_at
-    # What is billed as it arrives is billed whenever it does.
-    return Unbilled.PERIOD_INVOICED if is_late and not pricing.pay_in_advance else None
+    return (late if pricing.bills_periods else None) or (early if pricing.pay_in_advance else None)
 
 
-def _begins(row: Subscription) -> datetime:
-    """Return the first instant of a begun row; Lago compares to the millisecond."""
-    began = row.started_at or _END
-    return began.replace(microsecond=began.microsecond // 1000 * 1000)
+def _came_after(event: Usage, instant: datetime) -> bool:
+    return event.received_at is not None and event.received_at > instant
 
 
-def _ends(row: Subscription) -> datetime:
-    """Return the instant after the last of a row, which bills the very instant of its end too."""
-    return _END if row.terminated_at is None else row.terminated_at + _MICROSECOND
-
-
-def _newest(row: Subscription) -> tuple[bool, datetime, datetime]:
-    """Order rows as Lago does, the one that counts last: the running one, else that which ended last."""
-    return row.terminated_at is None, row.terminated_at or _END, _begins(row)
+def _came_before(event: Usage, instant: datetime | None) -> bool:
+    return instant is not None and event.received_at is not None and event.received_at < instant
 
 
 def _inactive(rows: list[Subscription], begun: list[Subscription], at: datetime) -> Unbilled:
     """Return why no row of a subscription was active at this instant."""
-    if any(row.status == "incomplete" for row in rows) and not any(_begins(row) > at for row in begun):
+    if any(row.status == "incomplete" for row in rows) and not any(begins(row) > at for row in begun):
         return Unbilled.SUBSCRIPTION_INCOMPLETE
-    if any(_ends(row) <= at for row in begun):
+    if any(ends(row) <= at for row in begun):
         return Unbilled.SUBSCRIPTION_TERMINATED
     if begun or any(row.status == "pending" for row in rows):
         return Unbilled.SUBSCRIPTION_NOT_STARTED

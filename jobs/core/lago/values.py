@@ -61,8 +61,8 @@ class LagoConnection:
     """Requests begun per second, never more; over all threads."""
     concurrency: int = 4
     """Requests under way at once."""
-    page_size: int = 1000
-    """Rows asked for per list page; falls to 100 by itself where the server allows no more."""
+    page_size: int = 5000
+    """Rows asked for per list page at most."""
     timeout_seconds: float = 30.0
     """Seconds to wait for an answer, or for the next part of one."""
     attempts: int = 8
@@ -132,6 +132,12 @@ class Subscription:
     """The customer's time zone, an IANA name: a billing period begins at midnight there."""
     grace_days: int = 0
     """Days that the customer's invoices stay drafts, which are made anew before they are final."""
+    created_at: datetime | None = None
+    """When Lago made the row, UTC, which may be long after it began; None where Lago does not tell."""
+    payer_is_told: bool = True
+    """Whether the key may read the customer: otherwise UTC and no grace period are taken for its own."""
+    ends_with_invoice: bool = True
+    """Whether Lago bills what is left when the row is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,8 @@ class Charge:
     """Whether a part of a period pays a part."""
     min_amount: int = 0
     """The least that a period bills for it, in the currency's smallest unit."""
+    has_pricing_unit: bool = False
+    """Whether it bills in a unit of its own, which a rate makes money of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +188,8 @@ class Plan:
     """Whether usage is billed every month, however long the interval is."""
     currency: str = ""
     """ISO 4217; empty where Lago gives none."""
+    yearly_amount: int = 0
+    """What it costs a year besides usage, in the smallest unit: a change to a cheaper plan is a downgrade."""
 
 
 @dataclass(frozen=True, slots=True)

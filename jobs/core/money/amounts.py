@@ -42,6 +42,11 @@ def main_unit(amount: int, currency: str) -> str:
     return f"{Decimal(amount).scaleb(-currency_exponent(currency)):f}"
 
 
+def main_unit_of(amount: Decimal, currency: str) -> Decimal:
+    """Return an amount in the smallest unit, with whatever fraction of it, in the currency's main unit."""
+    return amount.scaleb(-currency_exponent(currency))
+
+
 def shown(amount: int, currency: str) -> str:
     """Return an amount for a person, as `EUR 1,234.56`."""
     sign = "-" if amount < 0 else ""

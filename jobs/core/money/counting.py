@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from jobs.core.figures import grouped
-from jobs.core.lago.billing_rules import buckets_of, is_billed_number
+from jobs.core.lago.billing_rules import is_billed_number
+from jobs.core.lago.buckets import buckets_of
 from jobs.core.lago.sums import ListedEvent, SumAsked
 from jobs.core.lago.values import BillableMetric, Charge
 from jobs.core.money.usage import PeriodUsage
@@ -137,17 +138,20 @@ def listed_sums(
 ) -> list[RecordedSum]:
     """Return the sums that a store would tell of these events: those in time, and where a number is billed with one.
 
-    Of an event that is listed more than once, as ClickHouse organizations do, the last that Lago took counts.
+    Of an event that is listed more than once, as ClickHouse organizations do, the last that Lago took counts, and it
+    was in time if the first was.
     """
     last: dict[tuple[str, str], ListedEvent] = {}
+    first: dict[tuple[str, str], datetime] = {}
     for event in events:
+        first[event.identity] = min(first.get(event.identity, _taken(event)), _taken(event))
         known = last.get(event.identity)
         if known is None or _taken(event) > _taken(known):
             last[event.identity] = event
     sums: dict[tuple[str | None, ...], RecordedSum] = {}
     for event in last.values():
         number = "1" if asked.field is None else event.texts[asked.field] or ""
-        in_time = asked.closes_at is None or event.received_at is None or event.received_at <= asked.closes_at
+        in_time = asked.closes_at is None or first[event.identity] <= asked.closes_at
         if not in_time or not is_billed_number(number):
             continue
         quantity, is_recent = Decimal(number), event.received_at is not None and event.received_at >= recent_since

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from jobs.core.lago.billing_rules import Bucket, buckets_of
+from jobs.core.lago.buckets import Bucket, buckets_of
 from jobs.core.lago.values import BillableMetric, Charge
 from jobs.core.money.usage import PeriodUsage, ToldBucket
 from jobs.core.money.worth import NOTHING, Change, Counted, Price, Unpriced, Worth, billed, worth
@@ -91,14 +91,16 @@ def price(
     metrics: Mapping[str, BillableMetric],
     charges: Mapping[str, Charge],
     without_period: Mapping[int, Unpriced],
+    carried: frozenset[str] = frozenset(),
 ) -> Pricing:
     """Return what the groups are worth: f(U + missing) - f(U) and f(U) - f(U - too much), bucket by bucket.
 
     `charges` are those of all plans by Lago's id, a subscription's own among them; `without_period` tells for each
-    group without a period why it has none. Buckets that share a group are priced together or not at all, so that what
+    group without a period why it has none; dynamic charges for the `carried` codes are left out. Buckets that share a
+    group are priced together or not at all, so that what
     is told of a discrepancy is always all of it.
     """
-    return _priced(groups, periods, metrics, charges, without_period, _worth)
+    return _priced(groups, periods, metrics, charges, without_period, _worth, carried)
 
 
 def bill(
@@ -122,6 +124,7 @@ def _priced(
     charges: Mapping[str, Charge],
     without_period: Mapping[int, Unpriced],
     value: Callable[[_Side, bool, Price, Counted], Worth],
+    carried: frozenset[str] = frozenset(),
 ) -> Pricing:
     sides: dict[_Key, _Side] = {}
     unpriced: dict[int, Unpriced] = {}
@@ -131,7 +134,7 @@ def _priced(
         if period is None:
             reason: Unpriced | None = without_period[group.number]
         else:
-            reason = _enter(group, period, metrics, charges, sides)
+            reason = _enter(group, period, metrics, charges, sides, carried)
         if reason in _NOT_BILLED and not group.is_missing:
             continue
         if reason is not None:
@@ -162,6 +165,7 @@ def _enter(
     metrics: Mapping[str, BillableMetric],
     charges: Mapping[str, Charge],
     sides: dict[_Key, _Side],
+    carried: frozenset[str],
 ) -> Unpriced | None:
     """Add a group to each bucket that it changes, or return why these are not known."""
     metric = metrics.get(group.code)
@@ -173,6 +177,7 @@ def _enter(
     known = [charge for charge in found if charge is not None]
     if len(known) < len(found):
         return Unpriced.NOT_TOLD
+    known = [charge for charge in known if charge.charge_model != "dynamic" or group.code not in carried]
     if any(not group.properties.keys() >= set(_deciding(charge)) for charge in known):
         return Unpriced.OTHER_PROPERTIES
     assert group.period is not None  # noqa: S101 - its period was looked up

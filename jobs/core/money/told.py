@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
-from jobs.core.figures import counted
+from jobs.core.figures import counted, grouped, plain
 from jobs.core.money.amounts import by_currency, main_unit, shown
+from jobs.core.money.carried import Carried
 from jobs.core.money.worth import REASONS, Unpriced
 
 BEFORE = "Amounts are at Lago's own prices, before taxes, coupons, commitments and wallets."
@@ -23,6 +25,10 @@ class Money:
     """What Lago bills for what is too much, likewise."""
     unpriced: Mapping[Unpriced, int] = field(default_factory=dict)
     """Buckets that could not be priced, by reason."""
+    carried: Mapping[str, Decimal] = field(default_factory=dict)
+    """The sum of the amounts that a plan's events carry: by currency, in its main unit."""
+    at_most: Mapping[str, int] = field(default_factory=dict)
+    """The most that Lago bills more for these: by currency, in its smallest unit."""
 
     @property
     def headline(self) -> str:
@@ -35,8 +41,16 @@ class Money:
 
     @property
     def forecast(self) -> str:
-        """Return what sending what is missing would bill, as `EUR 1,234.56 · 3 buckets could not be priced`."""
+        """Return what sending what is missing would bill, as `EUR 1,234.56 · 3 buckets could not be priced`.
+
+        Of amounts that events carry the most that it may be, as `USD 0.38 at most by their own amounts, USD 0.375`.
+        """
         parts = [shown(amount, currency) for currency, amount in self.missing.items()]
+        parts += [
+            f"{shown(most, currency)} at most by the events' own amounts, "
+            f"{currency} {grouped(plain(self.carried[currency]))}"
+            for currency, most in self.at_most.items()
+        ]
         buckets = sum(self.unpriced.values())
         parts += [f"{counted(buckets, 'bucket')} could not be priced"] if buckets else []
         return " · ".join(parts)
@@ -56,6 +70,16 @@ class Money:
             "surplus": {currency: main_unit(amount, currency) for currency, amount in self.surplus.items()},
             "unpriced_buckets": {reason.value: count for reason, count in self.unpriced.items()},
         }
+
+
+def with_carried(money: Money, carried: Carried) -> Money:
+    """Return what a plan bills, with what its events carry."""
+    unpriced = {
+        reason: count
+        for reason in Unpriced
+        if (count := money.unpriced.get(reason, 0) + carried.unpriced.get(reason, 0))
+    }
+    return replace(money, unpriced=unpriced, carried=carried.sums, at_most=carried.at_most)
 
 
 def added(moneys: Iterable[Money]) -> Money:

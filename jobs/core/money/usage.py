@@ -47,6 +47,10 @@ class PeriodUsage:
     """Of all amounts, ISO 4217."""
     buckets: tuple[ToldBucket, ...]
     """Every bucket of every charge that was told."""
+    invoice_id: str = ""
+    """Lago's id of its invoice; empty of the open period, or where Lago does not tell."""
+    invoice_status: str = ""
+    """Lago's word for what that is: `finalized`, `draft`, `voided` …; empty where Lago does not tell."""
 
     def units(self, code: str) -> Mapping[str, Decimal]:
         """Return the units of a metric by charge, as two charges on one metric count the same events."""

@@ -27,6 +27,12 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
         'Check that LiteLLM has success_callback: ["lago"] and LAGO_API_EVENT_CODE, LAGO_API_BASE and '
         "LAGO_API_KEY: with a variable missing the callback sends nothing.",
     ),
+    Cause.NOTHING_IN_COMMON: CauseText(
+        "Spend logs and events have nothing in common",
+        "Calls have no events, and events of the same subscriptions no calls",
+        "Check LAGO_API_BASE and LAGO_API_KEY (is it another organization's?) and DATABASE_URL: both must be of one "
+        "gateway.",
+    ),
     Cause.SILENCE: CauseText(
         "Lago received nothing for a while",
         "Between two instants no event at all reached Lago, while calls ended whose subscriptions usually have events",

@@ -279,7 +279,7 @@ def subscription_document(call: Call, row: dict[str, Any]) -> dict[str, Any]:
         "current_billing_period_started_at": seconds_text(period.start) if period else None,
         "current_billing_period_ending_at": seconds_text(period.end) if period else None,
         "on_termination_credit_note": None,
-        "on_termination_invoice": "generate",
+        "on_termination_invoice": row["on_termination_invoice"],
         "progressive_billing_disabled": False,
         "consolidate_invoice": True,
         "purchase_order_number": None,

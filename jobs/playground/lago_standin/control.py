@@ -13,7 +13,7 @@ with an `error` where the database refuses, a 404 where there is no such organis
     POST   /standin/organizations/{id}/subscriptions     as `add_subscription`
     POST   /standin/organizations/{id}/terminations      external_id, terminated_at
     POST   /standin/organizations/{id}/deletions         transaction_ids
-    POST   /standin/organizations/{id}/finalizations     external_id, from and to, or inside -> the frozen usage
+    POST   /standin/organizations/{id}/finalizations     external_id, from, to and at, or inside -> the frozen usage
     POST   /standin/organizations/{id}/billed            external_id, code, from, to -> units, events_count
     PUT    /standin/organizations/{id}/faults            a list of faults (an empty one clears them)
     GET    /standin/organizations/{id}/requests          what was asked, oldest first
@@ -45,7 +45,14 @@ from jobs.playground.lago_standin.server import STANDIN
 
 _MICROSECOND = timedelta(microseconds=1)
 # A charge that only counts.
-_WHOLE_METRIC = {"properties": {}, "filters": [], "metric_filters": [], "prorated": False, "charge_model": "standard"}
+_WHOLE_METRIC = {
+    "properties": {},
+    "filters": [],
+    "metric_filters": [],
+    "prorated": False,
+    "charge_model": "standard",
+    "pay_in_advance": False,
+}
 Document = dict[str, Any]
 Action = Callable[["Control"], Awaitable[object]]
 
@@ -202,7 +209,7 @@ async def _create_customer(control: Control) -> object:
 async def _create_subscription(control: Control) -> object:
     document = control.document
     status, began = document["status"], _moment(document["started_at"])
-    times = ("terminated_at", "ending_at", "current_period_started_at", "current_period_ending_at")
+    times = ("terminated_at", "ending_at", "current_period_started_at", "current_period_ending_at", "created_at")
     row = {name: _moment(document.get(name)) for name in times} | {
         "external_id": document["external_id"],
         "customer": document["customer"],
@@ -213,7 +220,10 @@ async def _create_subscription(control: Control) -> object:
         "subscription_at": began,
         "started_at": began if status in ("active", "terminated") else None,
         "canceled_at": began if status == "canceled" else None,
+        "on_termination_invoice": document.get("on_termination_invoice"),
     }
+    # Made when it began, unless it is said to have been made later.
+    row["created_at"] = row["created_at"] or began
     return {"id": str(await writing.insert_subscription(await control.call(), row))}
 
 
@@ -237,8 +247,7 @@ async def _finalize(control: Control) -> object:
     document, call = control.document, await control.call()
     if inside := _moment(document.get("inside")):
         return await invoices.finalize_holding(call, document["external_id"], inside)
-    period = _period(document)
-    return await invoices.finalize(call, document["external_id"], period.start, period.end)
+    return await invoices.finalize(call, document["external_id"], _period(document), _moment(document.get("at")))
 
 
 async def _billed(control: Control) -> object:

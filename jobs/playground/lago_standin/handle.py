@@ -269,10 +269,13 @@ class Organization:
         current_period_started_at: datetime | None = None,
         current_period_ending_at: datetime | None = None,
         billing_time: Literal["calendar", "anniversary"] = "calendar",
+        created_at: datetime | None = None,
+        on_termination_invoice: Literal["generate", "skip"] = "generate",
     ) -> str:
         """Add a subscription row and return its id; where no current period is given, it follows `billing_time`.
 
-        `status` is one of active, pending, terminated, canceled and incomplete (it waits for its first payment).
+        It was made (`created_at`) when it began unless told. `status` is one of active, pending, terminated, canceled
+        and incomplete (it waits for its first payment).
         """
         document = {
             "external_id": external_id,
@@ -285,6 +288,8 @@ class Organization:
             "current_period_started_at": _text(current_period_started_at),
             "current_period_ending_at": _text(current_period_ending_at),
             "billing_time": billing_time,
+            "created_at": _text(created_at),
+            "on_termination_invoice": on_termination_invoice,
         }
         return str(self._post("subscriptions", document)["id"])
 
@@ -292,9 +297,14 @@ class Organization:
         """Terminate the active subscription of an external id."""
         self._post("terminations", {"external_id": external_id, "terminated_at": _text(terminated_at)})
 
-    def finalize_period(self, external_id: str, start: datetime, end: datetime) -> dict[str, Any]:
-        """Bill `[start, end)` of a subscription and return the frozen usage; later events in it are never billed."""
-        document = {"external_id": external_id, "from": _text(start), "to": _text(end)}
+    def finalize_period(
+        self, external_id: str, start: datetime, end: datetime, *, at: datetime | None = None
+    ) -> dict[str, Any]:
+        """Bill `[start, end)` of a subscription and return the frozen usage; later events in it are never billed.
+
+        Later than `at`, where that is given, and else than now.
+        """
+        document = {"external_id": external_id, "from": _text(start), "to": _text(end), "at": _text(at)}
         usage: dict[str, Any] = self._post("finalizations", document)
         return usage
 

@@ -20,9 +20,9 @@ from jobs.playground.lago_standin.ruby_values import decimal_text, seconds_text
 from jobs.playground.lago_standin.usage import Bucket, buckets, period_usage
 
 
-async def finalize(call: Call, external_id: str, charges_from: datetime, charges_to: datetime) -> dict[str, Any]:
-    """Bill a range of a subscription by its external id, and return the frozen usage."""
-    return await finalize_period(call, await _subscription(call, external_id), ChargesPeriod(charges_from, charges_to))
+async def finalize(call: Call, external_id: str, period: ChargesPeriod, at: datetime | None = None) -> dict[str, Any]:
+    """Bill a range of a subscription by its external id, at this instant or now, and return the frozen usage."""
+    return await finalize_period(call, await _subscription(call, external_id), period, at)
 
 
 async def finalize_holding(call: Call, external_id: str, inside: datetime) -> dict[str, Any]:
@@ -45,7 +45,9 @@ async def finalize_last_period(call: Call, lago_id: UUID) -> None:
         await finalize_period(call, subscription, charges_period(subscription, call.tenant.now()))
 
 
-async def finalize_period(call: Call, subscription: dict[str, Any], period: ChargesPeriod) -> dict[str, Any]:
+async def finalize_period(
+    call: Call, subscription: dict[str, Any], period: ChargesPeriod, at: datetime | None = None
+) -> dict[str, Any]:
     """Bill a period: freeze its usage and make its invoice; events in it that arrive later are never billed."""
     charges = await charges_of(call, [subscription["plan_id"]])
     usage = await period_usage(call, subscription, charges, period, cached=False)
@@ -60,6 +62,7 @@ async def finalize_period(call: Call, subscription: dict[str, Any], period: Char
             "external_subscription_id": subscription["external_id"],
             "charges_from": period.start,
             "charges_to": period.end,
+            "finalized_at": at,
             "usage": Jsonb(usage),
         }
         await call.connection.execute(query("standin_finalize_period"), parameters)

@@ -150,6 +150,7 @@ async def buckets(
         "field_name": charge["field_name"],
         "aggregation_type": charge["aggregation_type"],
         "recurring": charge["recurring"],
+        "pay_in_advance": charge["pay_in_advance"],
         "prorated": charge["prorated"] and charge["recurring"],
         "rounding_function": charge["rounding_function"],
         "rounding_precision": charge["rounding_precision"] or 0,

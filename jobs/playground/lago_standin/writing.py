@@ -234,6 +234,8 @@ async def create_subscription(call: Call) -> Answer:
         "subscription_at": asked,
         "started_at": starts if status == "active" else None,
         "ending_at": _moment(sent.get("ending_at")),
+        "on_termination_invoice": sent.get("on_termination_invoice"),
+        "created_at": now,
         "previous_subscription_id": previous,
     }
     lago_id = await insert_subscription(call, row)
@@ -250,6 +252,8 @@ async def insert_subscription(call: Call, row: Mapping[str, Any]) -> UUID:
         "terminated_at",
         "canceled_at",
         "ending_at",
+        "on_termination_invoice",
+        "created_at",
         "previous_subscription_id",
         "current_period_started_at",
         "current_period_ending_at",
@@ -276,8 +280,9 @@ async def delete_subscription(call: Call) -> Answer:
 
 async def end_subscription(call: Call, lago_id: UUID, at: datetime) -> None:
     """End a row, and bill the last period of one that ran."""
-    await call.connection.execute(query("standin_end_subscription"), {"id": lago_id, "at": at})
-    await invoices.finalize_last_period(call, lago_id)
+    row = await _first(call, "standin_end_subscription", {"id": lago_id, "at": at})
+    if row is not None and row["on_termination_invoice"] == "generate":
+        await invoices.finalize_last_period(call, lago_id)
 
 
 async def create_add_on(call: Call) -> Answer:

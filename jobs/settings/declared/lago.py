@@ -39,7 +39,12 @@ CONCURRENCY = Setting(
 ATTEMPTS = Setting(
     "lago.attempts", "RECONCILE_LAGO_ATTEMPTS", parse_count, "8", "How often one request to Lago is tried."
 )
-PAGE_SIZE = Setting("lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", parse_count, "1000", "Events per page asked of Lago.")
+ATTEMPTS = Setting(
+    "lago.attempts", "RECONCILE_LAGO_ATTEMPTS", parse_count, "8", "How often one request to Lago is tried."
+)
+PAGE_SIZE = Setting(
+    "lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", parse_count, "5000", "Events per page asked of Lago at most."
+)
 TIMEOUT = Setting("lago.timeout", "RECONCILE_LAGO_TIMEOUT", parse_duration, "30s", "How long to wait for one answer.")
 CA_FILE = Setting(
     "lago.ca_file", "RECONCILE_LAGO_CA_FILE", parse_path, None, "Certificates to trust besides the public ones."

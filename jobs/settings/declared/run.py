@@ -231,7 +231,8 @@ MOST_AMOUNT = Setting(
     "RECONCILE_MOST_AMOUNT",
     parse_amount,
     None,
-    "Most that a plan may bill in any one currency; if set, a plan with anything unpriced is refused.",
+    "Most that a plan may bill in any one currency, for amounts that events carry at most; a plan with anything "
+    "unpriced is then refused.",
 )
 MEMORY_LIMIT = Setting(
     "memory_limit",

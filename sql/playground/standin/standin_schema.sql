@@ -111,10 +111,12 @@ CREATE TABLE IF NOT EXISTS subscriptions (
     terminated_at timestamp(6),
     canceled_at timestamp(6),
     ending_at timestamp(6),
+    on_termination_invoice varchar NOT NULL DEFAULT 'generate',
     previous_subscription_id uuid,
     current_period_started_at timestamp(6),
     current_period_ending_at timestamp(6),
-    created_at timestamp(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC')
+    created_at timestamp(6) NOT NULL DEFAULT (clock_timestamp() AT TIME ZONE 'UTC'),
+    seq bigint GENERATED ALWAYS AS IDENTITY
 );
 CREATE UNIQUE INDEX IF NOT EXISTS index_subscriptions_on_active_external_id
 ON subscriptions (organization_id, external_id) WHERE status = 'active';

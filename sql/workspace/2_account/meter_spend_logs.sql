@@ -11,6 +11,7 @@ WITH sourced AS (
         date_trunc('millisecond', spend_log.end_time) AS time,
         spend_log.extras,
         names.model_key,
+        names.dimensions AS model_alone,
         list_concat(
             [
                 CAST(prompt_tokens AS VARCHAR),
@@ -41,7 +42,7 @@ WITH sourced AS (
         ) AS texts
     FROM spend_log
     JOIN accounted_spend_log AS account ON account.spend_log_id = spend_log.rowid
-    JOIN spend_log_model AS names ON names.model = spend_log.model
+    JOIN (SELECT *, dimensions_of([model_key]) AS dimensions FROM spend_log_model) AS names ON names.model = spend_log.model
         AND names.provider IS NOT DISTINCT FROM spend_log.provider
     WHERE account.subscription IS NOT NULL
 ),
@@ -56,10 +57,13 @@ metered AS (
         sourced.time,
         sourced.in_window,
         sourced.model_key,
-        CAST(to_json(list_concat(
-            [CASE WHEN part.model_place IS NOT NULL THEN sourced.model_key END],
-            list_select(list_concat(sourced.texts, part.literals), part.dimension_places)
-        )) AS VARCHAR) AS dimensions,
+        CASE
+            WHEN part.model_place IS NOT NULL AND len(part.dimension_places) = 0 THEN sourced.model_alone
+            ELSE dimensions_of(list_concat(
+                [CASE WHEN part.model_place IS NOT NULL THEN sourced.model_key END],
+                list_select(list_concat(sourced.texts, part.literals), part.dimension_places)
+            ))
+        END AS dimensions,
         array_to_string(
             list_transform(list_select(sourced.numbers, part.quantity_places), lambda number: coalesce(number, '0')),
             '|'

@@ -1,5 +1,5 @@
--- The recorded events of the window that Lago does not bill, each with the first reason by which it does not, as
--- `BillingRules.judge` says of one event. Runs on DuckDB.
+-- The recorded events of the window that Lago does not bill, or not by every charge, each with the first reason by which
+-- it does not, as `BillingRules.judge` says of one event. Runs on DuckDB.
 --
 -- Nearly all events are of a subscription and code of which all are billed, whatever they are: those are found first, by
 -- what holds for them as a whole, and only the others are looked at one by one, and what came after the first of the
@@ -13,8 +13,8 @@ WITH billed_as_a_whole AS (
     LEFT JOIN charge ON charge.plan_code = span.plan_code AND charge.code = metered.code
     GROUP BY span.external_id, metered.code
     HAVING bool_and(
-        span.unbilled IS NULL AND metric.code IS NOT NULL AND charge.code IS NOT NULL
-        AND NOT coalesce(charge.needs_amount, true)
+        span.unbilled IS NULL AND span.is_invoiced AND metric.code IS NOT NULL AND charge.code IS NOT NULL
+        AND NOT coalesce(charge.bills_amount OR charge.pay_in_advance, true)
     )
 ),
 doubtful AS (
@@ -27,6 +27,21 @@ doubtful AS (
             billed.code IS NULL OR recorded.received_at > billed.closes_at OR recorded.lacks_quantity OR recorded.is_unreadable
         )
 ),
+-- A recurring metric is billed by the newest row that charges it, or else that there is.
+looking AS (
+    SELECT
+        doubtful.id,
+        arg_min(
+            struct_pack(plan_code := looking_back.plan_code, closes_at := looking_back.closes_at),
+            (charge.code IS NULL, looking_back.place)
+        ) AS found
+    FROM doubtful
+    JOIN metric ON metric.code = doubtful.code AND metric.recurring
+    JOIN looking_back ON looking_back.external_id = doubtful.subscription
+        AND (looking_back.until IS NULL OR doubtful.time <= looking_back.until)
+    LEFT JOIN charge ON charge.plan_code = looking_back.plan_code AND charge.code = doubtful.code
+    GROUP BY doubtful.id
+),
 placed AS (
     SELECT
         doubtful.id,
@@ -38,16 +53,17 @@ placed AS (
         doubtful.received_at,
         metric.code IS NOT NULL AS is_metric,
         span.external_id IS NOT NULL AS is_known,
-        coalesce(metric.recurring AND latest.external_id IS NOT NULL AND doubtful.time <= coalesce(latest.ended_at, doubtful.time), false)
-            AS looks_back,
-        CASE WHEN looks_back THEN latest.plan_code ELSE span.plan_code END AS plan_code,
+        looking.id IS NOT NULL AS looks_back,
+        CASE WHEN looks_back THEN looking.found.plan_code ELSE span.plan_code END AS plan_code,
         CASE WHEN NOT looks_back THEN span.unbilled END AS unbilled,
-        CASE WHEN looks_back THEN latest.closes_at ELSE span.closes_at END AS closes_at
+        CASE WHEN looks_back THEN looking.found.closes_at ELSE span.closes_at END AS closes_at,
+        looks_back OR span.is_invoiced AS is_invoiced,
+        CASE WHEN NOT metric.recurring THEN span.made_at END AS made_at
     FROM doubtful
     ASOF LEFT JOIN billing_span AS span
         ON span.external_id = doubtful.subscription AND span.starts_at <= doubtful.time
     LEFT JOIN metric ON metric.code = doubtful.code
-    LEFT JOIN latest_row AS latest ON latest.external_id = doubtful.subscription
+    LEFT JOIN looking ON looking.id = doubtful.id
 ),
 judged AS (
     SELECT
@@ -61,8 +77,10 @@ judged AS (
             WHEN plan.code IS NULL THEN 'unknown_plan'
             WHEN charge.code IS NULL THEN 'no_charge'
             WHEN placed.lacks_number THEN 'property_missing'
-            WHEN charge.needs_amount AND NOT placed.has_amount THEN 'amount_missing'
-            WHEN placed.received_at > placed.closes_at AND NOT charge.pay_in_advance THEN 'period_invoiced'
+            WHEN charge.bills_amount AND NOT placed.has_amount THEN 'amount_missing'
+            WHEN charge.bills_periods AND NOT placed.is_invoiced THEN 'period_not_invoiced'
+            WHEN charge.bills_periods AND placed.received_at > placed.closes_at THEN 'period_invoiced'
+            WHEN charge.pay_in_advance AND placed.received_at < placed.made_at THEN 'subscription_not_started'
         END AS reason
     FROM placed
     LEFT JOIN plan ON plan.code = placed.plan_code

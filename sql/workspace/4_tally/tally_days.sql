@@ -1,6 +1,6 @@
 -- The spend logs that name somebody added up as LiteLLM's daily totals are: by UTC day of the call's start, failed calls
--- included. The gateway's own calls, its polls of responses and failed attempts that were billed are no requests there. Runs
--- on DuckDB.
+-- included. The gateway's own calls, its polls of responses and failed attempts that were billed are no requests there. Without any
+-- daily total there is nothing to compare with. Runs on DuckDB.
 CREATE OR REPLACE TABLE day_tally AS
 SELECT * REPLACE (strftime(day, '%Y-%m-%d') AS day)
 FROM (
@@ -21,6 +21,6 @@ FROM (
     LEFT JOIN spend_log_mark AS mark ON mark.request_id = spend_log.request_id
     JOIN spend_log_model AS names
         ON names.model = spend_log.model AND names.provider IS NOT DISTINCT FROM spend_log.provider
-    WHERE spend_log.start_time >= $first_day AND spend_log.start_time < $day_after AND account.source IS NOT NULL
+    WHERE $compares AND spend_log.start_time >= $first_day AND spend_log.start_time < $day_after AND account.source IS NOT NULL
     GROUP BY ALL
 )

@@ -2,7 +2,45 @@
 -- too much stand side by side; a misattributed event is missing from one subscription and too much under another. Runs on
 -- DuckDB.
 INSERT INTO discrepancy BY NAME
-WITH united AS (
+WITH left_over AS (
+    SELECT recorded.*
+    FROM judged_recorded AS judged
+    JOIN recorded_event AS recorded ON recorded.id = judged.id
+    WHERE judged.kind IN ('duplicated', 'orphaned')
+),
+-- Contents that only backfilled events have matched with, and how many: as many events of them have come since.
+backfilled AS (
+    SELECT subscription, code, dimensions, quantities, count(*) AS events, min(recorded.time) AS first_time
+    FROM recorded_event AS recorded
+    SEMI JOIN left_over USING (subscription, code, dimensions, quantities)
+    JOIN pair ON pair.recorded_id = recorded.id
+    WHERE is_telling(quantities)
+    GROUP BY ALL
+    HAVING bool_and(coalesce(starts_with(recorded.transaction_id, 'litellm-lago:'), false))
+),
+come_since AS (
+    SELECT left_over.id
+    FROM left_over
+    JOIN backfilled USING (subscription, code, dimensions, quantities)
+    WHERE left_over.time >= backfilled.first_time
+    QUALIFY row_number() OVER (
+        PARTITION BY subscription, code, dimensions, quantities ORDER BY left_over.time, left_over.transaction_id
+    ) <= backfilled.events
+),
+-- Events that keep a call from being sent.
+answering AS (
+    SELECT left_over.id
+    FROM left_over
+    JOIN expected_event AS expected USING (subscription, code, quantities)
+    JOIN judged_expected AS judged ON judged.id = expected.id
+    WHERE judged.detail = 'same_quantities'
+    UNION
+    SELECT answer.recorded_id
+    FROM foreign_answer AS answer
+    JOIN judged_expected AS judged ON judged.id = answer.expected_id
+    WHERE answer.has_numbers AND judged.kind = 'held'
+),
+united AS (
     SELECT
         judged.kind,
         judged.reason,
@@ -32,6 +70,8 @@ WITH united AS (
             WHEN recorded.time IS NULL THEN 'unreadable_time'
             WHEN recorded.subscription IS NULL THEN 'names_no_subscription'
             WHEN recorded.subscription <> stripped(recorded.subscription) THEN 'names_blanks'
+            WHEN recorded.id IN (SELECT id FROM come_since) THEN 'came_after_backfill'
+            WHEN judged.kind = 'orphaned' AND recorded.id IN (SELECT id FROM answering) THEN 'may_be_a_calls'
         END AS detail,
         recorded.id AS recorded_id,
         recorded.subscription,

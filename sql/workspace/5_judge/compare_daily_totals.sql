@@ -1,6 +1,5 @@
 -- LiteLLM's daily totals are a second, independent count: where they hold more than the spend logs, spend logs were
--- lost (a repeated request id keeps one row of many); where they hold less, a restart lost counts. Without any daily total
--- there is nothing to compare. Runs on DuckDB.
+-- lost (a repeated request id keeps one row of many); where they hold less, a restart lost counts. Runs on DuckDB.
 CREATE TABLE daily_difference AS
 WITH logged AS (
     SELECT
@@ -11,7 +10,6 @@ WITH logged AS (
         sum(prompt_tokens) AS prompt_tokens,
         sum(completion_tokens) AS completion_tokens
     FROM day_tally
-    WHERE $compares
     GROUP BY ALL
 ),
 totalled AS (

@@ -102,9 +102,12 @@ same_moment AS (
             OR (unexplained.time <= undecided.time + to_microseconds($early_us) AND NOT unexplained.answers_another)
         )
 ),
--- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none.
+-- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none, or
+-- later with all that it counts.
 complementary AS (
-    SELECT DISTINCT undecided.id
+    SELECT expected_id AS id FROM foreign_answer WHERE has_numbers
+    UNION
+    SELECT undecided.id
     FROM undecided
     JOIN left_over ON left_over.code = undecided.code AND left_over.model_key = undecided.model_key
         AND left_over.others = undecided.others

@@ -1,4 +1,4 @@
--- Whether anything arrived while calls ended. Runs on DuckDB.
+-- Whether anything arrived while calls ended that lost events. Runs on DuckDB.
 SELECT
     (SELECT count(DISTINCT second) FROM arrival) AS arrivals,
-    (SELECT count(*) FROM finding WHERE kind IN ('missing', 'held')) AS expected
+    (SELECT count(DISTINCT spend_log_id) FROM finding WHERE kind IN ('missing', 'held')) AS expected

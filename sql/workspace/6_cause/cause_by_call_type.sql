@@ -6,12 +6,25 @@ WITH lost AS (
     JOIN spend_log AS log ON log.rowid = finding.spend_log_id
     WHERE finding.kind IN ('missing', 'held') AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
 ),
+-- Calls of which no event is there at all, not even one in doubt.
+silent AS (
+    SELECT DISTINCT spend_log_id, call_type
+    FROM lost
+    WHERE spend_log_id NOT IN (
+        SELECT spend_log_id
+        FROM expected_event
+        WHERE quantity <> 0 AND spend_log_id IN (SELECT spend_log_id FROM lost)
+            AND id NOT IN (
+                SELECT expected_id FROM finding WHERE kind IN ('missing', 'held') AND expected_id IS NOT NULL
+            )
+    )
+),
 silent_type AS (
     SELECT tally.call_type
     FROM call_type_tally AS tally
     GROUP BY tally.call_type
     HAVING sum(tally.spend_logs) >= $fewest
-        AND sum(tally.spend_logs) <= (SELECT count(DISTINCT spend_log_id) FROM lost WHERE lost.call_type = tally.call_type)
+        AND sum(tally.spend_logs) <= (SELECT count(*) FROM silent WHERE silent.call_type = tally.call_type)
 ),
 cache_hits AS (
     SELECT sum(spend_logs) AS hits FROM call_type_tally WHERE is_cache_hit

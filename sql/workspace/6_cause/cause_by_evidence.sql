@@ -85,6 +85,7 @@ reasoned AS (
             WHEN offset_us - $zone_us BETWEEN -$early_us AND $late_us AND $zone_us <> 0
                 THEN ['time_zone', CAST($zone_us AS VARCHAR)]
             WHEN offset_us > $late_us AND $zone_us = 0 AND is_balanced THEN ['late_event', '']
+            WHEN detail = 'came_after_backfill' THEN ['late_event', '']
             WHEN kind = 'orphaned' AND time IS NULL THEN ['unreadable_time', '']
         END AS verdict
     FROM seen

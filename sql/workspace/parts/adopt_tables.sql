@@ -14,5 +14,6 @@ CREATE TABLE IF NOT EXISTS event_tally AS FROM taken.event_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS unbilled_event AS FROM taken.unbilled_event LIMIT 0;
 CREATE TABLE IF NOT EXISTS unbilled_tally AS FROM taken.unbilled_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS code_tally AS FROM taken.code_tally LIMIT 0;
+CREATE TABLE IF NOT EXISTS filter_tally AS FROM taken.filter_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS minute_tally AS FROM taken.minute_tally LIMIT 0;
 CREATE TABLE IF NOT EXISTS arrival AS FROM taken.arrival LIMIT 0

@@ -9,5 +9,6 @@ INSERT INTO key_tally FROM taken.key_tally;
 INSERT INTO event_tally FROM taken.event_tally;
 INSERT INTO unbilled_tally FROM taken.unbilled_tally;
 INSERT INTO code_tally FROM taken.code_tally;
+INSERT INTO filter_tally FROM taken.filter_tally;
 INSERT INTO minute_tally FROM taken.minute_tally;
 INSERT INTO arrival FROM taken.arrival

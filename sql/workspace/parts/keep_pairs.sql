@@ -1,5 +1,5 @@
 -- The pairs of a part that the run asks for: those that do not match; where a content also stands unmatched on Lago's
--- side, one that shows that it was matched, and those near such an event, which may be a duplicate of theirs; those of calls
+-- side, one that shows that it was matched and all that were backfilled, and those near such an event, which may be a duplicate of theirs; those of calls
 -- of which another event has not matched, since the events of one call come together; those of keys that may not name
 -- their subscription; and those of events that Lago does not bill. Runs on DuckDB.
 CREATE TABLE kept.pair AS
@@ -9,7 +9,9 @@ WITH unmatched AS (
     WHERE id NOT IN (SELECT recorded_id FROM matched_pair)
 ),
 alike AS (
-    SELECT id, subscription, code, dimensions, quantities, time
+    SELECT
+        id, subscription, code, dimensions, quantities, time,
+        coalesce(starts_with(transaction_id, 'litellm-lago:'), false) AS is_own
     FROM recorded_event
     SEMI JOIN unmatched USING (subscription, code, dimensions, quantities)
     WHERE id IN (SELECT recorded_id FROM matched_pair)
@@ -17,7 +19,10 @@ alike AS (
 asked_for AS (
     SELECT min(id)
     FROM alike
+    WHERE NOT is_own
     GROUP BY subscription, code, dimensions, quantities
+    UNION
+    SELECT id FROM alike WHERE is_own
     UNION
     SELECT alike.id
     FROM alike

@@ -9,6 +9,7 @@ CREATE TABLE kept.key_tally AS FROM key_tally;
 CREATE TABLE kept.event_tally AS FROM event_tally;
 CREATE TABLE kept.unbilled_tally AS FROM unbilled_tally;
 CREATE TABLE kept.code_tally AS FROM code_tally;
+CREATE TABLE kept.filter_tally AS FROM filter_tally;
 CREATE TABLE kept.minute_tally AS FROM minute_tally;
 CREATE TABLE kept.arrival AS FROM arrival;
 CREATE TABLE kept.open_chain AS FROM open_chain;

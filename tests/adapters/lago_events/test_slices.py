@@ -17,6 +17,7 @@ from jobs.adapters.lago import events as reader
 from jobs.adapters.lago.event_pages import Slice
 from jobs.adapters.lago.events import cut, read_events
 from jobs.adapters.lago.http import LagoClient, Reply
+from jobs.adapters.lago.page_size import PageSize
 from jobs.core.lago.values import LagoConnection
 from jobs.core.window import Window
 from tests.adapters.lago_events.helpers import MICROSECOND, MILLISECOND, START
@@ -27,7 +28,7 @@ class ListInMemory:
 
     def __init__(self, moments: Sequence[datetime], page_size: int) -> None:
         self.connection = LagoConnection("http://memory", "k", page_size=page_size)
-        self.page_size = page_size
+        self.page_size = PageSize(page_size)
         self.host = "memory"
         self._moments = sorted(moments, reverse=True)
 

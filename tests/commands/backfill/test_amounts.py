@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,10 @@ from jobs.core.kinds import HoldReason
 from jobs.core.ledger_values import IntentEntry
 from jobs.core.meters import Amount, with_amounts
 from jobs.core.plan import Outcome
-from jobs.steps.plan_files import read_events
+from jobs.steps.plan_files import describe_plan, read_events
+from jobs.telling.plans import show_plan
 from tests.support.backfilling import (
+    CAPS,
     CODE,
     NOW,
     PERIOD_START,
@@ -35,6 +38,7 @@ from tests.support.backfilling import (
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
+    from jobs.steps.backfill_values import BackfillSettings
     from tests.support.backfilling import Call
 
 _MARKED_UP = replace(RULES, parts=with_amounts(RULES.parts, Amount(Decimal("1.25"), "USD")))
@@ -103,6 +107,45 @@ def test_an_amount_is_sent_kept_verified_and_billed(
     again = run_one(settings, "again")
     assert again.run.certified
     assert again.run.plan.events == 0
+
+
+def test_a_plan_tells_what_its_events_carry_and_the_most_that_it_bills(
+    litellm_database: str, standin: LagoStandIn, tmp_path: Path
+) -> None:
+    """Each of three events carries 0.125 cents: two of alice bill one cent at most, and so does the one of bob."""
+    organization = _organization(standin, "postgres", "amounts told")
+    fill_litellm(litellm_database, _CALLS)
+    settings = settings_for(litellm_database, organization, tmp_path, rules=_MARKED_UP)
+    settings = replace(settings, apply=False)
+    before = {name: _cents(organization, name) for name in ("alice", "bob")}
+    planned = run_one(settings, "planned").run
+    most = Decimal("0.02")
+    header = orjson.loads((planned.folder / "plan.jsonl").read_bytes().splitlines()[0])
+    assert header["worth"] == {
+        "amounts": {},
+        "unpriced_buckets": {},
+        "carried": {"USD": "0.00375"},
+        "at_most": {"USD": f"{most}"},
+    }
+    told = "USD 0.02 at most by the events' own amounts, USD 0.00375"
+    assert planned.plan.worth.forecast == describe_plan(planned.folder / "plan.jsonl").worth == told
+    shown = StringIO()
+    show_plan(describe_plan(planned.folder / "plan.jsonl"), shown)
+    assert told in shown.getvalue()
+    assert shown.getvalue().count("0.00125") >= 3
+    for call in _LOST:
+        assert call.request_id in shown.getvalue()
+    # A cap is held to the most that it can be, and what is billed in the end is no more.
+    for cap, exceeded in ((most, False), (most - Decimal("0.01"), True)):
+        capped = run_one(_capped(settings, cap), f"capped-{cap}").run.plan.exceeded
+        assert bool(capped) is exceeded
+        assert all("USD 0.02 would be billed at most" in text for text in capped)
+    assert run_one(replace(_capped(settings, most), apply=True), "applied").exit_code == 0
+    assert sum(_cents(organization, name) - cents for name, cents in before.items()) <= most * 100
+
+
+def _capped(settings: BackfillSettings, amount: Decimal) -> BackfillSettings:
+    return replace(settings, reconcile=replace(settings.reconcile, caps=replace(CAPS, amount=amount)))
 
 
 def test_without_a_markup_nothing_is_sent(litellm_database: str, standin: LagoStandIn, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 -- What Lago bills for one subscription and one metric over a time range (both ends inclusive): a row per charge
 -- filter (NULL is the default bucket) and pricing group. The numeric gate is Lago's: other text is silently ignored.
--- An event that arrived after its period was finalized is never billed, unless the metric is recurring.
+-- An event that arrived after its period was finalized is never billed, unless the metric is recurring or the charge bills
+-- events as they arrive. One that was sent again was in time if it was at first.
 --
 -- A filter gives way to one that asks for more keys, and among those with its own keys to one with fewer of its values;
 -- of two that are the same the first counts. Two filters that merely overlap both count an event, as Lago does.
@@ -53,7 +54,7 @@ arrived AS (
     SELECT
         kept."timestamp",
         kept.properties,
-        kept.enriched_at AS arrived_at,
+        kept.first_enriched_at AS arrived_at,
         kept.precise_total_amount_cents,
         kept.value,
         kept.decimal_value AS quantity
@@ -62,7 +63,11 @@ arrived AS (
             events_enriched.transaction_id,
             events_enriched."timestamp",
             CASE WHEN NOT %(deduplication)s::boolean THEN events_enriched.seq END
-        ) events_enriched.*
+        )
+            events_enriched.*,
+            min(events_enriched.enriched_at) OVER (
+                PARTITION BY events_enriched.transaction_id, events_enriched."timestamp"
+            ) AS first_enriched_at
         FROM events_enriched
         WHERE
             %(events_store)s::text = 'clickhouse'
@@ -140,6 +145,7 @@ billable AS (
         END
         AND (
             %(recurring)s::boolean
+            OR %(pay_in_advance)s::boolean
             OR NOT EXISTS (
                 SELECT 1
                 FROM finalized_periods

@@ -32,5 +32,5 @@ WHERE
     AND (%(external_id)s::text IS NULL OR subscriptions.external_id = %(external_id)s)
     AND (%(external_customer_id)s::text IS NULL OR customers.external_id = %(external_customer_id)s)
     AND (%(plan_code)s::text IS NULL OR plans.code = %(plan_code)s)
-ORDER BY subscriptions.subscription_at DESC NULLS LAST, subscriptions.created_at DESC, subscriptions.id ASC
+ORDER BY subscriptions.subscription_at DESC NULLS LAST, subscriptions.created_at DESC, subscriptions.seq DESC
 LIMIT %(limit)s OFFSET %(offset)s

@@ -12,6 +12,8 @@ INSERT INTO subscriptions (
     terminated_at,
     canceled_at,
     ending_at,
+    on_termination_invoice,
+    created_at,
     previous_subscription_id,
     current_period_started_at,
     current_period_ending_at
@@ -29,6 +31,8 @@ SELECT
     %(terminated_at)s,
     %(canceled_at)s,
     %(ending_at)s,
+    coalesce(%(on_termination_invoice)s::text, 'generate'),
+    coalesce(%(created_at)s::timestamp, clock_timestamp() AT TIME ZONE 'UTC'),
     %(previous_subscription_id)s,
     %(current_period_started_at)s,
     %(current_period_ending_at)s

@@ -5,3 +5,4 @@ SET
     terminated_at = CASE WHEN started_at IS NOT NULL THEN %(at)s::timestamp END,
     canceled_at = CASE WHEN started_at IS NULL THEN %(at)s::timestamp END
 WHERE id = %(id)s
+RETURNING on_termination_invoice

@@ -1,0 +1,86 @@
+"""Events of other subscriptions that answer a call: whoever they bill, it is not missing for certain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from jobs.core.meters import preset
+from tests.steps.matching.helpers import HOUR
+from tests.support.judging import (
+    CODE,
+    RULES,
+    Event,
+    SpendLog,
+    catalogue,
+    judged,
+    judged_workspace,
+    metric,
+    tokens,
+)
+
+_MINUTE = 60_000
+_FITS = "another subscription has an unexplained event that fits this call"
+
+
+def _event(name: str, at_ms: int, counts: tuple[int, int], payer: str | None = "bob") -> Event:
+    return Event(name, at_ms, payer, tokens("gpt-4o", *counts))
+
+
+@pytest.mark.parametrize("minutes", [2, 40, 22 * 60])
+def test_a_late_event_under_another_name_holds_its_call(minutes: int) -> None:
+    result = judged(
+        [SpendLog("lost", HOUR, tokens=(1200, 300))], [_event("late", HOUR + minutes * _MINUTE, (1200, 300))]
+    )
+    assert sorted(result.found("kind", "detail")) == [("held", _FITS), ("orphaned", "")]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([_event("before", 2 * HOUR - 10 * _MINUTE, (1200, 300))], id="it came before the call"),
+        pytest.param([_event("nobody's", 3 * HOUR, (1200, 300), None)], id="it bills nobody"),
+        pytest.param([_event("other", 3 * HOUR, (1200, 301))], id="other numbers"),
+        pytest.param([_event(name, 3 * HOUR, (1200, 300)) for name in "ab"], id="not alone with its content"),
+    ],
+)
+def test_what_holds_no_call(events: Sequence[Event]) -> None:
+    assert judged([SpendLog("lost", 2 * HOUR, tokens=(1200, 300))], events).kinds["missing"] == 1
+
+
+def test_small_numbers_are_everybodys() -> None:
+    assert judged([SpendLog("lost", HOUR, tokens=(12, 3))], [_event("e", 3 * HOUR, (12, 3))]).kinds["missing"] == 1
+
+
+def test_of_a_call_with_several_events_all_must_be_there() -> None:
+    rules = replace(RULES, parts=preset("input-output", CODE))
+    knows = catalogue(metrics=[metric(field_name="tokens")])
+    halves = [
+        Event(kind, 3 * HOUR, "bob", {"model": "gpt-4o", "type": kind, "tokens": count})
+        for kind, count in (("input", "1200"), ("output", "30"))
+    ]
+    log = SpendLog("lost", HOUR, tokens=(1200, 30))
+    assert judged([log], halves, rules=rules, knows=knows).kinds["held: source_incomplete"] == 2
+    assert judged([log], halves[:1], rules=rules, knows=knows).kinds["missing"] == 2
+    apart = [halves[0], replace(halves[1], at_ms=4 * HOUR)]
+    assert judged([log], apart, rules=rules, knows=knows).kinds["missing"] == 2
+
+
+@pytest.mark.parametrize(
+    ("foreign", "kind"),
+    [
+        pytest.param(_event("in time", 5 * HOUR + 300, (777, 200)), "held", id="in time"),
+        pytest.param(_event("late", 6 * HOUR, (777, 200)), "held", id="late"),
+        pytest.param(Event("bare", 5 * HOUR + 300, "bob", {"model": "gpt-4o"}), "held", id="without tokens"),
+        pytest.param(_event("other", 6 * HOUR, (778, 200)), "missing", id="of no call of this key"),
+    ],
+)
+def test_one_event_under_another_name_shows_that_a_key_is_shared(foreign: Event, kind: str) -> None:
+    own = [SpendLog(f"own-{n}", n * _MINUTE, tokens=(500 + n, 100)) for n in range(1, 60)]
+    logs = [*own, SpendLog("bob's", 5 * HOUR, tokens=(777, 200)), SpendLog("lost", 9 * HOUR, tokens=(321, 123))]
+    events = [_event(log.request_id, log.at_ms + 200, log.tokens, "alice") for log in own]
+    with judged_workspace(logs, [*events, foreign], may_pin_end_users=True) as workspace:
+        kinds = {row["request_id"]: row["kind"] for row in workspace.rows("discrepancies")}
+    assert kinds["lost"] == kind
