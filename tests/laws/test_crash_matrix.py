@@ -47,7 +47,7 @@ OWN_STEPS = {
 }
 
 
-# In every run of the tests `tests/steps/test_settling.py` ends a run at two of these points, and the test below kills one.
+# In every run `tests/steps/test_settling.py` ends a run at two of these points, and the test below kills one.
 @pytest.mark.deep
 @pytest.mark.parametrize("fault", [None, "cut_before", "cut_after"], ids=str)
 @pytest.mark.parametrize("store", ["postgres", "clickhouse"])
