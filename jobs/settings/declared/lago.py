@@ -34,7 +34,7 @@ CONCURRENCY = Setting(
 )
 ATTEMPTS = Setting("lago.attempts", "RECONCILE_LAGO_ATTEMPTS", parse_count, "8", "Times one request to Lago is tried.")
 PAGE_SIZE = Setting(
-    "lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", parse_count, "5000", "Events per page asked of Lago at most."
+    "lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", parse_count, "5000", "Most rows per page asked of Lago."
 )
 TIMEOUT = Setting("lago.timeout", "RECONCILE_LAGO_TIMEOUT", parse_duration, "30s", "How long to wait for one answer.")
 CA_FILE = Setting(
