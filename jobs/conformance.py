@@ -1,4 +1,4 @@
-"""Plays the recorded requests on a running Lago and tells what it answers otherwise than the recorded one."""
+"""Plays the recorded requests on a running Lago and reports which answers differ from the recorded ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AN_ORGANISATION_OF_ITS_OWN = "Make an organization for this alone, and use its 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One recorded request that was answered otherwise."""
+    """One recorded request whose answer differs."""
 
     position: int
     """Which step of the recording, from 0."""
@@ -43,9 +43,9 @@ class Conformance:
     compared: int
     """Steps whose answers were compared."""
     not_compared: int
-    """Steps about the current month, which is another one than the recording's."""
+    """Steps about the current month, which is not the recording's."""
     differences: tuple[Difference, ...]
-    """Steps that were answered otherwise."""
+    """Steps whose answers differ."""
 
 
 def conformance(

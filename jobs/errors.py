@@ -19,11 +19,11 @@ class ReconcileError(Exception):
         super().__init__(f"{what}. {remedy}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let it travel between processes, whatever its kind takes to be made."""
+        """Pickle it without the constructor of its class, whose parameters differ."""
         return _again, (type(self), self.what, self.remedy)
 
     def at(self, place: str) -> ReconcileError:
-        """Return the same error, told with where it came up."""
+        """Return the same error with the place where it came up in front."""
         return _again(type(self), f"{place}: {self.what}", self.remedy)
 
 
@@ -84,7 +84,7 @@ class StoppedError(ReconcileError):
 
 
 class NotToldError(ReconcileError):
-    """Somebody who wants to know how a command ended could not be told; the command ends as it did."""
+    """How a command ended could not be announced; that changes nothing about the end."""
 
 
 class RefusedError(ReconcileError):

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do: a command ends at once and tidies up; one that sends ends what is under way first."""
+"""What Ctrl-C and SIGTERM do: a command stops at once and tidies up; one that sends first ends what is under way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 @contextmanager
 def ending_at_signals() -> Iterator[None]:
-    """Raise `StoppedError` at either; as process 1 of a container, a command would not end at all without a handler."""
+    """Raise `StoppedError` at either. Without a handler, process 1 of a container would ignore them."""
     asked: list[StoppedError] = []
 
     def end(number: int, frame: Any) -> None:
@@ -29,14 +29,14 @@ def ending_at_signals() -> Iterator[None]:
     except StoppedError:
         raise
     except Exception as error:
-        # What a handler raises while DuckDB works, or imports what it needs, is lost there, and another comes instead.
+        # While DuckDB works or imports a module, it swallows what a handler raises and raises another error.
         if asked:
             raise asked[-1] from error
         raise
 
 
 def stop_on_signals() -> threading.Event:
-    """Return an event that either sets, so that what is under way ends cleanly; a second signal kills."""
+    """Return an event that either sets, so that what is under way can end cleanly; a second signal kills."""
     stop = threading.Event()
 
     def ask(number: int, frame: Any) -> None:

@@ -52,7 +52,7 @@ _MOST_ON_PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class UsageSettings:
-    """What a usage report is asked to tell."""
+    """What a usage report has to hold."""
 
     days: DaySpan
     """The days to report."""
@@ -81,7 +81,7 @@ class UsageSettings:
     scratch: Path | None = None
     """Where the workspace lies; in the report's folder where None."""
     revenue: RevenueAsked | None = None
-    """Where to ask what the usage is billed at; None where that is not told."""
+    """Where to ask what the usage is billed at; None if revenue is not wanted."""
 
     @property
     def read(self) -> Window:
@@ -92,13 +92,13 @@ class UsageSettings:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a usage report told, for the caller to show; the folder holds everything."""
+    """The figures of a usage report that the caller shows; the folder holds everything."""
 
     run_id: str
     settings: UsageSettings
     folder: Path
     reasons: tuple[Reason, ...]
-    """Why the spend logs may not tell everything; empty if they do."""
+    """Why the spend logs may be incomplete; empty if nothing shows that they are."""
     total: UsageSum
     """Over everything that was not excluded."""
     sums: Mapping[str, tuple[UsageSum, ...]]
@@ -164,7 +164,7 @@ def _read_spend_logs(
         ),
     ) as spend_logs:
         spend_logs.require_zone(settings.clock)
-        # Where a request id can stand twice, a repetition is told by the first one, which may lie before these days.
+        # Where a request id can stand twice, the first row has to be read too, which may lie before these days.
         unique = spend_logs.schema.request_ids_are_unique
         workspace.load(
             "load_spend_logs",

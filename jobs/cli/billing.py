@@ -32,14 +32,14 @@ def reconcile(
     apply: bool,
     **options: str | None,
 ) -> None:
-    """Judge a window and write the discrepancy report; with --apply, send what is missing in the same go.
+    """Judge a window and write the discrepancy report; with --apply, also send what is missing.
 
     Without --from and --to the window is the last settled days (RECONCILE_WINDOW_LENGTH), ending on a full hour.
     """
     if apply:
         announcement.command = "reconcile --apply"
         _backfill(start, end, config_file, options, announcement, apply=True)
-    # Imported here, so that --help does not wait for DuckDB and its like.
+    # Imported here, so that --help does not wait for DuckDB and others.
     from jobs import reconcile as use_case
     from jobs.settings import load_settings, reconcile_settings
     from jobs.steps.backfill_values import Backfill
@@ -69,7 +69,7 @@ def reconcile(
 )
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model, as the report names it.")
 @click.option("--code", "codes", multiple=True, metavar="CODE", help="Only this billable metric.")
-@click.option("--plan", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Work this plan file.")
+@click.option("--plan", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Send this plan file.")
 @click.option("--show", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Print what a plan holds.")
 @click.option("--apply", is_flag=True, help="Send the plan; without it nothing is written to Lago.")
 @leaving_its_verdict

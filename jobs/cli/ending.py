@@ -1,4 +1,4 @@
-"""How a command ends for those who do not watch it: its verdict line, metrics and chat."""
+"""How a command reports its end to those who do not watch it: verdict line, metrics and chat."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def leaving_its_verdict(command: Command) -> Command:
-    """Let an error and a signal end as a verdict too, where `RECONCILE_TERMINATION_LOG` says, and announce any end."""
+    """Write the verdict of an error or signal to `RECONCILE_TERMINATION_LOG`, and announce every end."""
 
     @functools.wraps(command)
     def wrapped(*, config_file: Path | None, **options: Any) -> None:
@@ -40,7 +40,7 @@ def leaving_its_verdict(command: Command) -> Command:
 
 
 def _announcing(command: str, config_file: Path | None) -> AbstractContextManager[Announcement]:
-    """Tell those whom the settings name how the command ends, even where other settings are wrong."""
+    """Announce how the command ends to whom the settings name, even if other settings are wrong."""
     from jobs.core.text import visible
     from jobs.settings import notification, publication, survey_settings
     from jobs.telling.announcing import announcing
@@ -57,14 +57,14 @@ def _announcing(command: str, config_file: Path | None) -> AbstractContextManage
 
 
 def _is_manual(options: dict[str, Any], config_file: Path | None) -> bool:
-    """Tell whether a person asked for this run, whose metrics must not stand for the schedule's."""
+    """Tell whether a person asked for this run: its metrics are kept apart from the schedule's."""
     from jobs.settings import is_manual, survey_settings
 
     return is_manual(survey_settings(os.environ, config_file), options.get("start"), datetime.now(UTC))
 
 
 def say_verdict(config_file: Path | None, line: str) -> None:
-    """Leave the verdict's line where Kubernetes shows it, `RECONCILE_TERMINATION_LOG`."""
+    """Write the verdict's line to `RECONCILE_TERMINATION_LOG`, where Kubernetes finds it."""
     from jobs.settings import termination_log
     from jobs.telling.verdict import leave_verdict
 

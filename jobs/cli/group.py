@@ -20,8 +20,8 @@ AGREEMENT, FAILED, SETTING_WRONG, DISCREPANCIES_REMAIN = 0, 1, 2, 3
 _EXIT_CODES = """
 \b
 Exit codes:
-  0  agreement, or everything planned was applied and verified
-  1  the run failed, or not everything planned could be applied and verified
+  0  both sides agree, or everything planned was sent and verified
+  1  the run failed, or not everything planned could be sent and verified
   2  a setting or option is wrong
   3  discrepancies remain
   4  the plan or run was refused
@@ -42,7 +42,7 @@ def cli() -> None:
 
 @contextmanager
 def one_line_for_disks() -> Iterator[None]:
-    """Let a full disk end in one line wherever it strikes."""
+    """Turn the error of a full disk into one line, wherever it comes up."""
     try:
         yield
     except Exception as error:
@@ -55,7 +55,7 @@ def one_line_for_disks() -> Iterator[None]:
 
 
 def new_run_id(now: datetime) -> str:
-    """Return a name for one execution: when it began, and enough chance to tell two apart."""
+    """Return a name for one execution: when it began, and some random digits."""
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 

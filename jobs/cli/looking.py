@@ -23,10 +23,10 @@ from jobs.cli.options import USAGE_OPTIONS, config_option, setting_options, text
 @click.option("--to", "end", metavar="DAY", help="The day after the last one.")
 @click.option("--month", metavar="MONTH", help="One month, 2026-11; of the current one, the days that are over.")
 @click.option(
-    "--by", type=click.Choice(["day", "month"]), default="day", show_default=True, help="What to add up over."
+    "--by", type=click.Choice(["day", "month"]), default="day", show_default=True, help="Add up over days or months."
 )
 @click.option("--compare", is_flag=True, help="Compare with the same days of an earlier month.")
-@click.option("--revenue", is_flag=True, help="Ask Lago what it bills for it, and tell the margin.")
+@click.option("--revenue", is_flag=True, help="Also report what Lago bills for it, and the margin.")
 @config_option
 @setting_options(USAGE_OPTIONS)
 def usage(
@@ -53,8 +53,8 @@ def usage(
     settings = load_settings(os.environ, config_file, texts(options))
     request = usage_settings(settings, start, end, month, now, by=PeriodLength(by), compare=compare, revenue=revenue)
     with console_progress() as progress:
-        told = use_case.usage(request, progress, now=now, run_id=new_run_id(now))
-    show_usage(told)
+        report = use_case.usage(request, progress, now=now, run_id=new_run_id(now))
+    show_usage(report)
 
 
 @cli.group(invoke_without_command=True)
@@ -178,7 +178,7 @@ def _print_json(document: dict[str, object]) -> None:
 
 @contextmanager
 def _ledger(config_file: Path | None, *, must_exist: bool = False) -> Iterator[Any]:
-    """Give the ledger; one that is not there is made nowhere: it is empty, or an error where it `must_exist`."""
+    """Open the ledger without making one: where there is none it is empty, or an error if it `must_exist`."""
     from jobs.adapters.ledger import Ledger, ledger_file
     from jobs.errors import SettingError
     from jobs.settings import ledger_url, load_settings

@@ -10,9 +10,9 @@ import click
 Command = Callable[..., None]
 
 OPTIONS: dict[str, tuple[str, str, str]] = {
-    "output": ("output", "FOLDER", "Folder that the run's folder is put into."),
+    "output": ("output", "FOLDER", "Folder in which the run leaves its folder."),
     "meter": ("meter", "NAME", "callback, input-output, agent-sdk, agent-sdk-price or custom."),
-    "charge-by": ("lago.charge_by", "SOURCE", "Whose id is the subscription: end_user_id, user_id, team_id …"),
+    "charge-by": ("lago.charge_by", "SOURCE", "Which value is the subscription: end_user_id, user_id, team_id …"),
 }
 BACKFILL_OPTIONS: dict[str, tuple[str, str, str]] = {
     "ledger-url": (

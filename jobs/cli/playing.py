@@ -1,4 +1,4 @@
-"""The commands that need no deployment of their own: conformance and demo."""
+"""The commands that need no deployment of LiteLLM: conformance and demo."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from jobs.cli.group import AGREEMENT, DISCREPANCIES_REMAIN, FAILED, cli, new_run
     "--api-key",
     metavar="KEY",
     required=True,
-    help="Key of an organization made for this alone, which stays filled; - reads it from standard input.",
+    help="Key of an organization made only for this, which stays filled; - reads it from standard input.",
 )
 def conformance(api_base: str, api_key: str) -> None:
-    """Play recorded requests on a running Lago, in an organization of its own, and print what it answers otherwise.
+    """Play recorded requests on a running Lago, in an organization of its own, and print the answers that differ.
 
     Ends with 0 if it answers as the recorded one did, 3 if not, 4 if the organization holds anything already.
     """

@@ -48,7 +48,7 @@ def publication(settings: Settings) -> Publication | None:
 
 
 def notification(settings: Settings) -> Notification | None:
-    """Return who is told how a command ends, if anybody is."""
+    """Return the webhook that gets a message when a command ends, if one is set."""
     url = settings.optional(run.WEBHOOK_URL)
     return None if url is None else Notification(url, settings.required(run.WEBHOOK_ON))
 
@@ -113,7 +113,7 @@ def usage_settings(
     compare: bool,
     revenue: bool = False,
 ) -> UsageSettings:
-    """Return what a usage report is asked to tell; without revenue, of Lago's settings only whose id pays is needed.
+    """Return what a usage report has to hold; without revenue it needs no setting of Lago but who pays.
 
     `start` and `end` are the command line's texts, both or neither given, or `month` alone.
     """
@@ -145,7 +145,7 @@ _FROM_SECRETS: dict[Setting[str], str] = {
 
 
 def _refuse_missing(settings: Settings) -> None:
-    """Name everything that is missing at once, and where to set it; a single one is told better where it is used."""
+    """Name all missing settings at once, and where to set them; a single one is reported better where it is used."""
     needed = (
         *(_DATABASE_PARTS if settings.optional(database.URL) is None else ()),
         *(lago.API_BASE, lago.API_KEY),
@@ -213,7 +213,7 @@ def backfill_settings(settings: Settings, request: ReconcileSettings, *, apply: 
 
 
 def doctor_settings(settings: Settings, now: datetime) -> DoctorSettings:
-    """Return what the doctor looks at; what cannot be used is told there and not raised."""
+    """Return what the doctor looks at; a setting that cannot be used is a finding there, not an error."""
     problems: dict[str, tuple[SettingError, ...]] = {"settings-values": settings.problems}
 
     def tried(check: str, make: Callable[[Settings], T], *needed: Setting[str]) -> T | None:
@@ -329,7 +329,7 @@ def _lago(settings: Settings) -> LagoConnection:
 
 
 def _lago_in_haste(settings: Settings) -> LagoConnection:
-    """A person waits for the doctor: what does not answer twice is told."""
+    """Return the connection with two attempts at most, since a person waits for the doctor."""
     found = _lago(settings)
     return replace(found, attempts=min(found.attempts, 2))
 

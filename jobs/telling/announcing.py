@@ -1,7 +1,7 @@
-"""What surrounds a command: however it ends, those who want to know are told once.
+"""Announces once how a command ended, however it did.
 
-Whatever a listener raises is a note, and the command ends as it did: what it has written is written. A signal cuts the
-telling short.
+Whatever a listener raises becomes a note and does not change how the command ends, since its files are already written.
+A signal stops the announcing.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from jobs.steps.backfill_values import Backfill
 
 @dataclass(slots=True)
 class Announcement:
-    """What a command says of itself while it works."""
+    """What a command says about itself while it runs."""
 
     command: str
     """Its name, as `reconcile --apply`."""
     backfills: list[Backfill] = field(default_factory=list)
     """The slices that are done; a run without an apply is one."""
     silent: bool = False
-    """Whether it does nothing that anybody is told of."""
+    """Whether its end is not announced."""
     manual: bool = False
-    """Whether a person asked for a run that is also scheduled: it is told under another name."""
+    """Whether a person asked for a run that is also scheduled: it is announced under another name."""
 
     @property
     def known_as(self) -> str:
@@ -47,7 +47,7 @@ class Ended:
     error: ReconcileError | None
     """What ended it, if that is one of ours."""
     finished: bool
-    """Whether it came to its end, and no error or kill was in its way."""
+    """Whether it ran to its end, without an error or a kill."""
     at: datetime
     """When; aware."""
     duration: timedelta
@@ -71,7 +71,7 @@ def announcing(
     now: Callable[[], datetime],
     monotonic: Callable[[], float],
 ) -> Iterator[Announcement]:
-    """Let a command work, tell the listeners how it ended, and end as it did."""
+    """Run a command, tell the listeners how it ended, and let that end stand."""
     announcement, began = Announcement(command), monotonic()
     exit_code, ours, finished = 0, None, True
     try:
@@ -83,7 +83,7 @@ def announcing(
         exit_code, ours, finished = error.exit_code, error, False
         raise
     except BaseException as error:
-        # What reads the command line has an exit code of its own.
+        # Errors of click, which reads the command line, have an exit code of their own.
         exit_code, finished = getattr(error, "exit_code", 1), False
         raise
     finally:
@@ -99,9 +99,9 @@ def _tell(listeners: Sequence[Listener], ended: Ended, note: Callable[[str], Non
         try:
             listener(ended)
         except StoppedError as error:
-            note(f"{error.what} while it told how it ended: not everybody was told")
+            note(f"{error.what} while it announced how it ended: not everybody was told")
             return
         except (NotToldError, OSError) as error:
             note(str(error))
-        except Exception as error:  # noqa: BLE001 - a fault in telling is told too, and undoes nothing
+        except Exception as error:  # noqa: BLE001 - a fault in announcing becomes a note, and undoes nothing
             note(f"could not tell how the run ended: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Tell a chat how a command ended, where a person should know."""
+"""Posts to a chat how a command ended, if a person should know."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from jobs.telling.announcing import Ended
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """Who is told, and of what."""
+    """Which webhook gets a message, and after which ends."""
 
     url: str = field(repr=False)
-    """The webhook's address, which is all that a stranger needs to write there."""
+    """The webhook's address: a secret, since whoever has it can post there."""
     on: NotifyOn
-    """Which ends are told."""
+    """After which ends it gets one."""
 
     def notify(self, ended: Ended) -> None:
-        """Post how a command ended, if that is one to tell; raise `NotToldError` where it could not be."""
+        """Post how a command ended, if this end is wanted; raise `NotToldError` if that fails."""
         notice = notice_of(ended)
         if is_wanted(notice, self.on):
             post(self.url, message(notice))
 
 
 def notice_of(ended: Ended) -> Notice:
-    """Return what a chat is told, over all slices that were done."""
+    """Return what the message is made of, over all slices that were done."""
     runs = [one.left for one in ended.backfills]
     applied = [one.applied for one in ended.backfills if one.applied is not None]
     about_sources = [reason for run in runs for reason in run.reasons if reason.code not in set(Kind)]

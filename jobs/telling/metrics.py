@@ -1,7 +1,7 @@
-"""Tell Prometheus how a command ended: files for a textfile collector, and a Pushgateway.
+"""Publishes how a command ended as metrics: files for a textfile collector, and a Pushgateway.
 
-What a run found, when it last did all its work, and how the last run ended are three groups, and each command has its
-own: a failed run replaces only the last, an apply that is not complete leaves the time of the last success.
+Each command has three groups: what a run found, when one last succeeded, and how the last one ended. A failed run
+replaces only the last group, an incomplete apply the first and the last.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Publication:
     pushgateway: str | None
     """A Pushgateway's address, with credentials where it asks for some."""
     most: int
-    """Subscriptions that are told one by one, of each code."""
+    """How many subscriptions of each code are named one by one."""
     timeout: timedelta = timedelta(seconds=10)
     """How long to wait for the Pushgateway."""
 
     def publish(self, ended: Ended) -> None:
-        """Write and push what is to be told; raise `NotToldError` after all was tried, where something failed."""
+        """Write and push the metrics; after everything was tried, raise `NotToldError` if something failed."""
         failures = []
         for group, gauges in _groups(ended, self.most):
             if self.folder is not None:
@@ -57,5 +57,5 @@ def _groups(ended: Ended, most: int) -> Iterator[tuple[str, tuple[Gauge, ...]]]:
         yield f"{name}-findings", of_command(found, ended.command)
     if ended.did_its_work:
         yield f"{name}-success", of_command([success_gauge(ended.at)], ended.command)
-    told = last_run_gauges(ended.at, ended.exit_code, ended.duration)
-    yield f"{name}-last-run", of_command(told, ended.command)
+    last_run = last_run_gauges(ended.at, ended.exit_code, ended.duration)
+    yield f"{name}-last-run", of_command(last_run, ended.command)

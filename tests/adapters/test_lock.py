@@ -208,11 +208,11 @@ def test_limit_on_idle_transactions_does_not_end_the_lock(database: str) -> None
     """Where the server ends idle transactions, the lock's asks to be left alone."""
     with psycopg.connect(database, autocommit=True) as other:
         other.execute(
-            sql.SQL("ALTER DATABASE {} SET idle_in_transaction_session_timeout = 50").format(
+            sql.SQL("ALTER DATABASE {} SET idle_in_transaction_session_timeout = 300").format(
                 sql.Identifier(other.info.dbname)
             )
         )
     with Ledger.open(database, now=lambda: NOON) as ledger, ledger.run_lock("first") as lock:
         with psycopg.connect(database, autocommit=True) as other:
-            other.execute("SELECT pg_sleep(0.3)")
+            other.execute("SELECT pg_sleep(0.6)")
         lock.still_held()

@@ -191,6 +191,7 @@ def test_a_parameter_that_postgresql_does_not_know_is_left_out_and_told() -> Non
     assert notes == [f"RECONCILE_LAGO_STORE_URL {words}", f"RECONCILE_LEDGER_URL {words}"]
 
 
+@pytest.mark.deep
 def test_litellm_reads_no_other_variable_about_its_database() -> None:
     """A newer LiteLLM that adds one fails here: give it its effect, or say why it has none."""
     words = re.compile(

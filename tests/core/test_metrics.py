@@ -315,7 +315,7 @@ def test_a_fault_in_telling_is_said_and_the_next_one_is_told() -> None:
 
 
 def test_a_signal_while_telling_ends_the_telling_and_changes_no_exit_code() -> None:
-    note = "the run was stopped by SIGTERM while it told how it ended: not everybody was told"
+    note = "the run was stopped by SIGTERM while it announced how it ended: not everybody was told"
     assert ended_by(SystemExit(3), StoppedError("SIGTERM"), note) == []
 
 

@@ -100,7 +100,13 @@ def test_usage_that_counts_failed_attempts_is_held() -> None:
     assert result.found("kind", "reason") == [("held", "source_incomplete")]
 
 
-@pytest.mark.parametrize("call_type", ["aget_responses", "acancel_responses", "aget_interaction"])
+@pytest.mark.parametrize(
+    "call_type",
+    [
+        "aget_responses",
+        *(pytest.param(name, marks=pytest.mark.deep) for name in ("acancel_responses", "aget_interaction")),
+    ],
+)
 def test_a_reading_counts_once_and_only_as_the_sole_record(call_type: str) -> None:
     made = SpendLog("made", HOUR, call_type="aresponses", tokens=NONE)
     read = SpendLog("read", HOUR + 60_000, call_type=call_type)

@@ -237,7 +237,8 @@ def test_a_late_original_is_reported_and_never_corrected(
     check()
 
 
-@pytest.mark.parametrize("store", ["postgres", pytest.param("clickhouse", marks=pytest.mark.deep)])
+@pytest.mark.deep
+@pytest.mark.parametrize("store", ["postgres", "clickhouse"])
 def test_an_original_that_arrives_between_plan_file_and_apply_makes_the_plan_stale(
     store: Store, database_url: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

@@ -168,7 +168,7 @@ def test_times_stay_in_the_month_and_events_follow_the_end(month: Simulation) ->
 def test_lago_has_no_event_of_the_outage(month: Simulation) -> None:
     start, end = month.outage
     assert not [event for event in month.events() if start <= event.timestamp < end]
-    assert sum(row.loss_class is LossClass.LAGO_OUTAGE for row in month.truth()) > 50
+    assert sum(row.loss_class is LossClass.LAGO_OUTAGE for row in month.truth()) > 25
 
 
 def test_hostile_texts_come_with_and_without_events(month: Simulation) -> None:

@@ -53,7 +53,7 @@ def verdict_in(folder: Path) -> str:
     return verdict.read_text(encoding="utf-8") if verdict.exists() else ""
 
 
-@pytest.mark.parametrize("kilobytes", [40, pytest.param(120, marks=pytest.mark.deep), 700])
+@pytest.mark.parametrize("kilobytes", [40, *(pytest.param(size, marks=pytest.mark.deep) for size in (120, 700))])
 def test_wherever_a_write_fails_it_is_one_line(
     kilobytes: int, litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

@@ -141,6 +141,7 @@ def test_what_top_ups_leave_is_what_the_next_run_finds(
     assert first.left.kinds[Kind.MISMATCHED] == 0
 
 
+@pytest.mark.deep
 def test_what_lago_refuses_is_left(world: World) -> None:
     gone = LOST[2]
     world.organization.insert_events([gone.original() | {"transaction_id": gone.transaction_id, "deleted_at": NOW}])

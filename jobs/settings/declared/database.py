@@ -15,9 +15,9 @@ HOST = Setting(
     "DATABASE_HOST",
     parse_text,
     None,
-    "PostgreSQL host of LiteLLM, with or without `:port`; several with commas.",
+    "PostgreSQL host of LiteLLM, with or without `:port`; several separated by commas.",
 )
-PORT = Setting("database.port", "DATABASE_PORT", parse_text, None, "Its port, where the host names none; else 5432.")
+PORT = Setting("database.port", "DATABASE_PORT", parse_text, None, "Its port, if the host names none; else 5432.")
 NAME = Setting("database.name", "DATABASE_NAME", parse_text, None, "Database that holds LiteLLM's tables.")
 USER = Setting("database.user", "DATABASE_USER", parse_text, None, "Role to log in as; reading is all it needs.")
 USERNAME = Setting(
@@ -28,7 +28,7 @@ PASSWORD = Setting(
     "DATABASE_PASSWORD",
     str,
     None,
-    "Its password, as it is, not URL-encoded; none where the server wants none.",
+    "Its password as it is, not URL-encoded; unset if the server asks for none.",
     secret=True,
 )
 SCHEMA = Setting(
@@ -36,28 +36,39 @@ SCHEMA = Setting(
     "DATABASE_SCHEMA",
     parse_text,
     None,
-    "Schema of LiteLLM's tables, where it is not `public`.",
+    "Schema of LiteLLM's tables, if it is not `public`.",
 )
 SSLMODE = Setting(
     "database.sslmode",
     "DATABASE_SSLMODE",
     parse_text,
     None,
-    "TLS as libpq names it; `verify-full` where only the next is set.",
+    "TLS mode as libpq names it; `verify-full` if only the next one is set.",
 )
 SSLROOTCERT = Setting(
-    "database.sslrootcert", "DATABASE_SSLROOTCERT", parse_text, None, "File of the server's authority."
+    "database.sslrootcert",
+    "DATABASE_SSLROOTCERT",
+    parse_text,
+    None,
+    "File with the certificate of the server's authority.",
 )
-URL = Setting("database.url", "DATABASE_URL", parse_text, None, "All of it in one; goes before the above.", secret=True)
+URL = Setting(
+    "database.url",
+    "DATABASE_URL",
+    parse_text,
+    None,
+    "All of these in one address; wins over the variables above.",
+    secret=True,
+)
 DIRECT_URL = Setting(
-    "database.direct_url", "DIRECT_URL", parse_text, None, "Used where no other names the database.", secret=True
+    "database.direct_url", "DIRECT_URL", parse_text, None, "Used if no other variable names the database.", secret=True
 )
 URL_READ_REPLICA = Setting(
     "database.url_read_replica",
     "DATABASE_URL_READ_REPLICA",
     parse_text,
     None,
-    "A replica, which goes before the primary.",
+    "Address of a replica, which is read instead of the primary.",
     secret=True,
 )
 REPLICA = tuple(
@@ -66,7 +77,9 @@ REPLICA = tuple(
         f"DATABASE_{part.upper()}_READ_REPLICA",
         str if part == "password" else parse_text,
         None,
-        "The replica's host, which goes before the primary." if part == "host" else "Where the replica's differs.",
+        "Host of a replica, which is read instead of the primary."
+        if part == "host"
+        else "The same of the replica, if it differs.",
         secret=part == "password",
     )
     for part in ("host", "port", "name", "user", "username", "password", "schema")
@@ -78,23 +91,21 @@ IAM_TOKEN_DB_AUTH = Setting(
     "false",
     "Whether the password is a token of AWS RDS (extra `aws`).",
 )
-AWS_REGION_NAME = Setting(
-    "database.aws_region_name", "AWS_REGION_NAME", parse_text, None, "The region of such a token."
-)
+AWS_REGION_NAME = Setting("database.aws_region_name", "AWS_REGION_NAME", parse_text, None, "Region of such a token.")
 AWS_REGION = Setting("database.aws_region", "AWS_REGION", parse_text, None, "The same, as AWS names it.")
 CONNECT_ATTEMPTS = Setting(
     "database.connect_attempts",
     "RECONCILE_CONNECT_ATTEMPTS",
     parse_count,
     "12",
-    "Attempts to connect, about 2 minutes.",
+    "Attempts to connect; 12 take about 2 minutes.",
 )
 STATEMENT_TIMEOUT = Setting(
     "database.statement_timeout",
     "RECONCILE_STATEMENT_TIMEOUT",
     parse_duration,
     "30m",
-    "Longest database query.",
+    "How long one database query may take.",
 )
 
 ALL = (*(value for value in tuple(globals().values()) if isinstance(value, Setting)), *REPLICA)

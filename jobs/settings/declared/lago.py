@@ -20,19 +20,28 @@ EVENT_CODE = Setting(
     "lago.event_code", "LAGO_API_EVENT_CODE", parse_text, None, "Code of the billable metric that events name."
 )
 CHARGE_BY = Setting(
-    "lago.charge_by", "LAGO_API_CHARGE_BY", parse_charge_by, "end_user_id", "Whose id is the subscription."
+    "lago.charge_by",
+    "LAGO_API_CHARGE_BY",
+    parse_charge_by,
+    "end_user_id",
+    "Which value of a spend log is the subscription.",
 )
 REQUESTS_PER_SECOND = Setting(
     "lago.requests_per_second",
     "RECONCILE_LAGO_RATE",
     parse_rate,
     "20",
-    "Requests to Lago per second, never more.",
+    "Most requests to Lago per second.",
 )
 CONCURRENCY = Setting(
-    "lago.concurrency", "RECONCILE_LAGO_CONCURRENCY", parse_count, "4", "Requests to Lago at one time."
+    "lago.concurrency", "RECONCILE_LAGO_CONCURRENCY", parse_count, "4", "Most requests to Lago at the same time."
 )
-ATTEMPTS = Setting("lago.attempts", "RECONCILE_LAGO_ATTEMPTS", parse_count, "8", "Times one request to Lago is tried.")
+ATTEMPTS = Setting(
+    "lago.attempts", "RECONCILE_LAGO_ATTEMPTS", parse_count, "8", "How often one request to Lago is tried."
+)
+ATTEMPTS = Setting(
+    "lago.attempts", "RECONCILE_LAGO_ATTEMPTS", parse_count, "8", "How often one request to Lago is tried."
+)
 PAGE_SIZE = Setting(
     "lago.page_size", "RECONCILE_LAGO_PAGE_SIZE", parse_count, "5000", "Most rows per page asked of Lago."
 )
@@ -52,7 +61,7 @@ STORE_URL = Setting(
     "RECONCILE_LAGO_STORE_URL",
     parse_text,
     None,
-    "That store's address, best of a replica.",
+    "Address of that store, preferably of a replica.",
     secret=True,
 )
 ORGANIZATION_ID = Setting(
@@ -60,7 +69,7 @@ ORGANIZATION_ID = Setting(
     "RECONCILE_LAGO_ORGANIZATION_ID",
     parse_organization_id,
     None,
-    "Whose events these are in Lago; where not set, Lago is asked.",
+    "Organization in that store whose events are read; if not set, Lago is asked.",
 )
 
 ALL = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))

@@ -39,14 +39,14 @@ MARKUP = Setting(
     "RECONCILE_MARKUP",
     parse_markup,
     None,
-    "What a call cost, times this, is the amount that its event carries, for dynamic charges; none where not set.",
+    "For dynamic charges: an event carries what its call cost times this; without it, no amount.",
 )
 AMOUNT_CURRENCY = Setting(
     "amount_currency",
     "RECONCILE_AMOUNT_CURRENCY",
     parse_currency,
     "USD",
-    "Currency of these amounts; the markup then holds the rate, as LiteLLM counts in USD.",
+    "Currency of these amounts; if not USD, the markup has to include the exchange rate.",
 )
 ID_TEMPLATE = Setting(
     "id_template",
@@ -60,7 +60,7 @@ MAPPING_FILE = Setting(
     "RECONCILE_MAPPING_FILE",
     parse_path,
     None,
-    "CSV `source,subscription`, or with `match`: who pays for a source value.",
+    "CSV `source,subscription`, optionally with `match`: who pays for a source value.",
 )
 ALLOWED_FILE = Setting(
     "allowed_file",
@@ -74,7 +74,7 @@ LOOK_BACK = Setting(
     "RECONCILE_LOOK_BACK",
     parse_duration,
     "7d",
-    "How far before the window an end user counts as known to a key; `0s` tells no new ones.",
+    "How far before the window a key's end users are looked up, to report new ones; `0s` reports none.",
 )
 ALIAS_FILE = Setting(
     "alias_file", "RECONCILE_ALIAS_FILE", parse_path, None, "CSV `alias,model`: other spellings of model names."
@@ -91,25 +91,25 @@ SOURCE_TIME_ZONE = Setting(
     "RECONCILE_SOURCE_TIME_ZONE",
     parse_zone,
     "UTC",
-    "Zone of LiteLLM's times; not UTC before 1.61.",
+    "Time zone of LiteLLM's times; before 1.61 that of its server.",
 )
 SOURCE_UTC_SINCE = Setting(
     "source_utc_since",
     "RECONCILE_SOURCE_UTC_SINCE",
     parse_instant,
     None,
-    "When an upgrade made those times UTC.",
+    "When an upgrade changed those times to UTC.",
 )
 SETTLEMENT_LAG = Setting(
     "settlement_lag",
     "RECONCILE_SETTLEMENT_LAG",
     parse_duration,
     "2h",
-    "How long after it ended a call is left alone.",
+    "How long a call is left alone after its end.",
 )
 LONGEST_CALL = Setting("longest_call", "RECONCILE_LONGEST_CALL", parse_duration, "2h", "The longest a call can last.")
-EARLY = Setting("early", "RECONCILE_EARLY", parse_duration, "5s", "How much before the call's end its event may lie.")
-LATE = Setting("late", "RECONCILE_LATE", parse_duration, "60s", "How much after the call's end its event may lie.")
+EARLY = Setting("early", "RECONCILE_EARLY", parse_duration, "5s", "How long before the call's end its event may lie.")
+LATE = Setting("late", "RECONCILE_LATE", parse_duration, "60s", "How long after the call's end its event may lie.")
 DOUBT_WITHIN = Setting(
     "doubt_within", "RECONCILE_DOUBT_WITHIN", parse_duration, "1d", "How far beyond the window both sides are read."
 )
@@ -139,27 +139,36 @@ REPORT_TIME_ZONE = Setting(
     "RECONCILE_REPORT_TIME_ZONE",
     parse_zone,
     "UTC",
-    "Zone of the days and months of `usage`.",
+    "Time zone of the days and months of `usage`.",
 )
 TOKEN_PARTS = Setting(
     "token_parts",
     "RECONCILE_TOKEN_PARTS",
     parse_flag,
     "true",
-    "Whether `usage` reads cached and reasoning tokens out of the metadata, which takes longer.",
+    "Whether `usage` reads cached and reasoning tokens from the metadata, which takes longer.",
 )
 LEDGER_URL = Setting(
-    "ledger_url", "RECONCILE_LEDGER_URL", parse_text, None, "Ledger: sqlite:/// or postgresql://.", secret=True
+    "ledger_url",
+    "RECONCILE_LEDGER_URL",
+    parse_text,
+    None,
+    "Address of the ledger: sqlite:/// or postgresql://; a file in the output folder if not set.",
+    secret=True,
 )
 VERIFY_WITHIN = Setting(
-    "verify_within", "RECONCILE_VERIFY_WITHIN", parse_duration, "90s", "How long to wait for Lago to show it."
+    "verify_within",
+    "RECONCILE_VERIFY_WITHIN",
+    parse_duration,
+    "90s",
+    "How long to wait until Lago shows what was sent.",
 )
 SLICE_LENGTH = Setting(
     "slice_length",
     "RECONCILE_SLICE_LENGTH",
     parse_slice_length,
     "7d",
-    "What is missing in a longer window is sent in slices, each verified before the next.",
+    "A longer window is sent in slices of this length, each verified before the next.",
 )
 TOP_UP = Setting(
     "top_up", "RECONCILE_TOP_UP", parse_flag, "false", "Whether a plan completes events that billed too little."
@@ -169,7 +178,7 @@ SEND_CLOSED_PERIODS = Setting(
     "RECONCILE_SEND_CLOSED_PERIODS",
     parse_flag,
     "false",
-    "Whether events of a billing period that is over may be sent; Lago stores them and does not bill them.",
+    "Whether events of a closed billing period may be sent; Lago stores them but does not bill them.",
 )
 ALLOW_PAY_IN_ADVANCE = Setting(
     "allow_pay_in_advance",
@@ -183,35 +192,39 @@ SEND_DESPITE = Setting(
     "RECONCILE_SEND_DESPITE",
     parse_causes,
     None,
-    "Causes, with commas between them, that speak against a setting and shall not keep a plan from being sent.",
+    "Causes, separated by commas, despite which a plan may be sent, although they suggest a wrong setting.",
 )
 PROVEN_FROM = Setting(
     "proven_from",
     "RECONCILE_PROVEN_FROM",
     parse_count,
     "3",
-    "Calls of an API key with events from which LiteLLM 1.60 to 1.90 is believed to log its users right.",
+    "How many calls of an API key need an event before LiteLLM 1.60 to 1.90 is trusted to log its user right.",
 )
 SEND_UNPROVEN_KEYS = Setting(
     "send_unproven_keys",
     "RECONCILE_SEND_UNPROVEN_KEYS",
     parse_flag,
     "false",
-    "Whether calls of API keys may be sent whose users, by LiteLLM 1.60 to 1.90, nothing speaks for.",
+    "Whether calls of API keys may be sent although nothing shows that LiteLLM 1.60 to 1.90 logged their users right.",
 )
 MOST_EVENTS = Setting("most_events", "RECONCILE_MOST_EVENTS", parse_count, "100000", "Most events a plan may hold.")
 MOST_QUANTITY = Setting(
     "most_quantity", "RECONCILE_MOST_QUANTITY", parse_amount, "1000000000", "Most quantity of one code in a plan."
 )
 MOST_SHARE = Setting(
-    "most_share", "RECONCILE_MOST_SHARE", parse_share, "0.5", "Most of a subscription's usage in the window."
+    "most_share",
+    "RECONCILE_MOST_SHARE",
+    parse_share,
+    "0.5",
+    "Largest part of a subscription's usage in the window that a plan may hold, from 0 to 1.",
 )
 MOST_SHARE_FROM = Setting(
     "most_share_from",
     "RECONCILE_MOST_SHARE_FROM",
     parse_count,
     "1000",
-    "Expected events of a subscription from which its share is looked at.",
+    "The share is checked for subscriptions with at least this many expected events.",
 )
 MOST_AMOUNT = Setting(
     "most_amount",
@@ -226,60 +239,60 @@ MEMORY_LIMIT = Setting(
     "RECONCILE_MEMORY_LIMIT",
     parse_memory,
     "1GB",
-    "Memory of the matching; more spills to disk.",
+    "Memory for matching; what needs more spills to disk.",
 )
-THREADS = Setting(
-    "threads", "RECONCILE_THREADS", parse_count, None, "Threads of the matching; all cores where not set."
-)
+THREADS = Setting("threads", "RECONCILE_THREADS", parse_count, None, "Threads for matching; all cores if not set.")
 CLUSTER = Setting(
     "cluster",
     "RECONCILE_CLUSTER",
     parse_scheduler,
     None,
-    "Dask scheduler whose workers read and match, `tcp://HOST:8786` or `tls://`; this process does it where not set.",
+    "Dask scheduler whose workers read and match, `tcp://HOST:8786` or `tls://`; if not set, this process does.",
 )
 CLUSTER_PARTS = Setting(
     "cluster_parts",
     "RECONCILE_CLUSTER_PARTS",
     parse_parts,
     None,
-    "Parts of the subscriptions that workers match one by one; by rows and workers where not set.",
+    "In how many parts the subscriptions are matched; if not set, by rows and workers.",
 )
 CLUSTER_WAIT = Setting(
     "cluster_wait",
     "RECONCILE_CLUSTER_WAIT",
     parse_duration,
     "5m",
-    "How long a run does without any worker before it fails.",
+    "How long a run waits without any worker before it fails.",
 )
-OUTPUT = Setting("output", "RECONCILE_OUTPUT", parse_path, "runs", "Folder that each run leaves its own folder in.")
+OUTPUT = Setting(
+    "output", "RECONCILE_OUTPUT", parse_path, "runs", "Folder in which each run leaves a folder of its own."
+)
 SCRATCH = Setting(
     "scratch",
     "RECONCILE_SCRATCH",
     parse_path,
     None,
-    "Folder for a run's working files; within the output if not set.",
+    "Folder for a run's working files; inside the output folder if not set.",
 )
 TERMINATION_LOG = Setting(
     "termination_log",
     "RECONCILE_TERMINATION_LOG",
     parse_path,
     None,
-    "File that the verdict is written to in one line, for Kubernetes.",
+    "File for the one-line verdict, for Kubernetes.",
 )
 METRICS_FOLDER = Setting(
     "metrics_folder",
     "RECONCILE_METRICS_FOLDER",
     parse_path,
     None,
-    "Folder of a textfile collector that metrics are written to.",
+    "Folder for metrics, of a textfile collector.",
 )
 PUSHGATEWAY_URL = Setting(
     "pushgateway_url",
     "RECONCILE_PUSHGATEWAY_URL",
     parse_gateway,
     None,
-    "Pushgateway that metrics are pushed to, with its user and password where it asks for them.",
+    "Address of a Pushgateway for metrics, with user and password if it asks for them.",
     secret=True,
 )
 USAGE_SUBSCRIPTIONS = Setting(
@@ -287,21 +300,21 @@ USAGE_SUBSCRIPTIONS = Setting(
     "RECONCILE_USAGE_SUBSCRIPTIONS",
     parse_bound,
     "200",
-    "Subscriptions whose usage Lago is asked for, to price and to compare; the most at stake first, `0` none.",
+    "For how many subscriptions Lago is asked for usage; those with the most at stake first; `0` for none.",
 )
 METRICS_SUBSCRIPTIONS = Setting(
     "metrics_subscriptions",
     "RECONCILE_METRICS_SUBSCRIPTIONS",
     parse_count,
     "20",
-    "Subscriptions of each code that metrics tell one by one; the rest is `other`.",
+    "How many subscriptions of each code metrics name one by one; the rest is `other`.",
 )
 WEBHOOK_URL = Setting(
     "webhook_url",
     "RECONCILE_WEBHOOK_URL",
     parse_webhook,
     None,
-    "Webhook of Slack or its kin that is told how a command ended.",
+    "Webhook of Slack, or a compatible one, that gets a message when a command ends.",
     secret=True,
 )
 WEBHOOK_ON = Setting(
@@ -309,7 +322,7 @@ WEBHOOK_ON = Setting(
     "RECONCILE_WEBHOOK_ON",
     parse_notify_on,
     "discrepancies",
-    "What it is told: `discrepancies` and failures, only a `failure`, or `always`.",
+    "When it gets one: after `discrepancies` and failures, only after a `failure`, or `always`.",
 )
 
 ALL = tuple(value for value in tuple(globals().values()) if isinstance(value, Setting))

@@ -9,6 +9,7 @@ import pytest
 from psycopg import sql
 
 from jobs.core.litellm.spend_logs import DAILY_COLUMNS, DailyTable, SourceClock, SpendLogsBounds
+from jobs.drivers.queries import query
 from jobs.errors import SourceError
 from tests.adapters.spend_logs.helpers import (
     DAY,
@@ -104,6 +105,16 @@ def test_daily_totals_are_summed(litellm_database: str, table: Table, daily: Dai
         ("2026-11-23", "x", "key", "gpt", None, "27000000000000000000", "120", "9", "6", "3"),
         ("2026-11-24", None, "key", "gpt", None, "18000000000000000000", "80", "6", "4", "2"),
     ]
+
+
+def test_the_three_daily_tables_are_asked_alike() -> None:
+    """A table and a column cannot be parameters, so there are three files, which differ in nothing else."""
+    texts = set()
+    for table in DailyTable:
+        name = f"read_daily_{table.name.lower()}_totals"
+        _, _, asked = query("litellm", name).partition("SELECT")
+        texts.add(asked.replace(table.value, "table").replace(DAILY[table], "entity"))
+    assert len(texts) == 1
 
 
 def test_daily_totals_of_the_first_version_have_no_request_counts(litellm_database: str, table: Table) -> None:

@@ -160,6 +160,7 @@ def _kept(output: Path) -> list[Path]:
     return [path for path in output.glob(".events-read-*/*") if path.suffix != ".partial"]
 
 
+@pytest.mark.deep
 def test_what_a_killed_run_has_read_is_taken_up_by_the_next(
     environment: dict[str, str], organization: Organization, tmp_path: Path
 ) -> None:

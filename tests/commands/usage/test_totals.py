@@ -209,7 +209,14 @@ def test_a_repeated_id_counts_once_though_the_first_lies_before_the_days(
 
 @pytest.mark.parametrize(
     "name",
-    ["internal-calls", "gateway-internal-calls", "class-k-health-checks", "charge-by-mapping-file", "hostile-texts"],
+    [
+        "gateway-internal-calls",
+        "charge-by-mapping-file",
+        *(
+            pytest.param(name, marks=pytest.mark.deep)
+            for name in ("internal-calls", "class-k-health-checks", "hostile-texts")
+        ),
+    ],
 )
 def test_the_rules_are_those_of_reconcile(litellm_database_at: DatabaseAt, tmp_path: Path, name: str) -> None:
     scenario = Scenario(SCENARIOS / name)
