@@ -33,7 +33,7 @@ from jobs.core.money.counting import (
 from jobs.core.money.usage import PeriodUsage
 from jobs.core.window import Window
 from jobs.errors import LagoError, SourceError
-from jobs.steps.ask_usage import Told
+from jobs.steps.ask_lago import Told
 from jobs.steps.reconcile_values import Progress, ReconcileSettings
 
 # Lago counts what it has taken within seconds or minutes; what is this new proves nothing.

@@ -23,7 +23,7 @@ from jobs.core.rules import Rules
 from jobs.core.telling.focus import FOCUS_COLUMNS, FocusCharge
 from jobs.core.telling.reports import csv_lines
 from jobs.core.window import naive
-from jobs.steps.ask_usage import END, Told
+from jobs.steps.ask_lago import END, Told
 from jobs.steps.plan import model_spellings
 
 

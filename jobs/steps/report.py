@@ -33,8 +33,7 @@ from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
 from jobs.core.money.told import Money
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
-from jobs.steps.ask_codes import ask_other_codes
-from jobs.steps.ask_usage import ask_usage
+from jobs.steps.ask_lago import ask_other_codes, ask_usage
 from jobs.steps.causes import find_causes
 from jobs.steps.counts import Counts, judge_counts
 from jobs.steps.money import compared_properties, focus_lines, price_findings

@@ -21,7 +21,7 @@ from jobs.core.money.revenue import Revenue, RevenueSum
 from jobs.core.money.worth import Unpriced
 from jobs.core.rules import Rules
 from jobs.core.window import Window, naive
-from jobs.steps.ask_usage import END, ask_usage_of
+from jobs.steps.ask_lago import END, ask_usage_of
 from jobs.steps.match import meter_spend_logs
 from jobs.steps.money import Sharing, group_of, why_no_period
 from jobs.steps.plan import model_spellings

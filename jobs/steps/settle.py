@@ -26,7 +26,7 @@ from jobs.core.laws import check_conservation
 from jobs.core.money.told import Money
 from jobs.core.telling.metrics import findings_gauges
 from jobs.core.window import naive
-from jobs.steps.ask_usage import ask_usage
+from jobs.steps.ask_lago import ask_usage
 from jobs.steps.backfill_values import Applied, Backfill
 from jobs.steps.money import focus_lines, price_findings
 from jobs.steps.page import PAGE_FILE, Findings, applied_backfill, make_page

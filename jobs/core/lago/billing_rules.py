@@ -7,7 +7,7 @@ and charges, the event's time, and when it arrived. The rules are told in two fo
 - `BillingRules.spans` are the same as rows: stretches of time of one subscription in which every event of a code is
   treated alike, for judging millions of events by a join (`sql/workspace/4_tally/judge_billing.sql`).
 
-Held to what a real Lago counted (`tests/core/test_billing_rules.py`).
+Held to what a real Lago counted (`tests/core/lago/test_billing_rules.py`).
 """
 
 from __future__ import annotations

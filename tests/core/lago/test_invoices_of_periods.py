@@ -11,7 +11,7 @@ import pytest
 from jobs.core.lago.billing_periods import invoiced_at
 from jobs.core.lago.billing_rules import PeriodState, Unbilled
 from jobs.core.lago.values import Charge, Plan
-from tests.core.test_billing_rules import at, row, rules, usage
+from tests.core.lago.test_billing_rules import at, row, rules, usage
 
 _ENDED: dict[str, Any] = {"status": "terminated", "terminated_at": at("2026-10-25T08:00:00Z")}
 

@@ -1,21 +1,27 @@
-"""Asks Lago what it has counted of the subscriptions that a window touches."""
+"""Asks Lago what it has counted of the subscriptions that a window touches, and where events are that a call lacks."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobs.adapters.lago.catalogue import read_own_charges
+from jobs.adapters.lago.event_counts import list_codes
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.usage_periods import UsageAsked, read_usage_periods
 from jobs.adapters.workspace import Workspace
+from jobs.core.doubts import OtherCode
 from jobs.core.lago.values import Catalogue, Charge, LagoConnection
 from jobs.core.money.usage import PeriodUsage
+from jobs.core.window import Window
 from jobs.errors import LagoError
 from jobs.steps.reconcile_values import Progress, ReconcileSettings
 
+# Each is a request.
+_MOST_CALLS_ASKED = 10
 END = datetime(9999, 12, 31, tzinfo=UTC)
 """Stands for a time that is not known."""
 
@@ -77,3 +83,32 @@ def ask_usage_of(
         progress.note(f"nothing is priced: {error}")
         return Told((), names, charges, str(error))
     return Told(periods, names, charges)
+
+
+def ask_other_codes(workspace: Workspace, settings: ReconcileSettings, progress: Progress) -> tuple[OtherCode, ...]:
+    """Return the codes of which Lago has nothing though calls are missing, each with the code that has their events.
+
+    An event is a call's where one of its properties is what the call used, at the call's time and of its subscription.
+    A Lago that does not answer is told, and fails no run.
+    """
+    missing = workspace.rows("unheard_events", most=_MOST_CALLS_ASKED)
+    if not missing:
+        return ()
+    asked, found = Counter[str](), defaultdict[str, Counter[str]](Counter)
+    tolerance = settings.rules.tolerance
+    early, late = (timedelta(microseconds=us) for us in (tolerance.early_us, tolerance.late_us))
+    try:
+        with LagoClient(settings.lago) as client:
+            for row in missing:
+                at = row["time"].replace(tzinfo=UTC)
+                beside = Window(at - early, at + late)
+                codes = list_codes(client, row["subscription"], beside, row["quantity"])
+                asked[row["code"]] += 1
+                found[row["code"]].update(codes - {row["code"]})
+    except LagoError as error:
+        progress.note(f"other codes were not looked at: {error}")
+    return tuple(
+        OtherCode(code, other, calls, asked[code])
+        for code, counted in sorted(found.items())
+        for other, calls in counted.most_common(1)
+    )

@@ -15,7 +15,7 @@ from jobs.core.meters import Amount, BoundPart, MeterPart
 from jobs.core.money.carried import CarriedAmounts
 from jobs.core.money.worth import Unpriced
 from jobs.core.plan import PlannedEvent
-from tests.core.test_billing_rules import at, row, rules
+from tests.core.lago.test_billing_rules import at, row, rules
 
 _PART = MeterPart("y_s", "total", (("model", "model"),), (("q", "total_tokens"),), amount=Amount(Decimal(1), "USD"))
 _AMOUNTS = st.integers(1, 10**9).map(lambda number: Decimal(number).scaleb(-6))
