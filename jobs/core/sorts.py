@@ -96,7 +96,10 @@ DETAILS = {
         Kind.MISMATCHED, None, "a top-up would bill the difference", "Apply the plan with RECONCILE_TOP_UP=true."
     ),
     Detail.BILLS_MORE: Sort(
-        Kind.MISMATCHED, None, "it bills more than was used", "Credit in Lago what it billed too much."
+        Kind.MISMATCHED,
+        None,
+        "it bills more than was used",
+        "Compare both; where they are one call, credit in Lago what it billed too much.",
     ),
     Detail.BILLS_LESS: Sort(
         Kind.MISMATCHED,

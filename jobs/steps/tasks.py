@@ -241,17 +241,18 @@ def match_part(
             read_marks=partial(_ask_marks, job, workspace),
         )
         path = Path(folder) / "part.duckdb"
-        keep(workspace, path, has_allowed_file=job.rules.allowed is not None)
+        keep(workspace, path, job.rules)
         return path.read_bytes()
 
 
-def keep(workspace: Workspace, path: Path, *, has_allowed_file: bool) -> None:
+def keep(workspace: Workspace, path: Path, rules: Rules) -> None:
     """Write what the run asks for: what has not matched, row by row, and of all that has the tallies."""
     with workspace.keeping(path):
         workspace.run(
             "keep_pairs",
             twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1),
-            has_allowed_file=has_allowed_file,
+            early_us=rules.tolerance.early_us,
+            has_allowed_file=rules.allowed is not None,
         )
         workspace.run("number_kept_spend_logs")
         for name in ("spend_logs", "accounts", "expected_events", "recorded_events", "unbilled_events", "tallies"):

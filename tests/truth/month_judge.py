@@ -224,6 +224,7 @@ class _Judge:
         """Return the events that a perfect matching would leave over or pair with another content."""
         odd = (
             Fate.RESTART,
+            Fate.STRAY,
             Fate.LATE,
             Fate.ELSEWHERE,
             Fate.NULL,

@@ -56,6 +56,7 @@ class Fate(StrEnum):
     ELSEWHERE = "event under another subscription"
     NULL = "event under no subscription"
     QUEUED = "event held up around an invoice"
+    STRAY = "event held up for longer, spend log lost"
     PINNED = "spend log under the key's first user"
     PINNED_LOST = "the same, and no event"
 
@@ -256,6 +257,7 @@ class _Traffic:
         self.outage = world.start + rng.uniform(0.1, 0.9) * world.days * DAY
         self.outage_ends = self.outage + rng.uniform(10, 90) * MINUTE
         self.made = 0
+        self.final_at = world.start
 
     def calls(self) -> Iterator[Call]:
         sessions = [self.world.start + self.rng.random() * self.world.days * DAY for _ in range(self.world.days * 3)]
@@ -290,7 +292,8 @@ class _Traffic:
         for _ in range(rng.randint(2, 4)):
             tokens = (rng.randint(1, 3000), rng.randint(1, 500))
             at = bill.end - rng.uniform(1, 110) * MINUTE
-            fate = rng.choice((Fate.QUEUED, Fate.QUEUED, Fate.DELIVERED, Fate.TIMEOUT))
+            fate = rng.choice((Fate.QUEUED, Fate.QUEUED, Fate.STRAY, Fate.DELIVERED, Fate.TIMEOUT))
+            self.final_at = bill.final_at
             yield from self._call(bill.term.external_id, rng.choice(MODELS), tokens, at, fate)
 
     def _shared_key(self, begin: datetime) -> Iterator[Call]:
@@ -323,7 +326,7 @@ class _Traffic:
             lasted=lasted,
             fate=fate,
             api_key="key-shared" if fate in (Fate.PINNED, Fate.PINNED_LOST) else f"key-of-{name}",
-            row_at=None if fate is Fate.RESTART else written,
+            row_at=None if fate in (Fate.RESTART, Fate.STRAY) else written,
             arrivals=tuple(self._arrivals(name, end, fate, request_id)),
         )
 
@@ -346,6 +349,8 @@ class _Traffic:
         if fate is Fate.QUEUED:
             # Before the job takes the call for lost; Lago tells whole seconds.
             received_at = (end + rng.uniform(1, 115) * MINUTE).replace(microsecond=0)
+        if fate is Fate.STRAY:  # nobody can take it for lost, so that it may come as late as it likes
+            received_at = max(self.final_at + rng.uniform(-6, 12) * HOUR, end + MINUTE).replace(microsecond=0)
         yield Arrival(f"uuid-of-{request_id}", end + delay, received_at, other, fate is not Fate.BARE)
         if fate in (Fate.TWICE, Fate.REPEATED_ID):
             later = delay + rng.uniform(0.1, 20) * SECOND

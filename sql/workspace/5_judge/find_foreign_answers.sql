@@ -22,44 +22,36 @@ twin AS (
     WHERE abs(epoch_us(matched.time) - epoch_us(left_over.time)) <= $twin_within_us
 ),
 single_call AS (
-    SELECT code, dimensions, quantities
+    SELECT code, dimensions, quantities, min(id) AS expected_id
     FROM wanting
     WHERE is_telling(quantities)
     GROUP BY ALL
     HAVING count(*) = 1
 ),
 single_event AS (
-    SELECT code, dimensions, quantities
+    SELECT code, dimensions, quantities, min(id) AS recorded_id
     FROM left_over
     GROUP BY ALL
     HAVING count(*) = 1
 ),
-answering AS (
-    SELECT
-        wanting.id AS expected_id,
-        wanting.spend_log_id,
-        left_over.id AS recorded_id,
-        left_over.subscription,
-        epoch_us(left_over.time) - epoch_us(wanting.time) AS offset_us,
-        single_call.code IS NOT NULL AND single_event.code IS NOT NULL AS is_anchor
-    FROM wanting
-    JOIN left_over
-        ON left_over.code = wanting.code AND left_over.dimensions = wanting.dimensions
-        AND left_over.quantities = wanting.quantities AND left_over.subscription <> wanting.subscription
-        AND left_over.time >= wanting.time - to_microseconds($early_us)
-    LEFT JOIN single_call
-        ON single_call.code = wanting.code AND single_call.dimensions = wanting.dimensions
-        AND single_call.quantities = wanting.quantities
-    LEFT JOIN single_event
-        ON single_event.code = wanting.code AND single_event.dimensions = wanting.dimensions
-        AND single_event.quantities = wanting.quantities
-    WHERE NOT counts_nothing(wanting.quantities) AND left_over.id NOT IN (SELECT id FROM twin)
+anchor AS (
+    SELECT wanting.spend_log_id, left_over.subscription, epoch_us(left_over.time) - epoch_us(wanting.time) AS offset_us
+    FROM single_call
+    JOIN single_event USING (code, dimensions, quantities)
+    JOIN wanting ON wanting.id = single_call.expected_id
+    JOIN left_over ON left_over.id = single_event.recorded_id
+    WHERE left_over.subscription <> wanting.subscription AND NOT counts_nothing(left_over.quantities)
+        AND left_over.time >= wanting.time - to_microseconds($early_us) AND left_over.id NOT IN (SELECT id FROM twin)
 ),
 beside AS (
-    SELECT anchor.spend_log_id, anchor.subscription, answering.expected_id, answering.recorded_id
-    FROM answering AS anchor
-    JOIN answering ON answering.spend_log_id = anchor.spend_log_id AND answering.subscription = anchor.subscription
-    WHERE anchor.is_anchor AND abs(answering.offset_us - anchor.offset_us) <= $early_us + $late_us
+    SELECT DISTINCT anchor.spend_log_id, anchor.subscription, wanting.id AS expected_id, left_over.id AS recorded_id
+    FROM anchor
+    JOIN wanting ON wanting.spend_log_id = anchor.spend_log_id
+    JOIN left_over
+        ON left_over.subscription = anchor.subscription AND left_over.code = wanting.code
+        AND left_over.dimensions = wanting.dimensions AND left_over.quantities = wanting.quantities
+    WHERE abs(epoch_us(left_over.time) - epoch_us(wanting.time) - anchor.offset_us) <= $early_us + $late_us
+        AND left_over.id NOT IN (SELECT id FROM twin)
 ),
 whole AS (
     SELECT spend_log_id, count(*) AS events

@@ -102,6 +102,22 @@ same_moment AS (
             OR (unexplained.time <= undecided.time + to_microseconds($early_us) AND NOT unexplained.answers_another)
         )
 ),
+-- Contents of calls that have matched with an event that came after the moment, though an unexplained one that may be the
+-- call's own lies nearer: then that event is for certain nobody's, and may be that of an earlier call of the same content.
+rivalled AS (
+    SELECT undecided.subscription, undecided.code, undecided.dimensions, undecided.quantities, max(answer.time) AS latest
+    FROM (SELECT DISTINCT subscription, code, dimensions, others, quantities FROM undecided WHERE quantity <> 0) AS undecided
+    JOIN expected_event AS other USING (subscription, code, dimensions, quantities)
+    JOIN matched_pair ON matched_pair.expected_id = other.id
+    JOIN recorded_event AS answer
+        ON answer.id = matched_pair.recorded_id AND answer.time > other.time + to_microseconds($early_us)
+    JOIN unexplained ON unexplained.subscription = other.subscription AND unexplained.code = other.code
+        AND unexplained.others = undecided.others AND unexplained.model_key IS NOT DISTINCT FROM other.model_key
+        AND unexplained.time BETWEEN other.time - to_microseconds($early_us) AND answer.time
+    WHERE counts_at_most(unexplained.quantities, other.quantities) AND NOT counts_nothing(unexplained.quantities)
+        AND NOT unexplained.answers_another
+    GROUP BY ALL
+),
 -- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none, or
 -- later with all that it counts.
 complementary AS (
@@ -153,7 +169,8 @@ reasoned AS (
     SELECT
         undecided.id,
         CASE
-            WHEN same_quantities.id IS NOT NULL THEN 'same_quantities'
+            WHEN same_quantities.id IS NOT NULL OR (undecided.quantity <> 0 AND undecided.time <= rivalled.latest)
+                THEN 'same_quantities'
             WHEN same_moment.spend_log_id IS NOT NULL AND undecided.quantity <> 0 THEN 'same_moment'
             WHEN undecided.topped_up IS NOT NULL THEN 'top_up_without_event'
             WHEN NOT undecided.is_readable OR undecided.quantity < 0 THEN 'unreadable_quantity'
@@ -199,6 +216,9 @@ reasoned AS (
     JOIN placed ON placed.id = undecided.id
     JOIN metered_code ON metered_code.code = undecided.code
     LEFT JOIN same_quantities ON same_quantities.id = undecided.id
+    LEFT JOIN rivalled
+        ON rivalled.subscription = undecided.subscription AND rivalled.code = undecided.code
+        AND rivalled.dimensions = undecided.dimensions AND rivalled.quantities = undecided.quantities
     LEFT JOIN same_moment ON same_moment.spend_log_id = undecided.spend_log_id
     LEFT JOIN complementary ON complementary.id = undecided.id
     LEFT JOIN pinned_key AS pinned

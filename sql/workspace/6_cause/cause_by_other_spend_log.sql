@@ -1,6 +1,6 @@
 -- Surplus events at the moment of a spend log that was excluded, or that names nobody, of the same model and with all
 -- numbers that the event counts: the gateway billed what this job does not expect. Each spend log explains one event of
--- each part. Runs on DuckDB.
+-- each part, and all that it counts must be there: one number is shared by many calls. Runs on DuckDB.
 INSERT INTO finding_cause
 WITH other AS (
     SELECT
@@ -11,6 +11,8 @@ WITH other AS (
         log.end_time,
         log.request_id,
         [log.total_tokens, log.prompt_tokens, log.completion_tokens] AS counts,
+        -- An event of one number may count the total; else the two that it is the sum of stand in one event or in two.
+        list_filter([log.prompt_tokens, log.completion_tokens], lambda number: number <> 0) AS sides,
         unnest(list_distinct(counts)) AS quantity
     FROM accounted_spend_log AS account
     JOIN spend_log AS log ON log.rowid = account.spend_log_id
@@ -50,6 +52,8 @@ candidate_pair AS (
         surplus.*,
         other.spend_log_id,
         other.disposition,
+        CAST(other.counts[1] AS VARCHAR) AS total,
+        CAST(other.sides AS VARCHAR[]) AS sides,
         abs(epoch_us(surplus.time) - epoch_us(other.end_time)) AS distance,
         other.request_id
     FROM surplus
@@ -78,5 +82,7 @@ SELECT
     CASE WHEN has_twin THEN '' ELSE disposition END
 FROM ranked
 WHERE place = 1 AND turn = 1
+WINDOW call AS (PARTITION BY spend_log_id)
 -- One small number may be anybody's; beside a telling one of the same call it is that call's.
-QUALIFY bool_or(is_telling(quantities)) OVER (PARTITION BY spend_log_id)
+QUALIFY bool_or(is_telling(quantities)) OVER call
+    AND (bool_or(list_contains(counts, total)) OVER call OR list_has_all(flatten(list(counts) OVER call), sides))
