@@ -11,7 +11,7 @@ from jobs.core.rules import Rules
 from jobs.core.window import Window, naive
 from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts
 from jobs.steps.references import load_billing
-from jobs.steps.stages import match_beyond
+from jobs.steps.stages import find_left_over, match_beyond
 
 _MICROSECOND = timedelta(microseconds=1)
 # An invoice that is final sooner might not have what is sent now.
@@ -31,7 +31,7 @@ def judge_left_over(
 
     `may_pin_end_users` says that this LiteLLM may log a wrong end user for keys that several users share.
     """
-    workspace.run("find_unmatched")
+    find_left_over(workspace)
     load_billing(workspace, rules, catalogue, window)
     zone = match_beyond(workspace, rules, window)
     (late,) = workspace.rows("late_facts")
@@ -39,7 +39,7 @@ def judge_left_over(
     read = rules.read_window(window)
     reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
     pins = may_pin_end_users and rules.charge_by is ChargeBy.END_USER_ID
-    workspace.run("find_foreign_answers", twin_within_us=SENT_TWICE_WITHIN // _MICROSECOND, **reach)
+    workspace.run("find_foreign_answers", **reach)
     workspace.run("find_pinned_keys", may_pin_end_users=pins)
     workspace.run(
         "guard_expected_events",
@@ -56,7 +56,6 @@ def judge_left_over(
         settled_until=naive(now - rules.settlement_lag),
         overtaken_until=naive(now - longest_delay),
         **reach,
-        twin_within_us=SENT_TWICE_WITHIN // _MICROSECOND,
     )
     workspace.run("find_top_ups")
     workspace.run("judge_expected_events")

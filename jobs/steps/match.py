@@ -18,7 +18,7 @@ from jobs.core.meters import NUMBER_SOURCES, TEXT_SOURCES
 from jobs.core.rules import Rules
 from jobs.core.window import Window, naive, whole_days
 from jobs.steps.references import load_billing
-from jobs.steps.stages import find_late_answers, pair_late_and_near, read_edges
+from jobs.steps.stages import find_late_answers, find_left_over, pair_late_and_near, read_edges
 
 
 def account(
@@ -155,7 +155,7 @@ def _find_answered_internal_calls(workspace: Workspace, rules: Rules, window: Wi
     # No end user stands in the body of a gateway's own call, so by end user nobody sends an event for one.
     if rules.charge_by is ChargeBy.END_USER_ID or not open_calls["has_answerable_calls"]:
         return
-    workspace.run("find_unmatched")
+    find_left_over(workspace)
     for takes_turn in ("leave_callers_calls", "leave_internal_calls"):
         workspace.run(takes_turn)
         find_late_answers(workspace, rules, window)

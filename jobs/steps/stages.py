@@ -27,13 +27,18 @@ def match_beyond(workspace: Workspace, rules: Rules, window: Window) -> timedelt
     return zone
 
 
+def find_left_over(workspace: Workspace) -> None:
+    """Set apart what did not match within its subscription, and which of these events repeat a matched one."""
+    workspace.run("find_unmatched")
+    workspace.run("find_repeating", twin_within_us=SENT_TWICE_WITHIN // _MICROSECOND)
+
+
 def find_late_answers(workspace: Workspace, rules: Rules, window: Window) -> None:
     read = rules.read_window(window)
     workspace.run(
         "find_late_answers",
         read_start=naive(read.start),
         read_end=naive(read.end),
-        twin_within_us=SENT_TWICE_WITHIN // timedelta(microseconds=1),
         early_us=rules.tolerance.early_us,
         late_us=rules.tolerance.late_us,
     )

@@ -226,6 +226,11 @@ CREATE MACRO is_telling(quantities) AS telling_numbers(quantities) > 0;
 
 CREATE MACRO other_dimensions(dimensions) AS CAST(from_json(dimensions, '["VARCHAR"]')[2:] AS VARCHAR);
 
+-- A line of time cut into stretches of this length, so that what lies no further apart than one is in the same or in the next:
+-- joining by stretch spares comparing each row with all others.
+CREATE MACRO stretch_of(time, length_us) AS epoch_us(time) // greatest(length_us, 1);
+CREATE MACRO stretches_around(time, length_us) AS [stretch_of(time, length_us) - 1, stretch_of(time, length_us), stretch_of(time, length_us) + 1];
+
 CREATE MACRO netstring(text) AS concat(strlen(text), ':', text);
 
 CREATE MACRO transaction_id(subscription, code, part, request_id) AS

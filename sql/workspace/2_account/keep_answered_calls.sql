@@ -7,4 +7,5 @@ DELETE FROM pair WHERE stage IN ('late', 'near');
 DELETE FROM even_pair;
 DROP TABLE unmatched_expected;
 DROP TABLE unmatched_recorded;
+DROP TABLE repeating_event;
 DROP TABLE late_answer

@@ -15,13 +15,6 @@ left_over AS (
     WHERE time IS NOT NULL AND subscription IS NOT NULL AND NOT counts_nothing(quantities)
         AND id NOT IN (SELECT recorded_id FROM pair)
 ),
-twin AS (
-    SELECT DISTINCT left_over.id
-    FROM left_over
-    JOIN recorded_event AS matched USING (subscription, code, dimensions, quantities)
-    JOIN matched_pair ON matched_pair.recorded_id = matched.id
-    WHERE abs(epoch_us(matched.time) - left_over.time_us) <= $twin_within_us
-),
 -- Counted before duplicates and edges are left out: what stands twice is not clear.
 single_call AS (
     SELECT subscription, code, dimensions, quantities, min(id) AS expected_id
@@ -38,7 +31,7 @@ single_event AS (
 answering AS (
     SELECT *
     FROM left_over
-    WHERE id NOT IN (SELECT id FROM twin)
+    WHERE id NOT IN (SELECT id FROM repeating_event)
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
 ),
 anchor AS (

@@ -31,9 +31,12 @@ come_since AS (
 answering AS (
     SELECT left_over.id
     FROM left_over
-    JOIN expected_event AS expected USING (subscription, code, quantities)
-    JOIN judged_expected AS judged ON judged.id = expected.id
-    WHERE judged.detail = 'same_quantities'
+    SEMI JOIN (
+        SELECT expected.*
+        FROM judged_expected AS judged
+        JOIN expected_event AS expected ON expected.id = judged.id
+        WHERE judged.detail = 'same_quantities'
+    ) AS held USING (subscription, code, quantities)
     UNION
     SELECT answer.recorded_id
     FROM foreign_answer AS answer

@@ -13,14 +13,6 @@ left_over AS (
     FROM unmatched_recorded
     WHERE time IS NOT NULL AND subscription IS NOT NULL AND id NOT IN (SELECT recorded_id FROM pair)
 ),
--- An event close to a matched one of its content repeats that one.
-twin AS (
-    SELECT DISTINCT left_over.id
-    FROM left_over
-    JOIN recorded_event AS matched USING (subscription, code, dimensions, quantities)
-    JOIN matched_pair ON matched_pair.recorded_id = matched.id
-    WHERE abs(epoch_us(matched.time) - epoch_us(left_over.time)) <= $twin_within_us
-),
 single_call AS (
     SELECT code, dimensions, quantities, min(id) AS expected_id
     FROM wanting
@@ -41,7 +33,7 @@ anchor AS (
     JOIN wanting ON wanting.id = single_call.expected_id
     JOIN left_over ON left_over.id = single_event.recorded_id
     WHERE left_over.subscription <> wanting.subscription AND NOT counts_nothing(left_over.quantities)
-        AND left_over.time >= wanting.time - to_microseconds($early_us) AND left_over.id NOT IN (SELECT id FROM twin)
+        AND left_over.time >= wanting.time - to_microseconds($early_us) AND left_over.id NOT IN (SELECT id FROM repeating_event)
 ),
 beside AS (
     SELECT DISTINCT anchor.spend_log_id, anchor.subscription, wanting.id AS expected_id, left_over.id AS recorded_id
@@ -51,7 +43,7 @@ beside AS (
         ON left_over.subscription = anchor.subscription AND left_over.code = wanting.code
         AND left_over.dimensions = wanting.dimensions AND left_over.quantities = wanting.quantities
     WHERE abs(epoch_us(left_over.time) - epoch_us(wanting.time) - anchor.offset_us) <= $early_us + $late_us
-        AND left_over.id NOT IN (SELECT id FROM twin)
+        AND left_over.id NOT IN (SELECT id FROM repeating_event)
 ),
 whole AS (
     SELECT spend_log_id, count(*) AS events
@@ -68,9 +60,10 @@ complete AS (
 ),
 bare AS (
     SELECT wanting.id AS expected_id, wanting.spend_log_id, left_over.id AS recorded_id
-    FROM wanting
+    FROM (SELECT *, unnest(stretches_around(time, $early_us + $late_us)) AS stretch FROM wanting) AS wanting
     JOIN left_over
         ON left_over.code = wanting.code AND left_over.dimensions = wanting.dimensions
+        AND stretch_of(left_over.time, $early_us + $late_us) = wanting.stretch
         AND left_over.subscription <> wanting.subscription
         AND left_over.time BETWEEN wanting.time - to_microseconds($early_us) AND wanting.time + to_microseconds($late_us)
     WHERE counts_nothing(left_over.quantities)

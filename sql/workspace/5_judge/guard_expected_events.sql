@@ -1,5 +1,6 @@
 -- For every expected event that may have to be sent, whether it may: the first rule that applies decides. This covers
--- events that are missing and those that a top-up could complete. Runs on DuckDB.
+-- events that are missing and those that a top-up could complete. What lies near in time is found by stretches of it: of one
+-- content thousands may be lost, and thousands left over. Runs on DuckDB.
 CREATE TABLE guarded_event AS
 WITH undecided AS (
     SELECT
@@ -18,6 +19,7 @@ WITH undecided AS (
                 AND allowed.key_or_team IN (spend_log.api_key, spend_log.team_id)
         ) AS is_allowed,
         other_dimensions(dimensions) AS others,
+        stretches_around(expected.time, $early_us + $late_us) AS stretches,
         expected.id IN (SELECT expected_id FROM pair) AS is_near,
         part.amount_currency,
         coalesce(cost_of(part.cost_place, spend_log.spend, spend_log.extras) >= part.least_cost, false) AS has_cost
@@ -30,7 +32,7 @@ WITH undecided AS (
 ),
 -- Events that no call explains for certain, those of uncertain pairs too.
 uncertain AS (
-    SELECT *, other_dimensions(dimensions) AS others
+    SELECT *, other_dimensions(dimensions) AS others, stretch_of(time, $early_us + $late_us) AS stretch
     FROM unmatched_recorded
     WHERE id NOT IN (SELECT recorded_id FROM pair WHERE stage = 'late')
 ),
@@ -42,15 +44,22 @@ sibling AS (
     WHERE spend_log_id IN (SELECT spend_log_id FROM undecided)
 ),
 same_quantities AS (
-    SELECT DISTINCT undecided.id
+    SELECT undecided.id
     FROM undecided
-    JOIN uncertain ON uncertain.subscription = undecided.subscription AND uncertain.code = undecided.code
+    JOIN (SELECT DISTINCT subscription, code, quantities, others, time IS NULL AS is_timeless FROM uncertain) AS uncertain
+        ON uncertain.subscription = undecided.subscription AND uncertain.code = undecided.code
         AND uncertain.quantities = undecided.quantities
     LEFT JOIN sibling ON sibling.spend_log_id = undecided.spend_log_id AND sibling.code = undecided.code
-        AND sibling.others = uncertain.others AND sibling.others <> undecided.others
-        AND uncertain.time NOT BETWEEN undecided.time - to_microseconds($early_us)
-            AND undecided.time + to_microseconds($late_us)
+        AND sibling.others = uncertain.others AND sibling.others <> undecided.others AND NOT uncertain.is_timeless
     WHERE undecided.quantity <> 0 AND sibling.spend_log_id IS NULL
+    UNION
+    SELECT undecided.id
+    FROM (SELECT *, unnest(stretches) AS stretch FROM undecided) AS undecided
+    JOIN uncertain ON uncertain.subscription = undecided.subscription AND uncertain.code = undecided.code
+        AND uncertain.quantities = undecided.quantities AND uncertain.stretch = undecided.stretch
+    WHERE undecided.quantity <> 0
+        AND uncertain.time BETWEEN undecided.time - to_microseconds($early_us)
+            AND undecided.time + to_microseconds($late_us)
 ),
 left_over AS (
     SELECT *
@@ -67,29 +76,28 @@ unexplained AS (
         id IN (
             SELECT late.id
             FROM left_over AS late
-            JOIN unmatched_expected AS earlier USING (subscription, code, dimensions, quantities)
-            WHERE earlier.time <= late.time AND earlier.id NOT IN (SELECT expected_id FROM pair)
+            JOIN (
+                SELECT subscription, code, dimensions, quantities, min(time) AS first_time
+                FROM unmatched_expected
+                WHERE id NOT IN (SELECT expected_id FROM pair)
+                GROUP BY ALL
+            ) AS earlier USING (subscription, code, dimensions, quantities)
+            WHERE earlier.first_time <= late.time
         ) AS answers_another
     FROM uncertain
     -- One number in common with another call is no proof that it is that one's.
     WHERE id NOT IN (SELECT recorded_id FROM pair WHERE stage <> 'near')
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
-        AND id NOT IN (
-            SELECT repeated.id
-            FROM left_over AS repeated
-            JOIN recorded_event AS recorded USING (subscription, code, dimensions, quantities)
-            JOIN matched_pair ON matched_pair.recorded_id = recorded.id
-            WHERE abs(epoch_us(recorded.time) - epoch_us(repeated.time)) <= $twin_within_us
-        )
+        AND NOT (id IN (SELECT id FROM left_over) AND id IN (SELECT id FROM repeating_event))
 ),
 -- It may be the call's, though nothing agrees: an event that came at once, or one that counts a part, as LiteLLM's is of a
 -- call that took several attempts. One that names the model of other calls is of another call. Where one event of a call
 -- is in such doubt, so are its others: they were counted together.
 same_moment AS (
     SELECT DISTINCT undecided.spend_log_id
-    FROM undecided
+    FROM (SELECT *, unnest(stretches) AS stretch FROM undecided) AS undecided
     JOIN unexplained ON unexplained.subscription = undecided.subscription AND unexplained.code = undecided.code
-        AND unexplained.others = undecided.others
+        AND unexplained.others = undecided.others AND unexplained.stretch = undecided.stretch
         AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
     WHERE undecided.quantity <> 0 AND NOT counts_nothing(unexplained.quantities)
@@ -107,12 +115,16 @@ same_moment AS (
 rivalled AS (
     SELECT undecided.subscription, undecided.code, undecided.dimensions, undecided.quantities, max(answer.time) AS latest
     FROM (SELECT DISTINCT subscription, code, dimensions, others, quantities FROM undecided WHERE quantity <> 0) AS undecided
-    JOIN expected_event AS other USING (subscription, code, dimensions, quantities)
+    JOIN (
+        SELECT *, unnest(stretches_around(time, $early_us + $late_us)) AS stretch
+        FROM (SELECT * FROM expected_event SEMI JOIN undecided USING (subscription, code, dimensions, quantities))
+    ) AS other USING (subscription, code, dimensions, quantities)
     JOIN matched_pair ON matched_pair.expected_id = other.id
     JOIN recorded_event AS answer
         ON answer.id = matched_pair.recorded_id AND answer.time > other.time + to_microseconds($early_us)
     JOIN unexplained ON unexplained.subscription = other.subscription AND unexplained.code = other.code
         AND unexplained.others = undecided.others AND unexplained.model_key IS NOT DISTINCT FROM other.model_key
+        AND unexplained.stretch = other.stretch
         AND unexplained.time BETWEEN other.time - to_microseconds($early_us) AND answer.time
     WHERE counts_at_most(unexplained.quantities, other.quantities) AND NOT counts_nothing(unexplained.quantities)
         AND NOT unexplained.answers_another
@@ -124,9 +136,9 @@ complementary AS (
     SELECT expected_id AS id FROM foreign_answer WHERE has_numbers
     UNION
     SELECT undecided.id
-    FROM undecided
+    FROM (SELECT *, unnest(stretches) AS stretch FROM undecided) AS undecided
     JOIN left_over ON left_over.code = undecided.code AND left_over.model_key = undecided.model_key
-        AND left_over.others = undecided.others
+        AND left_over.others = undecided.others AND left_over.stretch = undecided.stretch
         AND left_over.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
     WHERE left_over.subscription <> undecided.subscription

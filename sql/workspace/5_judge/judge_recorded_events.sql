@@ -6,8 +6,12 @@ WITH left_over AS (
 repeating AS (
     SELECT left_over.id
     FROM left_over
-    JOIN recorded_event AS recorded USING (subscription, code, dimensions, quantities)
-    JOIN matched_pair ON matched_pair.recorded_id = recorded.id
+    SEMI JOIN (
+        SELECT recorded.*
+        FROM recorded_event AS recorded
+        SEMI JOIN left_over USING (subscription, code, dimensions, quantities)
+        WHERE recorded.id IN (SELECT recorded_id FROM matched_pair)
+    ) AS matched USING (subscription, code, dimensions, quantities)
     UNION
     -- The content of an event without token properties is that of many: only the moment tells that it repeats one.
     SELECT left_over.id

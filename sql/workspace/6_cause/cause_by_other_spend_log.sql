@@ -34,12 +34,16 @@ surplus AS (
         finding.surplus_quantity,
         list_filter(string_split(recorded.quantities, '|'), lambda number: number NOT IN ('', '0')) AS counts,
         -- It may as well be the second event of a call of the same content.
-        EXISTS (
+        finding.kind = 'duplicated' AND EXISTS (
             SELECT 1
-            FROM recorded_event AS alike
-            JOIN pair ON pair.recorded_id = alike.id
-            WHERE finding.kind = 'duplicated' AND alike.subscription = recorded.subscription AND alike.code = recorded.code
+            FROM (
+                SELECT alike.*, unnest(stretches_around(alike.time, $within_us)) AS stretch
+                FROM recorded_event AS alike
+                WHERE alike.id IN (SELECT recorded_id FROM pair)
+            ) AS alike
+            WHERE alike.subscription = recorded.subscription AND alike.code = recorded.code
                 AND alike.dimensions = recorded.dimensions AND alike.quantities = recorded.quantities
+                AND alike.stretch = stretch_of(recorded.time, $within_us)
                 AND alike.time BETWEEN recorded.time - to_microseconds($within_us) AND recorded.time + to_microseconds($within_us)
         ) AS has_twin
     FROM finding

@@ -52,8 +52,9 @@ twin AS (
     JOIN spend_log AS log ON log.rowid = expected.spend_log_id
 )
 SELECT twice.id, 'sent_twice', min(twin.call_type)
-FROM twice
-JOIN twin USING (subscription, code, dimensions, quantities)
+FROM (SELECT *, unnest(stretches_around(time, $within_us)) AS stretch FROM twice) AS twice
+JOIN (SELECT *, stretch_of(time, $within_us) AS stretch FROM twin) AS twin
+    USING (subscription, code, dimensions, quantities, stretch)
 LEFT JOIN counted
     ON counted.day = twice.day AND counted.subscription = twice.subscription AND counted.model_key = twice.model_key
 LEFT JOIN alike ON alike.day = twice.day AND alike.subscription = twice.subscription AND alike.model_key = twice.model_key
