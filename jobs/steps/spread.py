@@ -225,6 +225,6 @@ def _adopt(workspace: Workspace, part: bytes, path: Path) -> None:
         workspace.run("adopt_tallies")
         workspace.run("adopt_marks")
         (checked,) = workspace.rows("adopted_as_they_were", **spend_logs)
-        if not checked["is_so"]:
+        if not checked["kept_their_order"]:
             raise LawBrokenError("the spend logs of a part changed their order on the way")
     path.unlink()

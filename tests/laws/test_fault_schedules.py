@@ -81,14 +81,14 @@ def limited(examples: int) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def in_depth(deep: int) -> pytest.MarkDecorator:
-    """Give the test its number of examples: a few of them, and as a deep test so many."""
-    return pytest.mark.parametrize("examples", [2, pytest.param(deep, marks=pytest.mark.deep)])
+    """Give the test its number of examples: one, and as a deep test so many."""
+    return pytest.mark.parametrize("examples", [1, pytest.param(deep, marks=pytest.mark.deep)])
 
 
 def on_both_stores(deep: int, *, quick: Store) -> pytest.MarkDecorator:
-    """Give the test a store and a number of examples: a few on one store, and as deep tests so many on each."""
+    """Give the test a store and a number of examples: one on one store, and as deep tests so many on each."""
     deeply = [pytest.param(store, deep, marks=pytest.mark.deep) for store in ("postgres", "clickhouse")]
-    return pytest.mark.parametrize(("store", "examples"), [(quick, 2), *deeply])
+    return pytest.mark.parametrize(("store", "examples"), [(quick, 1), *deeply])
 
 
 def fresh(database_url: str, organization: Organization, tmp_path: Path) -> BackfillSettings:

@@ -24,7 +24,7 @@ def in_depth(*drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], 
     """Check a law with a few examples of what is drawn, and as a deep test with many."""
 
     def tested(check: Callable[..., None]) -> Callable[[int], None]:
-        @pytest.mark.parametrize("examples", [4, pytest.param(25, marks=pytest.mark.deep)])
+        @pytest.mark.parametrize("examples", [2, pytest.param(25, marks=pytest.mark.deep)])
         def test(examples: int) -> None:
             checked = given(*drawn)(check)
             settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])(checked)()

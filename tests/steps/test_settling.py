@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -16,11 +16,12 @@ from jobs.core.kinds import Kind
 from jobs.core.plan import Outcome
 from jobs.core.window import Window
 from jobs.playground.lago_standin import Fault
-from jobs.steps.backfill_values import Backfill, BackfillSettings
+from jobs.steps.backfill_values import Backfill
 from jobs.telling.announcing import Ended
 from jobs.telling.chat import notice_of
 from jobs.telling.console import show_backfill
 from jobs.telling.verdict import verdict_line
+from tests.commands.backfill.helpers import CALLS, LOST, World
 from tests.support.backfilling import (
     NOW,
     PERIOD_START,
@@ -29,35 +30,17 @@ from tests.support.backfilling import (
     fill_litellm,
     new_organization,
     run_one,
-    settings_for,
-    some_calls,
 )
 
 if TYPE_CHECKING:
-    from jobs.playground.lago_standin import LagoStandIn, Organization
-
-CALLS = some_calls(18, lost=(1, 4, 7, 8, 13, 16))
-LOST = [call for call in CALLS if call.lost]
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Both sides, and what is asked for."""
-
-    organization: Organization
-    database_url: str
-    folder: Path
-
-    def settings(self, **changes: Any) -> BackfillSettings:
-        """Return settings that apply; changes are those of the reconcile run."""
-        return settings_for(self.database_url, self.organization, self.folder, **changes)
+    from jobs.playground.lago_standin import LagoStandIn
 
 
 @pytest.fixture
 def world(litellm_database: str, standin: LagoStandIn, tmp_path: Path) -> World:
     """Give eighteen calls of which six events are lost."""
     fill_litellm(litellm_database, CALLS)
-    return World(new_organization(standin, CALLS), litellm_database, tmp_path)
+    return World(CALLS, new_organization(standin, CALLS), litellm_database, tmp_path)
 
 
 def text_of(result: Backfill, name: str) -> str:
@@ -126,7 +109,7 @@ def test_what_top_ups_leave_is_what_the_next_run_finds(
         event["properties"] = {"model": event["properties"]["model"]}
     orphan = {**events[5], "transaction_id": "nobody's", "properties": {**events[5]["properties"], "total_tokens": 7}}
     organization.insert_events([*events, orphan | {"external_subscription_id": "bob"}])
-    world = World(organization, litellm_database, tmp_path)
+    world = World(CALLS, organization, litellm_database, tmp_path)
     settings = world.settings(rules=replace(RULES, top_up=True))
     first, again = run_one(settings), run_one(settings)
     assert first.applied is not None

@@ -14,10 +14,8 @@ from tests.truth.month import Stage, stage
 from tests.truth.month_drive import impatient
 from tests.truth.month_world import ERAS, draw
 
+# All deep: dense worlds, the simulated month, fault schedules and scenarios are played in every run.
 SEEDS = range(1, 21)
-# It has invoices, drafts among them, and events that come after them. The others are deep; dense worlds, a fault
-# schedule and scenarios play the other event store in every run.
-QUICK = {20}
 
 
 def is_played(item: pytest.Item) -> TypeGuard[pytest.Function]:
@@ -39,9 +37,8 @@ def scene(request: pytest.FixtureRequest, postgres_url: str, tmp_path_factory: p
         os.environ.update(before)
 
 
-@pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=[] if seed in QUICK else pytest.mark.deep) for seed in SEEDS]
-)
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", SEEDS)
 def test_what_was_used_is_billed_once_or_reported(seed: int, scene: Stage, tmp_path: Path) -> None:
     verdict = scene.play(seed, tmp_path)
     assert not verdict.problems, "\n".join(verdict.problems)

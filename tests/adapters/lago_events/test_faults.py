@@ -143,8 +143,9 @@ def test_a_row_that_arrives_in_a_slice_that_was_read_costs_that_slice_again(
     assert ids(rows) == sorted([*(f"t{number}" for number in range(148)), "t9999"])
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("small_slices")
-@pytest.mark.parametrize("cap", [None, pytest.param(100, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("cap", [None, 100])
 def test_a_window_that_goes_on_receiving_events_is_read(
     organization: Organization, tmp_path: Path, cap: int | None
 ) -> None:
