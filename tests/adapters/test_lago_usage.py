@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 
+import httpx
 import pytest
 
 from jobs.adapters.lago.catalogue import read_catalogue
@@ -16,7 +17,6 @@ from jobs.core.lago.billing_rules import BillingRules, Usage
 from jobs.core.lago.values import LagoConnection
 from jobs.errors import LagoError
 from jobs.playground.lago_standin import Fault, LagoStandIn, Organization
-from tests.support.answering import answering
 
 NOW = datetime(2026, 8, 20, tzinfo=UTC)
 ODD = "team/1 ?#%ü"
@@ -122,7 +122,7 @@ def test_passing_faults_are_waited_out_and_lasting_ones_told(organization: Organ
 )
 def test_what_is_not_current_usage_is_refused(organization: Organization, answer: object) -> None:
     with client_of(organization) as client:
-        client._http._transport = answering(200, json=answer)
+        client._http._transport = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
         with pytest.raises(LagoError, match="current usage"):
             read_current_usage(client, [("c1", "s1")], ["tokens"])
 
@@ -136,14 +136,16 @@ def test_what_lago_leaves_out_is_not_counted(organization: Organization) -> None
         {"billable_metric": {"code": "calls"}, "units": "4"},
     ]
     with client_of(organization) as client:
-        client._http._transport = answering(200, json={"customer_usage": {"charges_usage": charges}})
+        client._http._transport = httpx.MockTransport(
+            lambda request: httpx.Response(200, json={"customer_usage": {"charges_usage": charges}})
+        )
         assert read_current_usage(client, [("c1", "s1")], ["tokens", "calls"]) == {("s1", "calls"): Decimal(4)}
 
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_refusal_that_is_not_lagos_is_no_absence(organization: Organization, status: int) -> None:
     with client_of(organization) as client:
-        client._http._transport = answering(status, html="<h1>no</h1>")
+        client._http._transport = httpx.MockTransport(lambda request: httpx.Response(status, html="<h1>no</h1>"))
         with pytest.raises(LagoError, match="current usage"):
             read_current_usage(client, [("c1", "s1")], ["tokens"])
 
@@ -151,7 +153,9 @@ def test_a_refusal_that_is_not_lagos_is_no_absence(organization: Organization, s
 def test_of_two_charges_on_one_metric_the_greater_counts(organization: Organization) -> None:
     charges = [{"billable_metric": {"code": "tokens"}, "units": units} for units in ("4.5", "9.0", "9")]
     with client_of(organization) as client:
-        client._http._transport = answering(200, json={"customer_usage": {"charges_usage": charges}})
+        client._http._transport = httpx.MockTransport(
+            lambda request: httpx.Response(200, json={"customer_usage": {"charges_usage": charges}})
+        )
         assert read_current_usage(client, [("c1", "s1")], ["tokens"]) == {("s1", "tokens"): Decimal(9)}
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
+import httpx
 import pytest
 
 from jobs.adapters.lago.http import LagoClient
@@ -17,7 +18,6 @@ from jobs.core.money.usage import PeriodUsage
 from jobs.core.money.worth import Counted
 from jobs.errors import LagoError
 from jobs.playground.lago_standin import LagoStandIn, Organization
-from tests.support.answering import answering
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 OCTOBER, NOVEMBER, DECEMBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (10, 11, 12))
@@ -32,8 +32,9 @@ def client_of(api_base: str, api_key: str) -> LagoClient:
 
 def answered(document: dict[str, Any], status: int = 200) -> tuple[PeriodUsage, ...]:
     """Return what is read where Lago answers this to everything."""
+    transport = httpx.MockTransport(lambda request: httpx.Response(status, json=document))
     with client_of("http://lago.test", "key") as client:
-        client._http._transport = answering(status, json=document)
+        client._http._transport = transport
         return read_usage_periods(client, [UsageAsked("c", "s", NOVEMBER)])
 
 

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
@@ -113,6 +113,7 @@ class LagoClient:
         self._closed = threading.Event()
         self._sleep = sleep or self._closed.wait
         self._uniform = uniform
+        self._monotonic = monotonic
         self._limiter = RateLimiter(connection.requests_per_second, sleep=self._sleep, monotonic=monotonic)
         timeout = httpx.Timeout(
             connection.timeout_seconds, connect=min(_LONGEST_CONNECT_SECONDS, connection.timeout_seconds)
@@ -175,7 +176,10 @@ class LagoClient:
         """
 
         def attempt() -> Reply:
-            return _reply(self._answer(request), path, accept, self.connection.api_key, read)
+            began = self._monotonic()
+            response = self._answer(request)
+            seconds = self._monotonic() - began
+            return replace(_reply(response, path, accept, self.connection.api_key, read), seconds=seconds)
 
         request = self._http.build_request(method, path, params=cast("Any", params))
         return self.attempts(attempt, retry)
@@ -276,7 +280,7 @@ def _reply(
     if response.is_success and payload is None:
         raise of_unusable_body(status, response.headers.get("content-type", ""))
     if response.is_success or status in accept:
-        return Reply(status, payload or {}, response.headers, response.elapsed.total_seconds())
+        return Reply(status, payload or {}, response.headers)
     raise of_status(status, payload, path, asked_wait(status, response.headers))
 
 
