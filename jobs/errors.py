@@ -83,7 +83,7 @@ class StoppedError(ReconcileError):
         super().__init__(f"the run was stopped by {by}", "Run the same command again")
 
 
-class NotToldError(ReconcileError):
+class NotAnnouncedError(ReconcileError):
     """How a command ended could not be announced; that changes nothing about the end."""
 
 

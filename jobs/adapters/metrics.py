@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from jobs.core.telling.metrics import Gauge
-from jobs.errors import NotToldError
+from jobs.errors import NotAnnouncedError
 
 _JOB = "litellm_lago"
 
@@ -27,7 +27,7 @@ def metrics_text(gauges: Iterable[Gauge]) -> bytes:
 
 
 def push(url: str, group: str, gauges: Iterable[Gauge], patience: timedelta) -> None:
-    """Replace one group of a Pushgateway by these gauges; raise `NotToldError` where it does not take them."""
+    """Replace one group of a Pushgateway by these gauges; raise `NotAnnouncedError` where it does not take them."""
     parts = urlsplit(url)
     address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
@@ -51,7 +51,7 @@ def push(url: str, group: str, gauges: Iterable[Gauge], patience: timedelta) -> 
     except (OSError, HTTPException) as error:
         if isinstance(error, HTTPError):
             error.close()
-        raise NotToldError(
+        raise NotAnnouncedError(
             f"the Pushgateway {address} did not take the metrics: {error}", "See RECONCILE_PUSHGATEWAY_URL"
         ) from error
 

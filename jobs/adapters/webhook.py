@@ -13,7 +13,7 @@ import orjson
 import tenacity
 
 from jobs.drivers.web import open_client
-from jobs.errors import NotToldError, SettingError
+from jobs.errors import NotAnnouncedError, SettingError
 
 _ATTEMPTS = 4
 _TIMEOUT = httpx.Timeout(10.0, connect=5.0)
@@ -29,12 +29,12 @@ class _PassingError(Exception):
 
 
 def post(url: str, document: Mapping[str, Any], *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Post the document, again where that may help; raise `NotToldError` where the webhook does not take it."""
+    """Post the document, again where that may help; raise `NotAnnouncedError` where the webhook does not take it."""
     content = orjson.dumps(document)
     try:
         opened, _ = open_client(url, timeout=_TIMEOUT, headers={"User-Agent": "litellm-lago-reconcile"})
     except SettingError as error:
-        raise NotToldError(f"the webhook was not told how this ended: {error.what}", error.remedy) from error
+        raise NotAnnouncedError(f"the webhook was not told how this ended: {error.what}", error.remedy) from error
     with opened as client:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_PassingError),
@@ -51,7 +51,7 @@ def post(url: str, document: Mapping[str, Any], *, sleep: Callable[[float], None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             what = "its address cannot be used"
     if what:
-        raise NotToldError(f"the webhook at {urlsplit(url).hostname} was not told how this ended: {what}", _REMEDY)
+        raise NotAnnouncedError(f"the webhook at {urlsplit(url).hostname} was not told how this ended: {what}", _REMEDY)
 
 
 def _attempt(client: httpx.Client, url: str, content: bytes) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from jobs.core.causes import Explanation
 from jobs.core.kinds import Cause
+from jobs.core.patterns import Explanation
 from jobs.core.window_facts import WindowFacts
 
 DOUBTED = {

@@ -27,7 +27,7 @@ END = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class UsageAnswer:
     """What Lago told of its usage."""
 
     periods: tuple[PeriodUsage, ...]
@@ -40,7 +40,9 @@ class Told:
     """Why nothing was told, where Lago did not answer."""
 
 
-def ask_usage(workspace: Workspace, settings: ReconcileSettings, catalogue: Catalogue, progress: Progress) -> Told:
+def ask_usage(
+    workspace: Workspace, settings: ReconcileSettings, catalogue: Catalogue, progress: Progress
+) -> UsageAnswer:
     """Ask Lago what it has counted of the subscriptions that the window touches, those with most at stake first.
 
     A Lago that does not answer is told, and fails no run.
@@ -51,7 +53,7 @@ def ask_usage(workspace: Workspace, settings: ReconcileSettings, catalogue: Cata
 
 def ask_usage_of(
     touched: Iterable[Mapping[str, Any]], lago: LagoConnection, most: int, catalogue: Catalogue, progress: Progress
-) -> Told:
+) -> UsageAnswer:
     """Ask Lago what it has counted of the first of these subscriptions, `most` at most; each since its own time."""
     customers = {
         row.external_id: row.external_customer_id
@@ -66,7 +68,7 @@ def ask_usage_of(
     charges = {charge.lago_id: charge for plan in catalogue.plans for charge in plan.charges}
     names = frozenset(one.subscription for one in asked)
     if not asked:
-        return Told((), names, charges)
+        return UsageAnswer((), names, charges)
     if len(asked) < len(concerned):
         progress.note(f"asking for the usage of {len(asked):,} of {len(concerned):,} subscriptions")
     try:
@@ -81,8 +83,8 @@ def ask_usage_of(
                 charges |= {charge.lago_id: charge for charge in read_own_charges(client, name)}
     except LagoError as error:
         progress.note(f"nothing is priced: {error}")
-        return Told((), names, charges, str(error))
-    return Told(periods, names, charges)
+        return UsageAnswer((), names, charges, str(error))
+    return UsageAnswer(periods, names, charges)
 
 
 def ask_other_codes(workspace: Workspace, settings: ReconcileSettings, progress: Progress) -> tuple[OtherCode, ...]:

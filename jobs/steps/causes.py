@@ -1,6 +1,6 @@
 """From judged events to causes: the order in which evidence is gathered, decided on and applied.
 
-What each query looks at stands in its own file under `sql/`; what counts as a pattern is `jobs/core/causes.py`.
+What each query looks at stands in its own file under `sql/`; what counts as a pattern is `jobs/core/patterns.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from jobs.adapters.workspace import Workspace
-from jobs.core import causes as core
-from jobs.core.causes import Explanation, Stretch
+from jobs.core import patterns
 from jobs.core.kinds import Cause, ChargeBy
+from jobs.core.patterns import Explanation, Stretch
 from jobs.core.rules import Rules
 from jobs.core.window import Window, naive
 from jobs.core.window_facts import SENT_TWICE_WITHIN, WindowFacts
@@ -41,24 +41,24 @@ def find_causes(
     workspace.run(
         "cause_by_evidence",
         zone_us=window_facts.zone // timedelta(microseconds=1),
-        fewest=core.FEWEST_OF_A_KIND,
-        fewest_foreign=core.FEWEST_OF_A_SENDER,
+        fewest=patterns.FEWEST_OF_A_KIND,
+        fewest_foreign=patterns.FEWEST_OF_A_SENDER,
         **reach,
     )
     (ground,) = workspace.rows("common_ground")
-    if core.have_nothing_in_common(**ground):
+    if patterns.have_nothing_in_common(**ground):
         workspace.run("cause_by_strangers")
     if counts.keys() & {"orphaned", "duplicated"}:
         (charged,) = workspace.rows("count_causes", cause=Cause.WRONG_CHARGE_BY.value)
         # Under a wrong setting events are left over for that reason: a burst of them is no restart, and equal content
         # proves nothing about a spend log that names nobody.
-        knows_settings = not window_facts.zone and charged["findings"] < core.FEWEST_OF_A_KIND
+        knows_settings = not window_facts.zone and charged["findings"] < patterns.FEWEST_OF_A_KIND
         has_file = rules.mapping is not None
         _explain_surplus(workspace, window, reach, has_attribution_file=has_file, knows_settings=knows_settings)
     if counts.keys() & set(_LOST):
         _explain_losses(workspace, window, by_end_user=by_end_user)
     workspace.run("cause_unexplained")
-    return core.explanations(
+    return patterns.explanations(
         workspace.rows("cause_totals"),
         workspace.rows("cause_patterns", most=_MOST_PATTERNS),
         workspace.rows("cause_subscriptions", most=_MOST_SUBSCRIPTIONS),
@@ -83,26 +83,28 @@ def _explain_surplus(
     if not knows_settings:
         return
     within = window.end - window.start
-    bursts = workspace.rows("bursts", apart_us=core.BURST_APART // timedelta(microseconds=1))
+    bursts = workspace.rows("bursts", apart_us=patterns.BURST_APART // timedelta(microseconds=1))
     # Orphans show where the gateway stopped; what it lost there may also look like a call that has its event.
-    _apply(workspace, Cause.RESTART, core.restarts(bursts, within), ("orphaned", "duplicated"))
+    _apply(workspace, Cause.RESTART, patterns.restarts(bursts, within), ("orphaned", "duplicated"))
 
 
 def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) -> None:
     start, end = naive(window.start), naive(window.end)
     assert start is not None and end is not None  # noqa: S101, PT018 - a window has both ends
     (counted,) = workspace.rows("arrival_counts")
-    if core.nothing_arrived(counted["expected"], counted["arrivals"]):
+    if patterns.nothing_arrived(counted["expected"], counted["arrivals"]):
         _apply(workspace, Cause.NOTHING_ARRIVED, (Stretch(start, end),), _LOST)
         return
-    found = core.silences(workspace.rows("silences", fewest=core.FEWEST_IN_A_SILENCE), start, end)
+    found = patterns.silences(workspace.rows("silences", fewest=patterns.FEWEST_IN_A_SILENCE), start, end)
     _apply(workspace, Cause.SILENCE, found, _LOST)
-    workspace.run("cause_by_call_type", fewest=core.FEWEST_OF_A_KIND)
-    busy = workspace.rows("rushes", fewest_calls=core.BUSY_CALLS, times_typical=core.BUSY_TIMES)
-    _apply(workspace, Cause.RUSH, core.rushes(busy), _LOST)
+    workspace.run("cause_by_call_type", fewest=patterns.FEWEST_OF_A_KIND)
+    busy = workspace.rows("rushes", fewest_calls=patterns.BUSY_CALLS, times_typical=patterns.BUSY_TIMES)
+    _apply(workspace, Cause.RUSH, patterns.rushes(busy), _LOST)
     if by_end_user:
-        workspace.run("find_lone_losses", fewest=core.FEWEST_OF_A_KIND)
-        workspace.insert("losing_sender", ((name,) for name in core.losing_senders(workspace.rows("sender_losses"))))
+        workspace.run("find_lone_losses", fewest=patterns.FEWEST_OF_A_KIND)
+        workspace.insert(
+            "losing_sender", ((name,) for name in patterns.losing_senders(workspace.rows("sender_losses")))
+        )
         workspace.run("cause_by_sender")
 
 

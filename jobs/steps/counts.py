@@ -33,7 +33,7 @@ from jobs.core.money.counting import (
 from jobs.core.money.usage import PeriodUsage
 from jobs.core.window import Window
 from jobs.errors import LagoError, SourceError
-from jobs.steps.ask_lago import Told
+from jobs.steps.ask_lago import UsageAnswer
 from jobs.steps.reconcile_values import Progress, ReconcileSettings
 
 # Lago counts what it has taken within seconds or minutes; what is this new proves nothing.
@@ -107,7 +107,7 @@ def judge_counts(
     workspace: Workspace,
     settings: ReconcileSettings,
     catalogue: Catalogue,
-    told: Told,
+    told: UsageAnswer,
     progress: Progress,
     *,
     now: datetime,
@@ -167,7 +167,7 @@ def voided_periods(periods: Iterable[PeriodUsage]) -> tuple[PeriodUsage, ...]:
     )
 
 
-def _judged(billing: BillingRules, told: Told, period: PeriodUsage, code: str) -> tuple[Charge, ...]:
+def _judged(billing: BillingRules, told: UsageAnswer, period: PeriodUsage, code: str) -> tuple[Charge, ...]:
     found = (told.charges.get(charge_id) for charge_id in period.units(code))
     return tuple(one for one in found if one is not None and is_judged(billing.metrics.get(code), one, period))
 
@@ -224,7 +224,7 @@ def _through_api(
     workspace: Workspace,
     settings: ReconcileSettings,
     catalogue: Catalogue,
-    told: Told,
+    told: UsageAnswer,
     asked: Sequence[_Asked],
     sums_asked: Sequence[SumAsked],
     names: Sequence[str],

@@ -17,13 +17,13 @@ from jobs.core.meters import BoundPart, bind
 from jobs.core.model_names import ModelNames
 from jobs.core.money.amounts import Split, by_currency
 from jobs.core.money.pricing import Group, PricedBucket, Pricing, price
-from jobs.core.money.told import Money
+from jobs.core.money.statement import Money
 from jobs.core.money.worth import Change, Unpriced
 from jobs.core.rules import Rules
 from jobs.core.telling.focus import FOCUS_COLUMNS, FocusCharge
 from jobs.core.telling.reports import csv_lines
 from jobs.core.window import naive
-from jobs.steps.ask_lago import END, Told
+from jobs.steps.ask_lago import END, UsageAnswer
 from jobs.steps.plan import model_spellings
 
 
@@ -41,7 +41,7 @@ def price_findings(
     workspace: Workspace,
     rules: Rules,
     catalogue: Catalogue,
-    told: Told,
+    told: UsageAnswer,
 ) -> Priced:
     """Fill `finding_amount` with what each discrepancy is worth, and return the sums; what was priced is forgotten."""
     bound = bind(rules.parts, {metric.code: metric for metric in catalogue.metrics})
@@ -129,7 +129,7 @@ def compared_properties(
         yield name, model if source == "model" else next(rest, None)
 
 
-def why_no_period(group: Group, billing: BillingRules, told: Told) -> Unpriced:
+def why_no_period(group: Group, billing: BillingRules, told: UsageAnswer) -> Unpriced:
     """Return why no period is told that holds the group's time."""
     name = group.subscription
     if name is None or not billing.has(name):

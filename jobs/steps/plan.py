@@ -22,7 +22,7 @@ from jobs.core.meters import AMOUNT, LITERAL, METADATA, TOP_UP, BoundPart, Prope
 from jobs.core.model_names import ModelNames
 from jobs.core.money.amounts import main_unit
 from jobs.core.money.carried import CarriedAmounts
-from jobs.core.money.told import Money, with_carried
+from jobs.core.money.statement import Money, with_carried
 from jobs.core.plan import FORMAT, PlannedEvent, content_hash, event_line
 from jobs.core.rules import Rules
 from jobs.core.window import Window

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from jobs.adapters.litellm_database import Patience
 from jobs.adapters.workspace import Workspace
 from jobs.core.caps import Caps, PlanFilter
-from jobs.core.causes import Explanation
 from jobs.core.certification import Reason
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.doubts import SettingDoubt
@@ -22,10 +21,11 @@ from jobs.core.lago.values import Catalogue, LagoConnection
 from jobs.core.layout import Layout
 from jobs.core.litellm.spend_logs import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.meters import BoundPart
-from jobs.core.money.told import Money
+from jobs.core.money.statement import Money
+from jobs.core.patterns import Explanation
 from jobs.core.rules import Rules
 from jobs.core.telling.metrics import Measured
-from jobs.core.telling.page import Page
+from jobs.core.telling.page import ReportPage
 from jobs.core.window import Window
 from jobs.core.window_facts import WindowFacts
 from jobs.steps.plan import PlanSummary
@@ -213,7 +213,7 @@ class Run:
     """What the discrepancies are worth."""
     counts: Mapping[str, Any]
     """What Lago says it has counted beside what is recorded, as `run.json` tells it."""
-    page: Page
+    page: ReportPage
     """What `report.html` says."""
     measured: Measured
     """What `metrics.txt` says."""

@@ -14,7 +14,6 @@ from jobs.adapters.metrics import metrics_text
 from jobs.adapters.page import render
 from jobs.adapters.run_folder import RunFolder
 from jobs.adapters.workspace import Workspace
-from jobs.core.causes import Explanation
 from jobs.core.certification import (
     Reason,
     SourceFacts,
@@ -30,7 +29,8 @@ from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.lago.filter_values import Chosen, undeclared_values
 from jobs.core.laws import check_accounting, check_conservation, check_unbilled
 from jobs.core.litellm.usage_evidence import MOST_NAMED, UsageEvidence
-from jobs.core.money.told import Money
+from jobs.core.money.statement import Money
+from jobs.core.patterns import Explanation
 from jobs.core.telling.metrics import Measured, SubscriptionTotal, bounded, findings_gauges
 from jobs.core.telling.reports import DAILY_COLUMNS, DISCREPANCY_COLUMNS, SUMMARY_COLUMNS, USAGE_COLUMNS
 from jobs.steps.ask_lago import ask_other_codes, ask_usage

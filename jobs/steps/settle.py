@@ -23,7 +23,7 @@ from jobs.core.certification import Reason, kind_reasons
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.laws import check_conservation
-from jobs.core.money.told import Money
+from jobs.core.money.statement import Money
 from jobs.core.telling.metrics import findings_gauges
 from jobs.core.window import naive
 from jobs.steps.ask_lago import ask_usage

@@ -72,7 +72,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class ReadSlice:
     """What a slice of one side holds."""
 
     rows: int
@@ -111,7 +111,7 @@ def hand_over(job: Job) -> Job:
     return job
 
 
-def read_spend_logs(job: Job, started: StartTimes) -> Slice:
+def read_spend_logs(job: Job, started: StartTimes) -> ReadSlice:
     """Read the spend logs that began then, each once, and cut them by who pays for them."""
     with _workspace(job) as workspace:
         with _spend_logs(job) as spend_logs:
@@ -136,10 +136,10 @@ def read_spend_logs(job: Job, started: StartTimes) -> Slice:
             workspace.written("write_responses", call_types=list(call_types))
             for call_types in (READINGS, RESPONSE_MAKERS)
         )
-        return Slice(found["spend_logs"], pieces, found["has_readings_with_usage"], readings, makers)
+        return ReadSlice(found["spend_logs"], pieces, found["has_readings_with_usage"], readings, makers)
 
 
-def read_events(job: Job, window: Window) -> Slice:
+def read_events(job: Job, window: Window) -> ReadSlice:
     """Read the events of this stretch of time, each once, and cut them by their subscriptions."""
     with _workspace(job) as workspace:
         found = job.sources()
@@ -172,7 +172,7 @@ def read_events(job: Job, window: Window) -> Slice:
         if sum(repeated):
             workspace.run("drop_repeated_events")
         (counted,) = workspace.rows("count_listed_events")
-        return Slice(counted["events"], workspace.pieces("write_listed_event_pieces", parts=job.parts))
+        return ReadSlice(counted["events"], workspace.pieces("write_listed_event_pieces", parts=job.parts))
 
 
 def read_daily_totals(job: Job, table: DailyTable, first_day: date, last_day: date) -> bytes:
@@ -190,22 +190,22 @@ def read_responses(job: Job, readings: Sequence[bytes], makers: Sequence[bytes])
         return Responses((*readings, *makers), (workspace.written("write_marks"),))
 
 
-def contents(found: Slice) -> Contents:
+def contents(found: ReadSlice) -> Contents:
     """Return what is told of a slice without moving its rows."""
     return Contents(found.rows, tuple(found.pieces), found.has_readings_with_usage)
 
 
-def piece(found: Slice, part: int) -> tuple[bytes, ...]:
+def piece(found: ReadSlice, part: int) -> tuple[bytes, ...]:
     """Return what a slice has of one part."""
     return found.pieces[part]
 
 
-def readings_of(found: Slice) -> bytes:
+def readings_of(found: ReadSlice) -> bytes:
     """Return a slice's spend logs that read a response."""
     return found.readings
 
 
-def makers_of(found: Slice) -> bytes:
+def makers_of(found: ReadSlice) -> bytes:
     """Return a slice's spend logs that make one."""
     return found.makers
 

@@ -17,7 +17,7 @@ from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.page import render
 from jobs.adapters.run_folder import replace_file
 from jobs.core.plan import EventOutcome, Outcome, event_line, planned_line
-from jobs.core.telling.page import Page
+from jobs.core.telling.page import ReportPage
 from jobs.steps.backfill_values import Work
 from jobs.steps.outcomes import write_outcomes
 from jobs.steps.page import PAGE_FILE, completed_backfill, unfinished_backfill
@@ -33,10 +33,10 @@ class _Begun(msgspec.Struct, frozen=True):
     run_id: str
     computed: dict[str, str]
     """By code the property that Lago computes itself."""
-    page: Page
+    page: ReportPage
 
 
-def begin(folder: Path, run_id: str, computed: Mapping[str, str], page: Page) -> None:
+def begin(folder: Path, run_id: str, computed: Mapping[str, str], page: ReportPage) -> None:
     """Say in the run's folder that its events are being sent; called before the first one is."""
     begun = _Begun(run_id, dict(computed), page)
     replace_file(folder / MARKER, [msgspec.json.encode(begun)])

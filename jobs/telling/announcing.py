@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from jobs.errors import NotToldError, ReconcileError, StoppedError
+from jobs.errors import NotAnnouncedError, ReconcileError, StoppedError
 from jobs.steps.backfill_values import Backfill
 
 
@@ -101,7 +101,7 @@ def _tell(listeners: Sequence[Listener], ended: Ended, note: Callable[[str], Non
         except StoppedError as error:
             note(f"{error.what} while it announced how it ended: not everybody was told")
             return
-        except (NotToldError, OSError) as error:
+        except (NotAnnouncedError, OSError) as error:
             note(str(error))
         except Exception as error:  # noqa: BLE001 - a fault in announcing becomes a note, and undoes nothing
             note(f"could not tell how the run ended: {type(error).__name__}: {error}")

@@ -22,7 +22,7 @@ class Notification:
     """After which ends it gets one."""
 
     def notify(self, ended: Ended) -> None:
-        """Post how a command ended, if this end is wanted; raise `NotToldError` if that fails."""
+        """Post how a command ended, if this end is wanted; raise `NotAnnouncedError` if that fails."""
         notice = notice_of(ended)
         if is_wanted(notice, self.on):
             post(self.url, message(notice))

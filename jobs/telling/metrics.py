@@ -15,7 +15,7 @@ from pathlib import Path
 from jobs.adapters.metrics import metrics_text, push
 from jobs.adapters.run_folder import replace_file
 from jobs.core.telling.metrics import Gauge, findings_gauges, last_run_gauges, merged, of_command, success_gauge
-from jobs.errors import NotToldError
+from jobs.errors import NotAnnouncedError
 from jobs.telling.announcing import Ended
 
 
@@ -33,7 +33,7 @@ class Publication:
     """How long to wait for the Pushgateway."""
 
     def publish(self, ended: Ended) -> None:
-        """Write and push the metrics; after everything was tried, raise `NotToldError` if something failed."""
+        """Write and push the metrics; after everything was tried, raise `NotAnnouncedError` if something failed."""
         failures = []
         for group, gauges in _groups(ended, self.most):
             if self.folder is not None:
@@ -44,10 +44,10 @@ class Publication:
             if self.pushgateway is not None:
                 try:
                     push(self.pushgateway, group, gauges, self.timeout)
-                except NotToldError as error:
+                except NotAnnouncedError as error:
                     failures.append(error.what)
         if failures:
-            raise NotToldError("; ".join(dict.fromkeys(failures)), "The next run tries again")
+            raise NotAnnouncedError("; ".join(dict.fromkeys(failures)), "The next run tries again")
 
 
 def _groups(ended: Ended, most: int) -> Iterator[tuple[str, tuple[Gauge, ...]]]:

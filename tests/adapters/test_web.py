@@ -18,7 +18,7 @@ from jobs.adapters.lago.catalogue import read_subscriptions
 from jobs.adapters.lago.http import LagoClient, check_access
 from jobs.core.lago.values import LagoConnection
 from jobs.drivers.web import proxy_for
-from jobs.errors import NotToldError, ReconcileError, SettingError
+from jobs.errors import NotAnnouncedError, ReconcileError, SettingError
 
 EMPTY = b'{"events": [], "meta": {}}'
 
@@ -139,7 +139,7 @@ def test_a_proxy_that_cannot_be_used_is_named(
     said = asking("http://lago.invalid:3000")
     assert said.startswith(f"SettingError: {words}")
     assert "hush" not in said
-    with pytest.raises(NotToldError, match=f"the webhook was not told how this ended: {words}"):
+    with pytest.raises(NotAnnouncedError, match=f"the webhook was not told how this ended: {words}"):
         webhook.post("http://chat.invalid/hook", {})
 
 
@@ -170,7 +170,7 @@ def test_certificates_that_cannot_be_read(
         (tmp_path / "ca.pem").write_text(content)
     monkeypatch.setenv(name, str(tmp_path / "ca.pem"))
     assert asking("https://lago.invalid").startswith("SettingError: the file that SSL_CERT_FILE names cannot be used")
-    with pytest.raises(NotToldError, match="SSL_CERT_FILE"):
+    with pytest.raises(NotAnnouncedError, match="SSL_CERT_FILE"):
         webhook.post("https://chat.invalid/hook", {})
 
 

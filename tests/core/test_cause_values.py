@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs.core.causes import (
+from jobs.core.kinds import Cause
+from jobs.core.patterns import (
     Explanation,
     Pattern,
     Stretch,
@@ -19,7 +20,6 @@ from jobs.core.causes import (
     rushes,
     silences,
 )
-from jobs.core.kinds import Cause
 from jobs.core.telling.cause_texts import CAUSE_TEXTS
 from jobs.core.window_facts import zone_offset
 

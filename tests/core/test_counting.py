@@ -11,7 +11,7 @@ import pytest
 from jobs.adapters.lago_recording import LagoRecording, lago_recording
 from jobs.core.lago.values import BillableMetric, Charge, ChargeFilter
 from jobs.core.money.counting import RecordedSum, count_differences, deciding_properties
-from jobs.core.money.usage import PeriodUsage, ToldBucket
+from jobs.core.money.usage import BucketUsage, PeriodUsage
 from jobs.core.money.worth import Counted
 
 NOVEMBER, DECEMBER = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
@@ -53,14 +53,14 @@ def charge_of(place: int, given: dict[str, Any]) -> Charge:
     )
 
 
-def told_of(place: int, code: str, usage: dict[str, Any]) -> list[ToldBucket]:
+def told_of(place: int, code: str, usage: dict[str, Any]) -> list[BucketUsage]:
     found = []
     for group in usage["grouped_usage"] or [usage | {"grouped_by": {}}]:
         for one in group["filters"] or [group | {"values": None}]:
             values = None if one["values"] is None else {key: tuple(given) for key, given in one["values"].items()}
             counted = Counted(Decimal(one["units"]), one["events_count"], one["amount_cents"])
             groups = tuple(sorted(group["grouped_by"].items()))
-            found.append(ToldBucket(f"charge-{place}", code, values, groups, counted))
+            found.append(BucketUsage(f"charge-{place}", code, values, groups, counted))
     return found
 
 
@@ -99,7 +99,7 @@ def test_a_real_lago_counted_what_was_recorded(vector: dict[str, Any]) -> None:
 def difference(told: str, recorded: str, recent: str = "0") -> tuple[Any, ...]:
     metric = metric_of("m", {"aggregation_type": "sum_agg", "field_name": "q"})
     charge = charge_of(0, {"billable_metric_code": "m", "charge_model": "standard", "properties": {"amount": "1"}})
-    bucket = ToldBucket("charge-0", "m", None, (), Counted(Decimal(told), 1, 1))
+    bucket = BucketUsage("charge-0", "m", None, (), Counted(Decimal(told), 1, 1))
     period = PeriodUsage("alice", NOVEMBER, DECEMBER, True, "USD", (bucket,))
     one = RecordedSum(0, "m", {}, 1, Decimal(recorded), 1, Decimal(recent))
     return count_differences([period], [one], ["m"], {"m": metric}, {"charge-0": charge})

@@ -30,7 +30,7 @@ from jobs.core.telling.metrics import (
     success_gauge,
 )
 from jobs.core.window import Window
-from jobs.errors import LagoError, NotToldError, ReconcileError, StoppedError
+from jobs.errors import LagoError, NotAnnouncedError, ReconcileError, StoppedError
 from jobs.settings import publication, survey_settings
 from jobs.steps.report import subscription_totals
 from jobs.telling.announcing import Announcement, Ended, announcing
@@ -218,7 +218,7 @@ def test_a_push_replaces_its_group_and_shows_the_password_to_the_gateway_alone()
 def test_a_gateway_that_refuses_is_told_without_the_password() -> None:
     with scripted_server(lambda path, query: Scripted(b"no", status=401)) as url:
         address = url.replace("http://", "http://me:secret@")
-        with pytest.raises(NotToldError, match=r"127\.0\.0\.1.*401") as caught:
+        with pytest.raises(NotAnnouncedError, match=r"127\.0\.0\.1.*401") as caught:
             push(address, "g", GAUGE, PATIENCE)
     assert "secret" not in str(caught.value)
 
@@ -226,14 +226,14 @@ def test_a_gateway_that_refuses_is_told_without_the_password() -> None:
 def test_a_gateway_that_is_silent_is_waited_for_no_longer_than_asked() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(NotToldError, match="timed out"):
+        with pytest.raises(NotAnnouncedError, match="timed out"):
             push(url, "g", GAUGE, timedelta(seconds=0.2))
 
 
 def test_a_gateway_that_is_none_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(NotToldError, match=f"127.0.0.1:{port}"):
+    with pytest.raises(NotAnnouncedError, match=f"127.0.0.1:{port}"):
         push(f"http://127.0.0.1:{port}", "g", GAUGE, PATIENCE)
 
 
@@ -254,7 +254,7 @@ def test_where_nothing_is_set_nothing_is_published() -> None:
 # Announcing.
 
 
-_NOBODY = NotToldError("nobody is there", "Go on")
+_NOBODY = NotAnnouncedError("nobody is there", "Go on")
 
 
 def ended_by(

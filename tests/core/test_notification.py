@@ -19,7 +19,7 @@ from jobs.adapters.webhook import post
 from jobs.core.kinds import Kind
 from jobs.core.telling.notification import Notice, NotifyOn, escaped, is_wanted, message
 from jobs.core.window import Window
-from jobs.errors import NotToldError, SettingError
+from jobs.errors import NotAnnouncedError, SettingError
 from jobs.settings import load_settings
 from tests.commands.cli.helpers import _NOWHERE, _SECRET, _WINDOW, run
 from tests.support.scenario import SCENARIOS, Scenario
@@ -161,14 +161,14 @@ def test_a_chat_that_takes_nothing_is_a_note_with_its_host_and_no_more(chat: Cha
 
 def test_a_chat_that_refuses_is_not_asked_again(chat: Chat) -> None:
     chat.statuses = [404]
-    with pytest.raises(NotToldError, match="HTTP 404"):
+    with pytest.raises(NotAnnouncedError, match="HTTP 404"):
         post(chat.url, {})
     assert len(chat.received) == 1
 
 
 def test_nobody_at_the_address_is_a_note_too() -> None:
     began = time.monotonic()
-    with pytest.raises(NotToldError, match=r"^the webhook at 127\.0\.0\.1 was not told") as raised:
+    with pytest.raises(NotAnnouncedError, match=r"^the webhook at 127\.0\.0\.1 was not told") as raised:
         post(f"http://127.0.0.1:1{_PATH}", {}, sleep=lambda seconds: None)
     assert _PATH not in str(raised.value)
     assert raised.value.__cause__ is None

@@ -11,7 +11,7 @@ import pytest
 from jobs.core.lago.prices import UsedBucket, charged_amount
 from jobs.core.lago.values import BillableMetric, Charge
 from jobs.core.money.pricing import Group, Pricing, bill, price
-from jobs.core.money.usage import PeriodUsage, ToldBucket
+from jobs.core.money.usage import BucketUsage, PeriodUsage
 from jobs.core.money.worth import Change, Unpriced
 from tests.core.test_counting import DECEMBER, NOVEMBER, USAGE, charge_of, metric_of, told_of
 
@@ -30,7 +30,7 @@ UNPRICED = {
 def period_of(vector: Mapping[str, Any]) -> PeriodUsage:
     """Return what Lago told of a vector."""
     charged = zip(vector["charges"], vector["charges_usage"], strict=True)
-    buckets: list[ToldBucket] = []
+    buckets: list[BucketUsage] = []
     for place, (charge, usage) in enumerate(charged):
         buckets += told_of(place, charge["billable_metric_code"], usage)
     return PeriodUsage("alice", NOVEMBER, DECEMBER, True, "USD", tuple(buckets))
@@ -65,7 +65,7 @@ def told_amounts(vector: Mapping[str, Any]) -> list[int]:
     return sorted(one.counted.amount for one in period_of(vector).buckets if one.counted.events)
 
 
-def empty_amount(charge: Charge, told: ToldBucket) -> int:
+def empty_amount(charge: Charge, told: BucketUsage) -> int:
     """Return what Lago bills for a bucket without events."""
     own = next((one.properties for one in charge.filters if one.values == told.filter_values), {})
     return charged_amount(charge.charge_model, own or charge.properties, UsedBucket(Decimal(0), 0, ()), "USD")

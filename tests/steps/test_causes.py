@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from jobs.core.causes import Explanation, rushes
 from jobs.core.kinds import Cause, ChargeBy
 from jobs.core.meters import preset
+from jobs.core.patterns import Explanation, rushes
 from jobs.steps.causes import find_causes
 from tests.support.judging import CODE, RULES, WINDOW, Event, SpendLog, catalogue, judged_window, metric, tokens
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from jobs.core.figures import grouped, share, usd
-from jobs.core.money.told import Money
+from jobs.core.money.statement import Money
 from jobs.steps.backfill_values import Applied
 from jobs.steps.page import applied_backfill
 from jobs.steps.plan import PlanSummary

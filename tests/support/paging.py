@@ -10,7 +10,7 @@ from typing import Any
 from jobs.adapters.page import render
 from jobs.core.caps import PlanTotal
 from jobs.core.certification import Reason
-from jobs.core.money.told import Money
+from jobs.core.money.statement import Money
 from jobs.core.money.worth import Unpriced
 from jobs.steps.causes import find_causes
 from jobs.steps.page import Findings, make_page

@@ -43,7 +43,7 @@ _LAGO_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class EventSlice:
     """A half-open interval of one code's events."""
 
     code: str
@@ -57,7 +57,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EventPage:
     """One page of a slice."""
 
     total: int
@@ -111,7 +111,7 @@ class PageReader:
                 return {"events": listing.events, "meta": listing.meta}
         return json_object(body)
 
-    def page(self, payload: dict[str, Any], part: Slice, number: int, per_page: int, host: str) -> Page:
+    def page(self, payload: dict[str, Any], part: EventSlice, number: int, per_page: int, host: str) -> EventPage:
         """Return the page of this number, parsed by `parse`; raise `LagoError` for one that was not asked for."""
         listed, meta = payload.get("events"), payload.get("meta")
         if not isinstance(listed, list) or not isinstance(meta, dict):
@@ -125,7 +125,7 @@ class PageReader:
                 event.precise_total_amount_cents = ""
         timestamps = [event.timestamp for event in events]
         _refuse_strangers(events, timestamps, part)
-        return Page(
+        return EventPage(
             total=_whole_number(meta, "total_count"),
             per_page=per_page,
             next_page=_next_page(meta, number),
@@ -158,7 +158,7 @@ class PageReader:
         return tuple(_row(values) for values in map(self._values, events))
 
 
-def repeats_an_id(pages: Sequence[Page]) -> bool:
+def repeats_an_id(pages: Sequence[EventPage]) -> bool:
     """Tell whether two rows have one id that is unique in Lago, as all ids of a PostgreSQL organization are.
 
     ClickHouse organizations have ids made of the event's own fields, which physical copies share.
@@ -206,7 +206,7 @@ def _crowded(timestamps: Sequence[Any]) -> datetime | None:
     return parsed_instant(timestamp) if 2 * rows >= len(timestamps) else None
 
 
-def _refuse_strangers(events: Sequence[Any], timestamps: Sequence[Any], part: Slice) -> None:
+def _refuse_strangers(events: Sequence[Any], timestamps: Sequence[Any], part: EventSlice) -> None:
     """Raise `LagoError` for a row that was not asked for, as of a server that ignores a filter."""
     earliest = whole_millisecond(part.start)  # Lago tells times truncated to the millisecond
     suspects = events

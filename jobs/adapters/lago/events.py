@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from jobs.adapters.lago.event_pages import Page, PageReader, Slice, repeats_an_id
+from jobs.adapters.lago.event_pages import EventPage, EventSlice, PageReader, repeats_an_id
 from jobs.adapters.lago.exact_json import value_text
 from jobs.adapters.lago.failures import of_status
 from jobs.adapters.lago.http import LagoClient
@@ -46,7 +46,7 @@ class _Pieces:
     """A slice with too many rows for one reading, cut."""
 
     rows: int
-    slices: tuple[Slice, ...]
+    slices: tuple[EventSlice, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +80,18 @@ def read_events(
     Lago fails, ignores a filter, or when the window changes faster than it can be counted.
     """
     reader = _SliceReader(client, tuple(property_names), kept)
-    backlog = deque(Slice(code, window.start, window.end, root=True) for code in dict.fromkeys(codes))
+    backlog = deque(EventSlice(code, window.start, window.end, root=True) for code in dict.fromkeys(codes))
     counts = _Counts(len(backlog))
     is_recounted = False
     executor = ThreadPoolExecutor(client.connection.concurrency, thread_name_prefix="lago-events")
-    under_way: dict[Future[_Pieces | _Rows], Slice] = {}
+    under_way: dict[Future[_Pieces | _Rows], EventSlice] = {}
     chunks = _Chunks()
     try:
         while backlog or under_way or not is_recounted:
             if not backlog and not under_way:
                 is_recounted = True
                 for code in counts.disagreeing():
-                    whole, held = Slice(code, window.start, window.end), counts.held[code]
+                    whole, held = EventSlice(code, window.start, window.end), counts.held[code]
                     changed = reader.changed(whole, held, executor)
                     on_repeated(sum(held[part] for part in changed))
                     backlog.extend(changed)
@@ -146,11 +146,11 @@ class _Counts:
         self._unasked = codes
         self.read = 0
         """Rows read so far."""
-        self.held: dict[str, dict[Slice, int]] = {}
+        self.held: dict[str, dict[EventSlice, int]] = {}
         """Rows of each slice that was read, by code."""
         self._announced: dict[str, int] = {}
 
-    def add(self, part: Slice, result: _Pieces | _Rows) -> None:
+    def add(self, part: EventSlice, result: _Pieces | _Rows) -> None:
         """Count what came of one slice."""
         if part.root:
             self._unasked -= 1
@@ -189,7 +189,7 @@ class _SliceReader:
         """Ask for nothing more, and do not wait for what was asked for."""
         self._asking.shutdown(wait=False, cancel_futures=True)
 
-    def read(self, part: Slice) -> _Pieces | _Rows:
+    def read(self, part: EventSlice) -> _Pieces | _Rows:
         """Return the slice's rows, verified, or the pieces to read in its stead; not again what is as it was kept."""
         if self._kept is None or part.root:  # a window of few rows is read again at once
             return self._read(part)
@@ -203,12 +203,12 @@ class _SliceReader:
             self._kept.keep(part, result.rows, b"".join(result.chunks))
         return result
 
-    def _is_still(self, part: Slice, count: int, rows: bytes) -> bool:
+    def _is_still(self, part: EventSlice, count: int, rows: bytes) -> bool:
         """Tell whether the slice still has as many rows, and among them the newest one that Lago has now."""
         page = self._page(part, 1, 1)
         return page.total == count and bool(page.rows) and all(row.encode() in rows for row in page.rows)
 
-    def _read(self, part: Slice) -> _Pieces | _Rows:
+    def _read(self, part: EventSlice) -> _Pieces | _Rows:
         before: list[str] | None = None
         for reading in range(_READINGS_PER_SLICE):
             first = self._page(part, 1, self._client.page_size.now)
@@ -240,7 +240,9 @@ class _SliceReader:
             _WINDOW_MOVES,
         )
 
-    def changed(self, whole: Slice, held: Mapping[Slice, int], executor: ThreadPoolExecutor) -> list[Slice]:
+    def changed(
+        self, whole: EventSlice, held: Mapping[EventSlice, int], executor: ThreadPoolExecutor
+    ) -> list[EventSlice]:
         """Return the slices that hold other than the rows they held when they were read.
 
         Raise `LagoError` unless they add up to what Lago counts in the whole: then nothing lies between them.
@@ -258,10 +260,10 @@ class _SliceReader:
             _WINDOW_MOVES,
         )
 
-    def _total(self, part: Slice) -> int:
+    def _total(self, part: EventSlice) -> int:
         return self._page(part, 1, 1).total
 
-    def _all_pages(self, part: Slice, first: Page) -> list[Page] | None:
+    def _all_pages(self, part: EventSlice, first: EventPage) -> list[EventPage] | None:
         """Return the pages of one reading, or None if Lago's counts say that they do not fit together."""
         pages, rows = [first], len(first.rows)
         if first.next_page is not None:
@@ -274,9 +276,9 @@ class _SliceReader:
                     return None
         return pages if rows == first.total and not repeats_an_id(pages) else None
 
-    def _following(self, part: Slice, last: int, per_page: int) -> Iterator[Page]:
+    def _following(self, part: EventSlice, last: int, per_page: int) -> Iterator[EventPage]:
         """Yield the pages from the second on, several of them asked for at one time."""
-        under_way: deque[Future[Page]] = deque()
+        under_way: deque[Future[EventPage]] = deque()
         try:
             for number in range(2, last + 1):
                 under_way.append(self._ask(part, number, per_page))
@@ -288,13 +290,13 @@ class _SliceReader:
             for future in under_way:
                 future.cancel()
 
-    def _page(self, part: Slice, number: int, per_page: int) -> Page:
+    def _page(self, part: EventSlice, number: int, per_page: int) -> EventPage:
         return self._ask(part, number, per_page).result()
 
-    def _ask(self, part: Slice, number: int, per_page: int) -> Future[Page]:
+    def _ask(self, part: EventSlice, number: int, per_page: int) -> Future[EventPage]:
         return self._asking.submit(self._answered, part, number, per_page)
 
-    def _answered(self, part: Slice, number: int, per_page: int) -> Page:
+    def _answered(self, part: EventSlice, number: int, per_page: int) -> EventPage:
         params: dict[str, str | int] = {
             "code": part.code,
             "timestamp_from": instant_text(part.start),
@@ -313,7 +315,7 @@ class _SliceReader:
         return page
 
 
-def cut(part: Slice, rows: int, crowded: datetime | None, aimed_at: int | None = None) -> tuple[Slice, ...]:
+def cut(part: EventSlice, rows: int, crowded: datetime | None, aimed_at: int | None = None) -> tuple[EventSlice, ...]:
     """Return adjoining slices that together are `part`, as many as its rows call for at so many rows each.
 
     They are cut at whole milliseconds. `crowded` is an instant that many rows share; it gets a slice of its own.
@@ -326,14 +328,14 @@ def cut(part: Slice, rows: int, crowded: datetime | None, aimed_at: int | None =
         instant = whole_millisecond(crowded)
         cuts |= {instant, instant + _MILLISECOND}
     edges = [part.start, *sorted(edge for edge in cuts if part.start < edge < part.end), part.end]
-    return tuple(Slice(part.code, start, end) for start, end in pairwise(edges))
+    return tuple(EventSlice(part.code, start, end) for start, end in pairwise(edges))
 
 
-def _verified(pages: Sequence[Page]) -> _Rows:
+def _verified(pages: Sequence[EventPage]) -> _Rows:
     return _Rows(pages[0].total, tuple("".join(page.rows).encode() for page in pages))
 
 
-def _repeats_over_pages(pages: Sequence[Page]) -> bool:
+def _repeats_over_pages(pages: Sequence[EventPage]) -> bool:
     seen: set[str] = set()
     for page in pages:
         if not seen.isdisjoint(page.rows):

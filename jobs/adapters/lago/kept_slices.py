@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import orjson
 
-from jobs.adapters.lago.event_pages import Slice
+from jobs.adapters.lago.event_pages import EventSlice
 from jobs.drivers.folder_locks import lock_folder, remove_if_abandoned
 
 _FOLDERS = ".events-read-"
@@ -70,7 +70,7 @@ class KeptSlices:
                 os.close(self._lock)
                 self._lock = None
 
-    def find(self, part: Slice) -> tuple[int, bytes] | None:
+    def find(self, part: EventSlice) -> tuple[int, bytes] | None:
         """Return a slice's number of rows, and the rows, or None where they were not kept within a day."""
         if self._lock is None:
             return None
@@ -81,7 +81,7 @@ class KeptSlices:
             return None
         return (count, rows) if heading == self._heading(part, count, rows) else None
 
-    def keep(self, part: Slice, count: int, rows: bytes) -> None:
+    def keep(self, part: EventSlice, count: int, rows: bytes) -> None:
         """Keep a slice's rows, whole or not at all."""
         path, moment = self._file(part), (self._now.timestamp(),) * 2
         aside = path.with_suffix(".partial")
@@ -124,11 +124,11 @@ class KeptSlices:
         self._room -= size
         return True
 
-    def _file(self, part: Slice) -> Path:
+    def _file(self, part: EventSlice) -> Path:
         return self._folder / hashlib.sha256(f"{part.start} {part.end} {part.code}".encode()).hexdigest()
 
     @staticmethod
-    def _heading(part: Slice, count: int, rows: bytes) -> bytes:
+    def _heading(part: EventSlice, count: int, rows: bytes) -> bytes:
         """Return the first line of a slice's file, without its line break."""
         return orjson.dumps(
             {

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from jobs.adapters.lago.failures import CHECK_BASE
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.instants import parsed_instant
-from jobs.core.money.usage import Groups, PeriodUsage, ToldBucket
+from jobs.core.money.usage import BucketUsage, Groups, PeriodUsage
 from jobs.core.money.worth import Counted
 from jobs.errors import LagoError
 
@@ -124,7 +124,7 @@ def _period(client: LagoClient, subscription: str, told: Any, *, is_open: bool) 
         raise _unreadable(client) from error
 
 
-def _buckets(charge: Mapping[str, Any]) -> Iterator[ToldBucket]:
+def _buckets(charge: Mapping[str, Any]) -> Iterator[BucketUsage]:
     """Yield the innermost levels of a charge's usage: filters within groups, groups, filters, or the charge itself."""
     metric = charge.get("billable_metric")
     if metric is None or charge.get("units") is None:
@@ -132,7 +132,7 @@ def _buckets(charge: Mapping[str, Any]) -> Iterator[ToldBucket]:
     for groups, level in _groups(charge):
         for values, bucket in _filters(level):
             events, amount = bucket.get("events_count"), bucket["amount_cents"]
-            yield ToldBucket(
+            yield BucketUsage(
                 charge_id=str(charge["charge"]["lago_id"]),
                 code=str(metric["code"]),
                 filter_values=values,

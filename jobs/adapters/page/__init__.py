@@ -15,11 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.adapters.page.charts import time_chart
-from jobs.core.telling.page import Page
+from jobs.core.telling.page import ReportPage
 from jobs.core.text import visible
 
 
-def render(page: Page) -> Iterator[bytes]:
+def render(page: ReportPage) -> Iterator[bytes]:
     """Yield the page's bytes: the same for the same page, everywhere."""
     style, script = asset("report.css"), asset("report.js")
     template = environment().get_template("report.html")

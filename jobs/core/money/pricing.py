@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from jobs.core.lago.buckets import Bucket, buckets_of
 from jobs.core.lago.values import BillableMetric, Charge
-from jobs.core.money.usage import PeriodUsage, ToldBucket
+from jobs.core.money.usage import BucketUsage, PeriodUsage
 from jobs.core.money.worth import NOTHING, Change, Counted, Price, Unpriced, Worth, billed, worth
 
 
@@ -218,7 +218,7 @@ def _units(side: _Side) -> Decimal:
     return Decimal(0) if isinstance(counted, Unpriced) else counted.units
 
 
-def _of_charge(side: _Side) -> list[ToldBucket]:
+def _of_charge(side: _Side) -> list[BucketUsage]:
     return [told for told in side.period.buckets if told.charge_id == side.bucket.charge.lago_id]
 
 
@@ -248,7 +248,7 @@ def _valued(side: _Side, is_missing: bool, value: Callable[[_Side, bool, Price, 
     return found if abs(found.missing) + abs(found.surplus) < _MOST else Worth(unpriced=Unpriced.NOT_TOLD)
 
 
-def _counted(bucket: Bucket, of_charge: Sequence[ToldBucket]) -> Counted | Unpriced:
+def _counted(bucket: Bucket, of_charge: Sequence[BucketUsage]) -> Counted | Unpriced:
     """Return what Lago counted in a bucket; nothing for a group that it does not tell, since it has no event."""
     position = bucket.filter_position
     values = None if position is None else dict(bucket.charge.filters[position].values)

@@ -14,7 +14,7 @@ Groups = tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ToldBucket:
+class BucketUsage:
     """One bucket as Lago tells it."""
 
     charge_id: str
@@ -45,7 +45,7 @@ class PeriodUsage:
     """Current usage, which still moves; otherwise what was invoiced, which does not."""
     currency: str
     """Of all amounts, ISO 4217."""
-    buckets: tuple[ToldBucket, ...]
+    buckets: tuple[BucketUsage, ...]
     """Every bucket of every charge that was told."""
     invoice_id: str = ""
     """Lago's id of its invoice; empty of the open period, or where Lago does not tell."""

@@ -10,7 +10,7 @@ from decimal import Decimal
 from jobs.core.kinds import HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.money.amounts import main_unit
-from jobs.core.money.told import Money, added
+from jobs.core.money.statement import Money, added
 from jobs.core.money.worth import Unpriced
 from jobs.core.plan import Outcome
 from jobs.core.text import visible

@@ -136,7 +136,7 @@ class Backfilled:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ReportPage:
     """Everything the page says."""
 
     window: str

@@ -150,7 +150,7 @@ def invalid(details: object) -> RefusalError:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class AskedPage:
     """Which rows of a list are wanted."""
 
     number: int
@@ -179,10 +179,10 @@ class Page:
         }
 
 
-def requested_page(page: str | None, per_page: str | None) -> Page:
+def requested_page(page: str | None, per_page: str | None) -> AskedPage:
     """Read `page` and `per_page` as kaminari does: anything odd is page 1, or 25 rows."""
     number = max(1, integer_prefix(page or ""))
     if per_page is None:
-        return Page(number, DEFAULT_PER_PAGE)
+        return AskedPage(number, DEFAULT_PER_PAGE)
     size = integer_prefix(per_page)
-    return Page(number, size if per_page[:1].isdigit() and size >= 0 else _KAMINARI_PER_PAGE)
+    return AskedPage(number, size if per_page[:1].isdigit() and size >= 0 else _KAMINARI_PER_PAGE)

@@ -144,7 +144,7 @@ async def _find(call: Call, name: str, filters: dict[str, Any]) -> dict[str, Any
 
 
 async def _rows(
-    call: Call, page: answers.Page, resource: str, filters: dict[str, Any]
+    call: Call, page: answers.AskedPage, resource: str, filters: dict[str, Any]
 ) -> tuple[list[dict[str, Any]], dict[str, int | None]]:
     parameters = filters | {"organization_id": call.tenant.id, "limit": page.size, "offset": page.offset}
     counted = await (await call.connection.execute(query(f"standin_count_{resource}"), parameters)).fetchone()

@@ -60,7 +60,7 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _page(
-    call: Call, page: answers.Page, filters: dict[str, Any], counting: str, reading: str
+    call: Call, page: answers.AskedPage, filters: dict[str, Any], counting: str, reading: str
 ) -> tuple[dict[str, int | None], list[dict[str, Any]]]:
     total = (await (await call.connection.execute(query(counting), filters)).fetchone() or {"total": 0})["total"]
     meta = page.meta(total)

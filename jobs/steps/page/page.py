@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.causes import Explanation
 from jobs.core.certification import Reason
 from jobs.core.figures import counted, grouped, share, usd
 from jobs.core.kinds import Cause, Kind
-from jobs.core.money.told import BEFORE, Money
-from jobs.core.telling.page import CauseCard, Page, ReasonLine, Tile
+from jobs.core.money.statement import BEFORE, Money
+from jobs.core.patterns import Explanation
+from jobs.core.telling.page import CauseCard, ReasonLine, ReportPage, Tile
 from jobs.core.window import Window
 from jobs.steps.page.decisions import decision_tables
 from jobs.steps.page.sending import planned_backfill
@@ -47,13 +47,13 @@ class Findings:
     """What the discrepancies are worth."""
 
 
-def make_page(workspace: Workspace, found: Findings) -> Page:
+def make_page(workspace: Workspace, found: Findings) -> ReportPage:
     """Return what the page says; the causes have been found before."""
     codes = workspace.rows("page_codes")
     (money,) = workspace.rows("page_money")
     several = len(codes) > 1
     kinds = {kind.value for kind in Kind}
-    return Page(
+    return ReportPage(
         window=_span(found.window),
         certified=not found.reasons,
         summary=_summary(codes, found),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.adapters.lago.event_pages import EVENT_COLUMNS, PageReader, Slice
+from jobs.adapters.lago.event_pages import EVENT_COLUMNS, EventSlice, PageReader
 from jobs.adapters.lago.events import read_events
 from jobs.adapters.lago.exact_json import json_object, text_array, value_text
 from jobs.adapters.lago.http import LagoClient
@@ -234,7 +234,7 @@ def test_rows_of_records_are_those_of_escaping_each_value(
     if expected is None or found is None:  # a lone surrogate that is not written as an escape is no JSON
         assert found is expected
         return
-    page = pages.page(found, Slice("tokens", WINDOW.start, WINDOW.end), 1, 10, "lago")
+    page = pages.page(found, EventSlice("tokens", WINDOW.start, WINDOW.end), 1, 10, "lago")
     assert sorted(page.rows) == sorted(_row(listed, "p", "q", "r") for listed in expected["events"])
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.adapters.lago import events as reader
-from jobs.adapters.lago.event_pages import Slice
+from jobs.adapters.lago.event_pages import EventSlice
 from jobs.adapters.lago.events import cut, read_events
 from jobs.adapters.lago.http import LagoClient, Reply
 from jobs.adapters.lago.page_size import PageSize
@@ -91,7 +91,7 @@ def test_any_spread_is_read_exactly_once(offsets: list[int], start: int, length:
 )
 def test_pieces_adjoin_and_fill_the_whole(start: datetime, length: int, rows: int, crowded: int | None) -> None:
     begin = start.replace(tzinfo=UTC)
-    part = Slice("tokens", begin, begin + length * MICROSECOND)
+    part = EventSlice("tokens", begin, begin + length * MICROSECOND)
     pieces = cut(part, rows, None if crowded is None else begin + crowded * MICROSECOND)
     assert (pieces[0].start, pieces[-1].end) == (part.start, part.end)
     assert all(piece.start < piece.end for piece in pieces)
