@@ -81,7 +81,7 @@ def show_run(run: Run, stream: TextIO = sys.stdout, *, applied: Sequence[str] = 
 
 def show_usage(told: Usage, stream: TextIO = sys.stdout) -> None:
     """Print the totals, how they moved, and who used most."""
-    console = Console(file=stream, width=None if stream.isatty() else 180, highlight=False)
+    console = console_for(stream)
     days = told.settings.days
     console.print()
     console.print(f"Usage   {days.first} to {days.after} (excluded), {days.zone}, run {told.run_id}")

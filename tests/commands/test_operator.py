@@ -159,7 +159,7 @@ def test_headings_are_broken_only_where_they_must(
         for row in result.run.totals
     ]
     stream = io.StringIO()
-    monkeypatch.setattr(console, "_console", lambda stream: Console(file=stream, width=width, highlight=False))
+    monkeypatch.setattr(console, "console_for", lambda stream: Console(file=stream, width=width, highlight=False))
     console.show_run(replace(result.run, totals=tuple(rows)), stream)
     assert ("mismatched" in stream.getvalue()) is whole
     assert ("mis-" in stream.getvalue()) is not whole
