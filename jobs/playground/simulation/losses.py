@@ -114,7 +114,7 @@ def decide(
     placement = _Placement(requests, fates, settings, rng)
     if settings.pins_keys:
         placement.pin_keys()
-    placement.place_all(incidents)
+    placement.place_all(incidents, names_others=not settings.pins_keys)
     if settings.hides_losses:
         placement.hide_losses(incidents)
     return requests, fates
@@ -231,15 +231,19 @@ class _Placement:
             subscription, (_, prompt, completion), _ = self._seat(row)
             self._expected.counts.add((subscription, prompt, completion))
 
-    def place_all(self, incidents: Incidents) -> None:
-        """Change the fates of a few calls in place, the scarcest opportunities first."""
+    def place_all(self, incidents: Incidents, *, names_others: bool) -> None:
+        """Change the fates of a few calls in place, the scarcest opportunities first.
+
+        `names_others` lets clients name another customer; where LiteLLM pins keys, one such event makes a key look shared.
+        """
         size = len(self._requests.end_ms)
         self._restarts(incidents)
         self._surplus(LossClass.REPEATED_ID, max(size // 3_000, 3), self._plain & self._from(Origin.BATCH))
         self._surplus(LossClass.REPEATED_ID_OTHER_CONTENT, max(size // 8_000, 2), self._plain & self._unique)
         self._surplus(LossClass.SENT_TWICE, max(size // 1_200, 5), self._plain)
         self._late(max(size // 5_000, 3))
-        self._elsewhere(LossClass.OTHER_SUBSCRIPTION, max(size // 3_500, 3))
+        if names_others:
+            self._elsewhere(LossClass.OTHER_SUBSCRIPTION, max(size // 3_500, 3))
         self._elsewhere(LossClass.NULL_SUBSCRIPTION, max(size // 5_000, 3))
 
     def _from(self, origin: Origin) -> NDArray[np.bool_]:
