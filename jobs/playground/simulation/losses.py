@@ -234,7 +234,8 @@ class _Placement:
     def place_all(self, incidents: Incidents, *, names_others: bool) -> None:
         """Change the fates of a few calls in place, the scarcest opportunities first.
 
-        `names_others` lets clients name another customer; where LiteLLM pins keys, one such event makes a key look shared.
+        `names_others` lets clients name another customer; where LiteLLM pins keys, one such event makes a key look
+        shared.
         """
         size = len(self._requests.end_ms)
         self._restarts(incidents)
