@@ -109,8 +109,9 @@ def ask_other_codes(workspace: Workspace, settings: ReconcileSettings, progress:
                 found[row["code"]].update(codes - {row["code"]})
     except LagoError as error:
         progress.note(f"other codes were not looked at: {error}")
+    # Sets of texts have another order in each process: of several that have as many, the first by name.
     return tuple(
-        OtherCode(code, other, calls, asked[code])
+        OtherCode(code, other, -calls, asked[code])
         for code, counted in sorted(found.items())
-        for other, calls in counted.most_common(1)
+        for calls, other in sorted((-calls, other) for other, calls in counted.items())[:1]
     )

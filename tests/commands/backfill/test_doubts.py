@@ -115,6 +115,18 @@ def test_events_under_another_code(filled: Callable[[list[dict[str, Any]]], Worl
     assert "RECONCILE_SEND_DESPITE=nothing_arrived" in refused.remedy
 
 
+def test_of_codes_that_have_as_many_events_the_first_is_named(filled: Callable[[list[dict[str, Any]]], World]) -> None:
+    codes = [f"code_{number}" for number in range(9)]
+    arrived = [call for call in CALLS if not call.lost]
+    events = [
+        {**event, "transaction_id": f"{event['transaction_id']}-{code}"}
+        for code in codes
+        for event in _other_code(arrived, code)
+    ]
+    # What a set of texts begins with is chance, so nine of them would hardly begin with the first.
+    assert "under 'code_0' it has those of" in _refusal(filled(events)).what
+
+
 def test_an_outage_is_no_wrong_code(filled: Callable[[list[dict[str, Any]]], World]) -> None:
     others = [replace(call, tokens=(900 + number, 70)) for number, call in enumerate(CALLS)]
     world = filled(_other_code(others))
