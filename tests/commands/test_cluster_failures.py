@@ -98,6 +98,7 @@ def kill(process: Any) -> None:
     os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.deep
 def test_a_killed_worker_costs_its_tasks_again_and_nothing_else(sides: Sides) -> None:
     """At that moment each worker holds what it has read, which nobody else has."""
     with started_processes(sides.folder, sides.environment()) as processes:
@@ -146,6 +147,7 @@ def test_all_workers_lost_is_told_after_a_while(sides: Sides) -> None:
             sides.spread(processes.address, Meanwhile(MATCHING, kill_all))
 
 
+@pytest.mark.deep
 def test_a_worker_whose_disk_is_full_is_named(sides: Sides) -> None:
     """Files of more than 64 KiB are refused there, as on a disk without room."""
     limited = ("/bin/sh", "-c", 'ulimit -f 128; exec "$@"', "limited")
@@ -216,7 +218,7 @@ def test_a_cluster_that_takes_tls_is_reached_by_dasks_own_settings(sides: Sides)
     }
     variables = {f"DASK_DISTRIBUTED__COMM__{name}": text for name, text in tls.items()}
     scaling = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"DASK_[A-Z_]+", scaling)) == variables.keys()
+    assert set(re.findall(r"DASK_DISTRIBUTED__COMM__[A-Z_]+", scaling)) == variables.keys()
     known = {
         f"distributed.comm.{name.lower().replace('__', '.').replace('_', '-')}": text for name, text in tls.items()
     }
@@ -232,4 +234,4 @@ def test_nobody_there_is_told_with_the_setting(sides: Sides) -> None:
     with pytest.raises(
         ClusterError, match=r"cannot reach the Dask scheduler at tcp://127.0.0.1:1: .*RECONCILE_CLUSTER"
     ):
-        sides.spread("tcp://127.0.0.1:1")
+        sides.spread("tcp://127.0.0.1:1", RECONCILE_CLUSTER_WAIT="1s")

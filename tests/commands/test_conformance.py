@@ -54,6 +54,7 @@ def test_a_difference_is_printed_with_its_place(organization: Organization, monk
     assert "never removes them" in done.output
 
 
+@pytest.mark.deep
 def test_another_month_is_not_compared(organization: Organization) -> None:
     then = datetime(2027, 2, 3, tzinfo=UTC)
     organization.configure(now=then)

@@ -123,6 +123,7 @@ def test_discrepancies_are_told_then_their_repair_then_nothing(
     assert len(chat.told) == 2, "agreement is no news"
 
 
+@pytest.mark.deep
 def test_only_failures_are_told_if_so_set(environment: dict[str, str], chat: Chat) -> None:
     environment["RECONCILE_WEBHOOK_ON"] = "failure"
     assert run(environment, "reconcile", *_WINDOW)[0] == 3

@@ -81,8 +81,8 @@ def limited(examples: int) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def in_depth(deep: int) -> pytest.MarkDecorator:
-    """Give the test its number of examples: one, and as a deep test so many."""
-    return pytest.mark.parametrize("examples", [1, pytest.param(deep, marks=pytest.mark.deep)])
+    """Give the deep test its number of examples."""
+    return pytest.mark.parametrize("examples", [pytest.param(deep, marks=pytest.mark.deep)])
 
 
 def on_both_stores(deep: int, *, quick: Store) -> pytest.MarkDecorator:

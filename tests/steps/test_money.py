@@ -278,6 +278,7 @@ def test_an_apply_moves_the_bill_by_what_the_run_had_told(
     assert document["money"]["surplus"] == {"EUR": main_unit(done.left.money.surplus["EUR"], "EUR")}
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("is_open", [pytest.param(True, marks=pytest.mark.deep), False])
 def test_focus_tells_what_is_not_billed_and_what_is_too_much(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, is_open: bool
@@ -330,6 +331,7 @@ def test_a_cap_on_money_refuses_what_has_no_price(litellm_database: str, standin
         run_one(settings)
 
 
+@pytest.mark.deep
 def test_subscriptions_beyond_the_bound_are_not_asked_for(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

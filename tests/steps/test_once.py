@@ -157,6 +157,7 @@ def test_a_time_zone_that_the_run_has_found_wrong_is_refused(make_world: MakeWor
     assert world.sent() == []
 
 
+@pytest.mark.deep
 def test_told_by_name_a_plan_is_worked_despite_a_doubt(make_world: MakeWorld) -> None:
     world = make_world("once-time-zone", "postgres", "callback")
     result = world.apply(send_despite=frozenset({Cause.TIME_ZONE}))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import psycopg
+import pytest
 
 from jobs.backfill import backfill
 from jobs.core.kinds import HoldReason, Kind
@@ -172,6 +173,7 @@ def test_top_ups_complete_the_recorded_calls(litellm_database: str, standin: Lag
         assert organization.billed(name, CODE, *period).units - surplus == used
 
 
+@pytest.mark.deep
 def test_a_plan_has_the_same_bytes_elsewhere(
     world: World, litellm_database_at: Callable[[str], str], standin: LagoStandIn, tmp_path: Path
 ) -> None:
