@@ -167,6 +167,7 @@ def test_another_question_takes_up_nothing_and_removes_what_is_old(organization:
         assert left(tmp_path) == []
 
 
+@pytest.mark.deep
 def test_of_two_runs_at_one_time_one_keeps(organization: Organization, tmp_path: Path) -> None:
     read(organization, tmp_path, fails=True)
     (folder,) = left(tmp_path)
@@ -190,6 +191,7 @@ def test_without_a_place_to_keep_them_reading_goes_on(organization: Organization
     assert (len(rows), taken_up) == (ROWS, 0)
 
 
+@pytest.mark.deep
 def test_they_take_a_tenth_of_the_free_room(
     organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

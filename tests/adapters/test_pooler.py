@@ -101,6 +101,7 @@ def test_statement_pooling_is_recognised(litellm_database_at: Callable[[str], st
             Ledger.open(url, now=lambda: NOON)
 
 
+@pytest.mark.deep
 def test_a_pooler_without_its_server_is_tried_again(database: str, tmp_path: Path) -> None:
     """It says that it cannot get through for the moment; a database that it does not have is told at once."""
     nowhere = database.rpartition(":")[0] + ":1/" + database.rpartition("/")[2]

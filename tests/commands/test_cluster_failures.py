@@ -192,6 +192,7 @@ def test_workers_of_another_version_are_refused(
         sides.spread(cluster.address)
 
 
+@pytest.mark.deep
 def test_a_worker_that_would_read_other_events_is_refused(sides: Sides, cluster: RunningCluster) -> None:
     cluster.give({**sides.environment(), "RECONCILE_EVENTS_FROM": "api"})
     with pytest.raises(

@@ -112,6 +112,7 @@ def test_a_run_that_a_person_asked_for_is_manual(environment: dict[str, str], st
     assert told == ("reconcile --apply (manual)" if manual else "reconcile --apply")
 
 
+@pytest.mark.deep
 def test_a_manual_run_leaves_the_schedules_metrics(litellm_database: str, standin: LagoStandIn, tmp_path: Path) -> None:
     calls = some_calls(3, lost=())
     fill_litellm(litellm_database, calls)

@@ -22,6 +22,9 @@ _UPDATE = os.environ.get("UPDATE_GOLDENS") == "1"
 
 # What `make test` shows by another scenario or by a quicker test, `make test-deep` shows by these as well.
 _SHOWN_BY = {
+    "charges-that-bill-in-part": "core/lago/test_billing_rules.py",
+    "empty-request-id": "repeated-response-id",
+    "lago-1-30": "adapters/lago_events/test_crowds.py",
     "agent-sdk-price": "commands/backfill/test_amounts.py",
     "arrived-after-the-grace-period": "core/lago/test_billing_rules.py",
     "arrived-after-the-invoice": "core/lago/test_billing_rules.py",
@@ -54,11 +57,11 @@ _SHOWN_BY = {
     "hostile-texts": "fuzz/test_hostile_texts.py",
     "incomplete-subscription": "recorded-but-never-billed",
     "internal-calls": "core/test_usage_evidence.py",
-    "lago-1-45": "lago-1-30",
+    "lago-1-45": "adapters/lago_events/test_crowds.py",
     "late-after-backfill": "steps/matching/test_surplus_advice.py",
     "late-event": "steps/test_causes.py",
     "late-event-under-another-name": "steps/matching/test_foreign.py",
-    "literal-none-request-id": "empty-request-id",
+    "literal-none-request-id": "repeated-response-id",
     "metric-counts-events": "count-metric-and-management-calls",
     "metric-takes-maximum": "core/test_meters.py",
     "metric-with-weighted-sum": "core/test_meters.py",
@@ -68,7 +71,7 @@ _SHOWN_BY = {
     "null-subscription": "steps/matching/test_pairs.py",
     "once-late-event": "steps/test_once.py",
     "once-slices": "steps/test_once.py",
-    "once-time-zone": "steps/test_once.py",
+    "once-time-zone": "steps/test_causes.py",
     "partition-duplicates": "steps/matching/test_pairs.py",
     "pay-in-advance": "commands/backfill/test_holding.py",
     "pay-in-advance-allowed": "commands/backfill/test_holding.py",
@@ -139,7 +142,7 @@ def test_every_road_leaves_the_same_files(
     cluster: RunningCluster,
     tmp_path: Path,
 ) -> None:
-    """A run from Lago's own store, where it can be read, and over a cluster leaves what it leaves alone: what it must."""
+    """A run from Lago's own store, where it can be read, and over a cluster leaves what it leaves alone."""
     database_url = scenario_database_at(scenario.era)
     organization = scenario.fill(database_url, standin)
     found = scenario.left(database_url, organization, tmp_path / "api")

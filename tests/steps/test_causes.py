@@ -121,6 +121,7 @@ def test_a_sender_is_not_blamed_where_charging_does_not_go_by_end_user() -> None
     assert found.keys() == {Cause.UNEXPLAINED}
 
 
+@pytest.mark.deep
 def test_a_rush_loses_more_than_quiet_minutes() -> None:
     rush = [SpendLog(f"rush-{n}", 9 * _HOUR + n * 500, tokens=(5000 + n, 7)) for n in range(240)]
     logs = traffic() + rush
@@ -172,11 +173,13 @@ def test_events_under_another_column_of_the_spend_log() -> None:
     assert found[Cause.UNEXPLAINED].kinds == {"orphaned": 1}, "under a wrong setting equal content proves nothing"
 
 
+@pytest.mark.deep
 def test_events_under_nobody() -> None:
     logs = traffic()[:8]
     assert causes(logs, delivered(logs, subscription=None)).keys() == {Cause.NO_SUBSCRIPTION_IN_EVENT}
 
 
+@pytest.mark.deep
 def test_events_under_a_name_with_blanks_around_it() -> None:
     logs = traffic()[:8]
     assert causes(logs, delivered(logs, subscription=" alice\n")).keys() == {Cause.BLANKS_AROUND_THE_NAME}
@@ -255,6 +258,7 @@ def test_a_burst_without_spend_logs_is_a_restart() -> None:
     assert causes(logs, delivered(logs + scattered)).keys() == {Cause.UNEXPLAINED}
 
 
+@pytest.mark.deep
 def test_the_second_event_of_a_call() -> None:
     logs = traffic()
     second = [replace(event, transaction_id="second", at_ms=event.at_ms + 900) for event in delivered(logs[5:6])]

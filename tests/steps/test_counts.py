@@ -148,6 +148,7 @@ def test_events_that_lago_does_not_count_are_told(world: World) -> None:
         assert any("Lago counts 9 of 10 events of llm_tokens of subscription 'alice'" in one for one in run.warnings)
 
 
+@pytest.mark.deep
 @deep_but("postgres")
 def test_an_event_without_a_number_outside_the_window(world: World) -> None:
     world.organization.insert_events([event("bare", PERIOD_START + timedelta(hours=1), model="gpt-4o")])

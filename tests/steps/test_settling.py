@@ -99,6 +99,7 @@ def test_a_healed_window_is_certified_everywhere(world: World) -> None:
     assert (notice.verdict, notice.kinds[Kind.MISSING], notice.left) == ("repaired", 6, {})
 
 
+@pytest.mark.deep
 def test_what_top_ups_leave_is_what_the_next_run_finds(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

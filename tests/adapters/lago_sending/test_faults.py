@@ -40,6 +40,7 @@ def test_an_unclear_answer_is_settled(organization: Organization, fault: str) ->
     assert_billed_once(organization, events)
 
 
+@pytest.mark.deep
 def test_delayed_visibility_costs_a_second_copy_but_no_second_bill(standin: LagoStandIn) -> None:
     organization = new_organization(standin, ("clickhouse", "1.51.0"))
     organization.configure(visibility_delay_seconds=1.0)

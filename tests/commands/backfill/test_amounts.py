@@ -157,6 +157,7 @@ def test_without_a_markup_nothing_is_sent(litellm_database: str, standin: LagoSt
     assert (done.run.held, done.run.plan.events) == ({HoldReason.AMOUNT_MISSING: 3}, 0)
 
 
+@pytest.mark.deep
 def test_a_sent_event_that_lago_shows_with_another_amount_is_not_verified(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

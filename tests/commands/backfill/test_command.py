@@ -184,6 +184,7 @@ def test_a_plan_file_is_held_to_the_caps_by_what_it_would_send(world: World) -> 
     assert world.sent() == set()
 
 
+@pytest.mark.deep
 def test_a_plan_file_settles_no_more_than_it_holds(world: World) -> None:
     plan = world.plan(only=PlanFilter(subscriptions=("bob",)))
     result = run_one(world.settings(), plan=plan)

@@ -86,6 +86,7 @@ def test_calls_whose_events_stand_under_names_that_no_column_holds(
     assert world.sent() == {call.request_id for call in LOST}
 
 
+@pytest.mark.deep
 def test_one_renamed_does_not_keep_others_from_being_billed(
     filled: Callable[[list[dict[str, Any]]], World],
 ) -> None:

@@ -81,6 +81,7 @@ def test_what_is_no_plan_is_refused(content: bytes, world: World) -> None:
     assert refused(world.settings(), plan=plan).remedy.startswith("Make a new plan")
 
 
+@pytest.mark.deep
 def test_nothing_is_sent_while_spend_logs_end_in_the_future(world: World) -> None:
     fill_litellm(world.database_url, [Call("tomorrow's", "alice", NOW + timedelta(hours=9), (1, 1), lost=False)])
     error = refused(world.settings())

@@ -42,6 +42,7 @@ FILES = {
 }
 
 
+@pytest.mark.deep
 def test_agreement_ends_with_0(environment: dict[str, str], organization: Organization) -> None:
     organization.insert_events(
         [
@@ -144,6 +145,7 @@ def test_metrics_of_a_success_outlive_a_failure(
         assert applied["last_success_timestamp_seconds", by_hand] == first["last_success_timestamp_seconds", by_hand]
 
 
+@pytest.mark.deep
 def test_an_apply_that_is_not_complete_is_told_and_is_no_success(
     environment: dict[str, str], organization: Organization, tmp_path: Path
 ) -> None:

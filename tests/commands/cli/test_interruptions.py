@@ -31,7 +31,7 @@ from tests.support.twins import deep_after
 
 @pytest.mark.parametrize(
     ("number", "name", "arguments"),
-    [(signal.SIGTERM, "SIGTERM", ["reconcile"]), (signal.SIGINT, "Ctrl-C", ["explain", "call-1"])],
+    deep_after(1, [(signal.SIGTERM, "SIGTERM", ["reconcile"]), (signal.SIGINT, "Ctrl-C", ["explain", "call-1"])]),
     ids=["reconcile", "explain"],
 )
 def test_a_signal_ends_a_run_that_reads(

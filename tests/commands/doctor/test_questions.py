@@ -24,6 +24,7 @@ from tests.commands.doctor.helpers import _SECRET, World, _database, told
 from tests.support.twins import deep_after
 
 
+@pytest.mark.deep
 def test_a_url_that_differs_from_the_parts_is_used_and_told(world: World) -> None:
     """LiteLLM goes by it too."""
     url = urlsplit(world.database_url)
@@ -104,6 +105,7 @@ def test_lagos_own_store_is_tried(world: World, standin: LagoStandIn) -> None:
     assert "Lago's own store can be read" in verdict.found
 
 
+@pytest.mark.deep
 def test_a_table_put_aside_that_may_not_be_read_is_told(world: World) -> None:
     world.database_url, world.is_own = world.database_at("1.109-partitioned"), True
     world.environment |= _database(world.database_url)
@@ -113,6 +115,7 @@ def test_a_table_put_aside_that_may_not_be_read_is_told(world: World) -> None:
     assert "LiteLLM_SpendLogs_legacy" in verdict.remedy
 
 
+@pytest.mark.deep
 def test_a_repeated_id_in_a_partitioned_table_is_told(world: World) -> None:
     world.database_url, world.is_own = world.database_at("1.109-partitioned"), True
     world.environment |= _database(world.database_url)
@@ -175,6 +178,7 @@ def test_the_command_ends_with_2_where_a_setting_is_wrong(world: World) -> None:
     assert "pass     attribution" in output
 
 
+@pytest.mark.deep
 def test_json_holds_every_check(world: World) -> None:
     code, output, _ = run(world.environment | {"DATABASE_PASSWORD": _SECRET}, "doctor", "--json")
     document = json.loads(output)

@@ -55,6 +55,7 @@ def test_what_holds_no_call(events: Sequence[Event]) -> None:
     assert judged([SpendLog("lost", 2 * HOUR, tokens=(1200, 300))], events).kinds["missing"] == 1
 
 
+@pytest.mark.deep
 def test_small_numbers_are_everybodys() -> None:
     assert judged([SpendLog("lost", HOUR, tokens=(12, 3))], [_event("e", 3 * HOUR, (12, 3))]).kinds["missing"] == 1
 

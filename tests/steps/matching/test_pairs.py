@@ -50,6 +50,7 @@ def test_a_senders_template_matches_by_id() -> None:
     assert result.pairs == {("{part}", "gw-total-{part}", "id")}
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("requests", deep_after(1, [pytest.param(("bx", "x")), pytest.param(("x", "bx"))]))
 def test_where_a_template_gives_two_requests_one_id_the_rows_order_decides_nothing(requests: tuple[str, str]) -> None:
     (part,) = RULES.parts
@@ -58,6 +59,7 @@ def test_where_a_template_gives_two_requests_one_id_the_rows_order_decides_nothi
     assert result.pairs == {("bx", "abx", "id")}
 
 
+@pytest.mark.deep
 def test_where_a_template_gives_two_parts_one_id_the_content_decides() -> None:
     rules = replace(RULES, parts=preset("input-output", CODE), id_template="{request_id}")
     output = Event("r", HOUR, properties={"model": "gpt-4o", "type": "output", "tokens": "40"})
@@ -95,6 +97,7 @@ def test_the_same_quantities_under_another_model_are_ambiguous() -> None:
     assert result.kinds == {"ambiguous": 1, "orphaned": 1}
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("label", "at_ms", "kinds"),
     deep_after(
@@ -178,6 +181,7 @@ def test_a_failed_try_does_not_hide_the_success_of_the_same_id() -> None:
     assert judged(logs, []).found("kind", "expected_time") == [("missing", "2026-11-10T01:00:05.000Z")]
 
 
+@pytest.mark.deep
 def test_a_repeated_id_of_two_payers_counts_for_each() -> None:
     logs = [SpendLog("r", HOUR), SpendLog("r", HOUR, end_user="bob")]
     assert judged(logs, []).found("subscription") == [("alice",), ("bob",)]

@@ -106,6 +106,7 @@ def test_a_metric_that_counts_bills_one_for_each_event() -> None:
     assert result.found("kind", "difference") == [("missing", "1")]
 
 
+@pytest.mark.deep
 def test_a_billed_cost_agrees_to_twelve_digits() -> None:
     knows = catalogue(metrics=[metric(field_name="response_cost")])
     sent = {**tokens("gpt-4o", 100, 40), "response_cost": "0.00017999999999999998"}
@@ -174,6 +175,7 @@ def test_a_doubt_about_one_event_of_a_call_is_one_about_all() -> None:
     assert "missing" not in judged(logs, [*last_attempt, *others], rules=rules, knows=knows).kinds
 
 
+@pytest.mark.deep
 def test_a_repeated_id_of_two_sources_of_one_payer_counts_once() -> None:
     rules = replace(RULES, mapping=(("alice", "acme"), ("bob", "acme")))
     knows = catalogue(subscriptions=[subscription("acme")])
@@ -181,6 +183,7 @@ def test_a_repeated_id_of_two_sources_of_one_payer_counts_once() -> None:
     assert judged(logs, [], rules=rules, knows=knows).kinds == {"missing": 1}
 
 
+@pytest.mark.deep
 def test_a_tolerance_longer_than_the_longest_call_is_read_too() -> None:
     rules = replace(RULES, longest_call=timedelta(seconds=1), doubt_within=timedelta(0))
     assert judged([SpendLog("r", 24 * HOUR - 1)], [Event("e", 24 * HOUR + 59_000)], rules=rules).kinds == {}

@@ -62,6 +62,7 @@ def test_what_may_be_another_calls_is_not_called_late(logs: list[SpendLog], even
     assert told["left over"][0] == ""
 
 
+@pytest.mark.deep
 def test_an_event_that_keeps_a_call_from_being_sent_is_not_to_be_credited() -> None:
     logs = [SpendLog(name, place * HOUR, tokens=(1200, 300)) for place, name in enumerate("ab", start=1)]
     doubted = (_DOUBTED.text, _DOUBTED.step)
