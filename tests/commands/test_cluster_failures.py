@@ -1,6 +1,6 @@
-"""What a run over a cluster does when the cluster fails it: real schedulers and workers, killed, stopped and starved.
+"""A run over a cluster, and what it does when the cluster fails it: real ones, killed, stopped and starved.
 
-That a run over a cluster leaves what a run alone leaves is shown for every scenario by `test_scenarios.py`.
+That such a run leaves what a run alone leaves is shown for every scenario by `test_scenarios.py`, in the deep tests.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Sides:
         return {name: value for name, value in known.items() if name not in {"LAGO_API_KEY", "RECONCILE_OUTPUT"}}
 
     def alone(self) -> dict[str, bytes]:
-        SCENARIO.run(self.database_url, self.organization, self.folder / "alone", **self.store)
+        """Return what a run alone leaves, which reads Lago's events through its API."""
+        SCENARIO.run(self.database_url, self.organization, self.folder / "alone")
         return folder_bytes(self.folder / "alone")
 
     def spread(self, address: str, progress: SilentProgress | None = None, **more: str) -> dict[str, bytes]:
@@ -168,6 +169,11 @@ def test_workers_without_memory_are_named(sides: Sides) -> None:
         sides.spread(processes.address)
     assert "memory" in str(raised.value)
     assert "tcp://" in raised.value.what
+
+
+def test_a_run_over_a_cluster_leaves_what_a_run_alone_leaves(sides: Sides, cluster: RunningCluster) -> None:
+    cluster.give(sides.environment())
+    assert sides.spread(cluster.address) == sides.alone() != {}
 
 
 def test_workers_need_no_key_and_must_reach_the_databases(sides: Sides, cluster: RunningCluster) -> None:

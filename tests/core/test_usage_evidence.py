@@ -30,6 +30,7 @@ JUDGE = "shadow_eval_judge"
 POLL = "background_response_cost_poll"
 
 
+@pytest.mark.deep
 def test_every_call_type_of_the_installed_litellm_is_known() -> None:
     from litellm.constants import NON_INFERENCE_CALL_TYPES  # noqa: PLC0415 - slow to import
     from litellm.types.utils import CallTypes  # noqa: PLC0415
@@ -38,6 +39,7 @@ def test_every_call_type_of_the_installed_litellm_is_known() -> None:
     assert {CALL_TYPES.get(name) for name in NON_INFERENCE_CALL_TYPES} == {CallClass.READING}
 
 
+@pytest.mark.deep
 def test_the_origins_that_litellm_marks_are_internal_but_for_the_poll() -> None:
     from typing import get_args  # noqa: PLC0415
 

@@ -123,18 +123,9 @@ def test_scenario(
     _assert_as_expected(scenario, scenario.left(database_url, organization, tmp_path / "api"))
 
 
-# The recorded one plays the other roads in every run; all others in the deep tests.
-_EVERY_ROAD = {"recorded-proxy"}
-
-
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        pytest.param(scenario, marks=[] if scenario.folder.name in _EVERY_ROAD else pytest.mark.deep)
-        for scenario in all_scenarios()
-    ],
-    ids=lambda scenario: scenario.folder.name,
-)
+# tests/commands/test_cluster_failures.py plays the recorded one over these roads in every run.
+@pytest.mark.deep
+@pytest.mark.parametrize("scenario", all_scenarios(), ids=lambda scenario: scenario.folder.name)
 def test_every_road_leaves_the_same_files(
     scenario: Scenario,
     scenario_database_at: Callable[[str], str],

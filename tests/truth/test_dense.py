@@ -71,6 +71,7 @@ def test_nothing_is_billed_twice_or_to_someone_else(
         assert is_true is not False or count <= max(1, (1 - FEWEST) * verdict.told(cause)), (cause, verdict.untrue)
 
 
+@pytest.mark.deep
 def test_the_worlds_are_not_all_alike() -> None:
     worlds = [draw(combination, seed) for combination, seed in WORLDS]
     assert {world.kind for world in worlds} == set(Kind)
