@@ -6,7 +6,6 @@ import pytest
 
 from tests.steps.matching.helpers import HOUR
 from tests.support.judging import Event, SpendLog, judged, tokens
-from tests.support.twins import deep_after
 
 _LOST = SpendLog("late", HOUR, tokens=(2386, 104))
 _TWO_ATTEMPTS = SpendLog("two attempts", 2 * HOUR, tokens=(2386, 104))
@@ -18,27 +17,24 @@ def _event(name: str, after_ms: int, counts: tuple[int, int]) -> Event:
 
 @pytest.mark.parametrize(
     ("events", "kinds"),
-    deep_after(
-        2,
-        [
-            pytest.param(
-                [_event("last attempt", 760, (1194, 53)), _event("late", 49_000, (2386, 104))],
-                {"ambiguous": 1, "orphaned": 1},
-                id="its own counts the last attempt",
-            ),
-            pytest.param(
-                [_event("last attempt", 760, (1194, 53)), _event("own", 300, (2386, 104))],
-                {"missing": 1, "orphaned": 1},
-                id="its own came at once",
-            ),
-            pytest.param(
-                [_event("another's", 760, (2387, 53)), _event("late", 49_000, (2386, 104))],
-                {"missing": 1, "orphaned": 1},
-                id="the other counts more than the call",
-            ),
-            pytest.param([_event("own", 49_000, (2386, 104))], {"missing": 1}, id="nothing else beside it"),
-        ],
-    ),
+    [
+        pytest.param(
+            [_event("last attempt", 760, (1194, 53)), _event("late", 49_000, (2386, 104))],
+            {"ambiguous": 1, "orphaned": 1},
+            id="its own counts the last attempt",
+        ),
+        pytest.param(
+            [_event("last attempt", 760, (1194, 53)), _event("own", 300, (2386, 104))],
+            {"missing": 1, "orphaned": 1},
+            id="its own came at once",
+        ),
+        pytest.param(
+            [_event("another's", 760, (2387, 53)), _event("late", 49_000, (2386, 104))],
+            {"missing": 1, "orphaned": 1},
+            id="the other counts more than the call",
+        ),
+        pytest.param([_event("own", 49_000, (2386, 104))], {"missing": 1}, id="nothing else beside it"),
+    ],
 )
 def test_an_event_is_nobodys_for_certain_while_a_nearer_one_may_be_its_calls(
     events: list[Event], kinds: dict[str, int]
