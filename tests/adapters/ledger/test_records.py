@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from jobs.adapters.ledger import Ledger
+from jobs.adapters.ledger import ledger as ledger_module
 from jobs.core.ledger_values import (
     AttemptEntry,
     AttemptMade,
@@ -248,7 +249,8 @@ def test_rows_can_only_be_added(ledger: Ledger, url: str) -> None:
 
 
 def _record_and_die(url: str) -> None:
-    """Be killed inside the third transaction of record_intents: rows inserted, not committed."""
+    """Be killed inside the third transaction of record_intents, of 500 rows each: rows inserted, not committed."""
+    ledger_module._ROWS_PER_TRANSACTION = 500
     seen = 0
 
     def kill(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -259,7 +261,7 @@ def _record_and_die(url: str) -> None:
 
     event.listen(Engine, "after_cursor_execute", kill)
     with opened(url) as ledger:
-        begin(ledger, "killed", *(planned(number) for number in range(11_000)))
+        begin(ledger, "killed", *(planned(number) for number in range(1_100)))
 
 
 def test_killed_while_recording_intents(url: str) -> None:
@@ -272,9 +274,9 @@ def test_killed_while_recording_intents(url: str) -> None:
         killed = ledger.run("killed")
         assert killed is not None
         assert killed.record.ended is None
-        assert [plan.intents for plan in killed.plans] == [10_000]
-        begin(ledger, "next", *(planned(number) for number in range(11_000)))
+        assert [plan.intents for plan in killed.plans] == [1_000]
+        begin(ledger, "next", *(planned(number) for number in range(1_100)))
         events = [record.event for record in ledger.run_events("next")]
-        assert events == [planned(number) for number in range(11_000)]
-        assert [entry.run_id for entry in ledger.story("chatcmpl-9999")] == ["killed"]
-        assert [entry.run_id for entry in ledger.story("chatcmpl-10000")] == ["next"]
+        assert events == [planned(number) for number in range(1_100)]
+        assert [entry.run_id for entry in ledger.story("chatcmpl-999")] == ["killed"]
+        assert [entry.run_id for entry in ledger.story("chatcmpl-1000")] == ["next"]
