@@ -74,8 +74,8 @@ def properties_looked_at(charge: Charge) -> Iterator[str]:
     """Yield the names of the properties that decide in which of a charge's buckets an event counts; some twice."""
     for one in charge.filters:
         yield from one.values
-    for priced in (charge, *charge.filters):
-        yield from priced.properties.get("pricing_group_keys") or ()
+    for properties in (charge.properties, *(one.properties for one in charge.filters)):
+        yield from properties.get("pricing_group_keys") or ()
 
 
 def _gives_way(wide: Mapping[str, set[str]], narrow: Mapping[str, set[str]], narrow_is_first: bool) -> bool:
