@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -25,9 +24,6 @@ WINDOW = Window(datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 23, tzinf
 
 
 HEADER = {"format": "litellm-lago-plan/1", "events": 2, "sha256": "hash"}
-
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def opened(url: str, at: datetime = NOON, **options: Any) -> Ledger:
