@@ -73,9 +73,9 @@ def _thresholds(
 
     Walks backwards, so that the caller can walk forwards and prefer, among equals, to keep the earliest.
     """
-    # Slopes of the convex cost on either side of zero, nearest to zero at the left end: what keeping one more expected (0)
-    # or recorded (1) event makes pending. `near` holds those that still favour keeping an event, `far` those beyond the
-    # price of leaving one out. All are distances from zero's side, less what they have grown by: both sides grow alike.
+    # Slopes of the convex cost on either side of zero, nearest to zero at the left end: what keeping one more expected
+    # (0) or recorded (1) event makes pending. `near` holds those that still favour keeping an event, `far` those beyond
+    # the price of leaving one out. All are distances from zero's side, less what they have grown by: both grow alike.
     near: tuple[deque[int], deque[int]] = (deque(), deque())
     far: tuple[deque[int], deque[int]] = (deque(), deque())
     # The price of leaving an event out, less what slopes have grown by.
@@ -107,7 +107,7 @@ def _thresholds(
 
 
 def _trim(near: deque[int], far: deque[int], most: int, pending: int) -> None:
-    """Move slopes that are worth more than leaving an event out, and drop what more than `pending` events would need."""
+    """Move slopes worth more than leaving an event out, and drop what more than `pending` events would need."""
     while near and near[-1] > most:
         far.appendleft(near.pop())
     while len(near) + len(far) > pending and (near or far):
