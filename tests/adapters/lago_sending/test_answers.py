@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.sending import send_events

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.sending import SentBatch, send_events
