@@ -110,23 +110,37 @@ same_moment AS (
             OR (unexplained.time <= undecided.time + to_microseconds($early_us) AND NOT unexplained.answers_another)
         )
 ),
--- Contents of calls that have matched with an event that came after the moment, though an unexplained one that may be the
--- call's own lies nearer: then that event is for certain nobody's, and may be that of an earlier call of the same content.
-rivalled AS (
-    SELECT undecided.subscription, undecided.code, undecided.dimensions, undecided.quantities, max(answer.time) AS latest
-    FROM (SELECT DISTINCT subscription, code, dimensions, others, quantities FROM undecided WHERE quantity <> 0) AS undecided
-    JOIN (
-        SELECT *, unnest(stretches_around(time, $early_us + $late_us)) AS stretch
-        FROM (SELECT * FROM expected_event SEMI JOIN undecided USING (subscription, code, dimensions, quantities))
-    ) AS other USING (subscription, code, dimensions, quantities)
+-- Calls that may have what another one of their content was matched with, as it came after the moment: LiteLLM's event of a
+-- call of several attempts counts the last one only, so such a call may have an unexplained event as its own, and then what it
+-- was matched with is that of an earlier call. Its own came at once, since two that are late in one minute are chance; and not
+-- before the call ended, where the clocks agree: no event of that content that came at once lies before its call's end.
+answered AS (
+    SELECT other.*, recorded_event.time AS answered_at
+    FROM expected_event AS other
+    SEMI JOIN (SELECT * FROM undecided WHERE quantity <> 0) AS undecided USING (subscription, code, dimensions, quantities)
     JOIN matched_pair ON matched_pair.expected_id = other.id
-    JOIN recorded_event AS answer
-        ON answer.id = matched_pair.recorded_id AND answer.time > other.time + to_microseconds($early_us)
-    JOIN unexplained ON unexplained.subscription = other.subscription AND unexplained.code = other.code
-        AND unexplained.others = undecided.others AND unexplained.model_key IS NOT DISTINCT FROM other.model_key
-        AND unexplained.stretch = other.stretch
-        AND unexplained.time BETWEEN other.time - to_microseconds($early_us) AND answer.time
-    WHERE counts_at_most(unexplained.quantities, other.quantities) AND NOT counts_nothing(unexplained.quantities)
+    JOIN recorded_event ON recorded_event.id = matched_pair.recorded_id
+),
+clock AS (
+    SELECT subscription, code, dimensions, quantities, min(answered_at - time) >= INTERVAL 0 SECOND AS agrees
+    FROM answered
+    WHERE answered_at <= time + to_microseconds($early_us)
+    GROUP BY ALL
+),
+rivalled AS (
+    SELECT answered.subscription, answered.code, answered.dimensions, answered.quantities, max(answered_at) AS latest
+    FROM (
+        SELECT *, other_dimensions(dimensions) AS others, unnest(stretches_around(time, $early_us + $late_us)) AS stretch
+        FROM answered
+        WHERE answered_at > time + to_microseconds($early_us)
+    ) AS answered
+    LEFT JOIN clock USING (subscription, code, dimensions, quantities)
+    JOIN unexplained ON unexplained.subscription = answered.subscription AND unexplained.code = answered.code
+        AND unexplained.others = answered.others AND unexplained.model_key IS NOT DISTINCT FROM answered.model_key
+        AND unexplained.stretch = answered.stretch
+        AND unexplained.time BETWEEN answered.time - to_microseconds($early_us) AND answered.time + to_microseconds($early_us)
+        AND (unexplained.time >= answered.time OR NOT coalesce(clock.agrees, false))
+    WHERE counts_at_most(unexplained.quantities, answered.quantities) AND NOT counts_nothing(unexplained.quantities)
         AND NOT unexplained.answers_another
     GROUP BY ALL
 ),
