@@ -296,6 +296,14 @@ def test_a_surplus_that_may_be_a_second_event_or_another_spend_logs_is_not_expla
     assert found.keys() == {Cause.NO_USER, Cause.UNEXPLAINED}
 
 
+def test_a_later_event_of_a_content_that_calls_have_is_not_put_down_to_a_spend_log_without_a_user() -> None:
+    logs = traffic()[:4]
+    blank = replace(logs[0], request_id="blank", end_user=None, at_ms=logs[0].at_ms - 2 * _MINUTE)
+    for after_ms, cause in ((300, Cause.UNATTRIBUTED_SPEND_LOG), (30_000, Cause.UNEXPLAINED)):
+        other = replace(delivered(logs[:1])[0], transaction_id="other", at_ms=blank.at_ms + after_ms)
+        assert causes([*logs, blank], [*delivered(logs), other]).keys() == {Cause.NO_USER, cause}
+
+
 def test_events_whose_spend_logs_lost_their_user() -> None:
     logs = traffic()[:4]
     blank = [replace(log, end_user=None) for log in logs]
