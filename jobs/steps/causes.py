@@ -48,6 +48,8 @@ def find_causes(
     (ground,) = workspace.rows("common_ground")
     if patterns.have_nothing_in_common(**ground):
         workspace.run("cause_by_strangers")
+    senders = {"one_in": patterns.COUNTED_ONE_IN}
+    workspace.run("cause_by_counts", fewest=patterns.FEWEST_COUNTED_OTHERWISE, **senders, **reach)
     if counts.keys() & {"orphaned", "duplicated"}:
         (charged,) = workspace.rows("count_causes", cause=Cause.WRONG_CHARGE_BY.value)
         # Under a wrong setting events are left over for that reason: a burst of them is no restart, and equal content
@@ -57,6 +59,7 @@ def find_causes(
         _explain_surplus(workspace, window, reach, has_attribution_file=has_file, knows_settings=knows_settings)
     if counts.keys() & set(_LOST):
         _explain_losses(workspace, window, by_end_user=by_end_user)
+    workspace.run("cause_by_balance", fewest=patterns.FEWEST_OF_STRANGERS, **senders)
     workspace.run("cause_unexplained")
     return patterns.explanations(
         workspace.rows("cause_totals"),
