@@ -296,6 +296,30 @@ def test_a_surplus_that_may_be_a_second_event_or_another_spend_logs_is_not_expla
     assert found.keys() == {Cause.NO_USER, Cause.UNEXPLAINED}
 
 
+def _miscounted(logs: Iterable[SpendLog], after_ms: int) -> list[Event]:
+    return [
+        replace(event, at_ms=event.at_ms + after_ms, properties=tokens("gpt-4o", 3000 + number, 77))
+        for number, event in enumerate(delivered(logs))
+    ]
+
+
+def test_a_sender_that_counts_otherwise() -> None:
+    logs = traffic()
+    for after_ms, fewest in ((20_000, 5), (2 * _MINUTE, 10)):
+        for count in (fewest - 1, fewest):
+            others = traffic("bob", until_ms=_HOUR + 5 * _MINUTE * count, first=900)
+            found = causes(logs + others, delivered(logs) + _miscounted(others, after_ms))
+            assert (Cause.COUNTED_OTHERWISE in found) is (count == fewest), (after_ms, count)
+            assert count < fewest or found[Cause.COUNTED_OTHERWISE].events == 2 * count
+
+
+def test_a_few_events_of_other_counts_beside_many_that_match_are_no_such_sender() -> None:
+    logs = traffic()
+    few = logs[::20]
+    events = delivered(logs, [log.request_id for log in few]) + _miscounted(few, 20_000)
+    assert Cause.COUNTED_OTHERWISE not in causes(logs, events)
+
+
 def test_a_later_event_of_a_content_that_calls_have_is_not_put_down_to_a_spend_log_without_a_user() -> None:
     logs = traffic()[:4]
     blank = replace(logs[0], request_id="blank", end_user=None, at_ms=logs[0].at_ms - 2 * _MINUTE)

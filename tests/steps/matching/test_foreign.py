@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.core.kinds import ChargeBy
 from jobs.core.meters import preset
 from tests.steps.matching.helpers import HOUR
 from tests.support.judging import (
@@ -85,3 +86,22 @@ def test_one_event_under_another_name_shows_that_a_key_is_shared(foreign: Event,
     with judged_workspace(logs, [*events, foreign], may_pin_end_users=True) as workspace:
         kinds = {row["request_id"]: row["kind"] for row in workspace.rows("discrepancies")}
     assert kinds["lost"] == kind
+
+
+@pytest.mark.parametrize(
+    ("named", "caller", "key", "kind"),
+    [
+        pytest.param("bob", "bob", "key-1", "held", id="the sender charges by the user"),
+        pytest.param("bob", "carol", "key-1", "missing", id="another caller of that key"),
+        pytest.param("bob", "bob", "key-2", "missing", id="another key of that user"),
+        pytest.param("carol", "bob", "key-1", "missing", id="a wrong name"),
+    ],
+)
+def test_what_a_caller_lacks_whose_events_stand_under_another_value_is_held(
+    named: str, caller: str, key: str, kind: str
+) -> None:
+    log = SpendLog("named", HOUR, "bob", tokens=(1200, 300), team_id="alice")
+    other = replace(log, request_id="lost", at_ms=3 * HOUR, tokens=(700, 70), end_user=caller, api_key=key)
+    event = _event("event", HOUR + 300, (1200, 300), named)
+    result = judged([log, other], [event], rules=replace(RULES, charge_by=ChargeBy.TEAM_ID))
+    assert (kind, "lost") in result.found("kind", "request_id")
