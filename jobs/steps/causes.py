@@ -48,8 +48,8 @@ def find_causes(
     (ground,) = workspace.rows("common_ground")
     if patterns.have_nothing_in_common(**ground):
         workspace.run("cause_by_strangers")
-    senders = {"one_in": patterns.COUNTED_ONE_IN}
-    workspace.run("cause_by_counts", fewest=patterns.FEWEST_COUNTED_OTHERWISE, **senders, **reach)
+    one_in = patterns.COUNTED_ONE_IN
+    workspace.run("cause_by_counts", fewest=patterns.FEWEST_COUNTED_OTHERWISE, one_in=one_in, **reach)
     if counts.keys() & {"orphaned", "duplicated"}:
         (charged,) = workspace.rows("count_causes", cause=Cause.WRONG_CHARGE_BY.value)
         # Under a wrong setting events are left over for that reason: a burst of them is no restart, and equal content
@@ -59,7 +59,6 @@ def find_causes(
         _explain_surplus(workspace, window, reach, has_attribution_file=has_file, knows_settings=knows_settings)
     if counts.keys() & set(_LOST):
         _explain_losses(workspace, window, by_end_user=by_end_user)
-    workspace.run("cause_by_balance", fewest=patterns.FEWEST_OF_STRANGERS, **senders)
     workspace.run("cause_unexplained")
     return patterns.explanations(
         workspace.rows("cause_totals"),
@@ -103,6 +102,7 @@ def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) 
     workspace.run("cause_by_call_type", fewest=patterns.FEWEST_OF_A_KIND)
     busy = workspace.rows("rushes", fewest_calls=patterns.BUSY_CALLS, times_typical=patterns.BUSY_TIMES)
     _apply(workspace, Cause.RUSH, patterns.rushes(busy), _LOST)
+    workspace.run("cause_by_balance", fewest=patterns.FEWEST_OF_STRANGERS, one_in=patterns.COUNTED_ONE_IN)
     if by_end_user:
         workspace.run("find_lone_losses", fewest=patterns.FEWEST_OF_A_KIND)
         workspace.insert(
