@@ -101,16 +101,23 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class OtherCode:
-    """A code of which Lago has no event, though it has events of its calls under another one."""
+    """A code of which Lago has no event, at all or of a payer, though it has events of the calls under another one."""
 
     code: str
     """The code that the job is told."""
+    subscription: str
+    """The payer; '' for all."""
     found: str
     """The code that the events have."""
     calls: int
     """Calls whose event was found so."""
     asked: int
     """Calls that were looked for."""
+
+    @property
+    def of_whom(self) -> str:
+        """Return the payer, to stand behind the code."""
+        return f" of {self.subscription!r}" if self.subscription else ""
 
 
 def setting_doubts(
@@ -134,9 +141,10 @@ def setting_doubts(
         *(
             SettingDoubt(
                 Cause.NOTHING_ARRIVED,
-                f"Lago has no event of the code {each.code!r}, and under {each.found!r} it has those of {each.calls} "
-                f"of {each.asked} calls that were looked for",
+                f"Lago has no event of the code {each.code!r}{each.of_whom}, and under {each.found!r} it has those of "
+                f"{each.calls} of {each.asked} calls that were looked for",
                 codes=(each.code,),
+                subscriptions=(each.subscription,) if each.subscription else (),
             )
             for each in other_codes
             if each.calls >= _FEWEST and 2 * each.calls >= each.asked
