@@ -105,3 +105,34 @@ def test_what_a_caller_lacks_whose_events_stand_under_another_value_is_held(
     event = _event("event", HOUR + 300, (1200, 300), named)
     result = judged([log, other], [event], rules=replace(RULES, charge_by=ChargeBy.TEAM_ID))
     assert (kind, "lost") in result.found("kind", "request_id")
+
+
+@pytest.mark.parametrize(
+    ("foreign", "kind"),
+    [
+        pytest.param([("first", "output")], "missing", id="one number of one call"),
+        pytest.param([("first", "output"), ("first", "input")], "held", id="all of one call"),
+        pytest.param([("first", "output"), ("second", "output")], "held", id="one number of two calls"),
+    ],
+)
+def test_one_number_under_another_user_pins_no_key(foreign: list[tuple[str, str]], kind: str) -> None:
+    rules = replace(RULES, parts=preset("input-output", CODE))
+    knows = catalogue(metrics=[metric(field_name="tokens")])
+    logs = [SpendLog(f"r{number}", number * _MINUTE, tokens=(100 + number, 40)) for number in range(20)]
+    logs += [SpendLog(name, 3 * HOUR + at, tokens=(2000 + at, 497 + at)) for at, name in enumerate(("first", "second"))]
+    counted = {log.request_id: dict(zip(("input", "output"), log.tokens, strict=True)) for log in logs}
+    ends = {log.request_id: log.at_ms for log in logs}
+    said = [(name, part, "alice") for name in ends if name.startswith("r") for part in ("input", "output")]
+    events = [
+        Event(
+            f"{name}-{part}",
+            ends[name] + 300,
+            payer,
+            {"model": "gpt-4o", "type": part, "tokens": str(counted[name][part])},
+        )
+        for name, part, payer in [*said, *((*each, "bob") for each in foreign)]
+    ]
+    lost = SpendLog("lost", 9 * HOUR, tokens=(700, 70))
+    with judged_workspace([*logs, lost], events, rules=rules, knows=knows, may_pin_end_users=True) as workspace:
+        kinds = {row["request_id"]: row["kind"] for row in workspace.rows("discrepancies")}
+    assert kinds["lost"] == kind
