@@ -120,15 +120,12 @@ def test_one_number_under_another_user_pins_no_key(foreign: list[tuple[str, str]
     knows = catalogue(metrics=[metric(field_name="tokens")])
     logs = [SpendLog(f"r{number}", number * _MINUTE, tokens=(100 + number, 40)) for number in range(20)]
     logs += [SpendLog(name, 3 * HOUR + at, tokens=(2000 + at, 497 + at)) for at, name in enumerate(("first", "second"))]
-    counted = {log.request_id: dict(zip(("input", "output"), log.tokens, strict=True)) for log in logs}
     ends = {log.request_id: log.at_ms for log in logs}
-    said = [(name, part, "alice") for name in ends if name.startswith("r") for part in ("input", "output")]
+    counts = {(log.request_id, part): str(log.tokens[part == "output"]) for log in logs for part in ("input", "output")}
+    said = [(name, part, "alice") for name, part in counts if name.startswith("r")]
     events = [
         Event(
-            f"{name}-{part}",
-            ends[name] + 300,
-            payer,
-            {"model": "gpt-4o", "type": part, "tokens": str(counted[name][part])},
+            f"{name}-{part}", ends[name] + 300, payer, {"model": "gpt-4o", "type": part, "tokens": counts[name, part]}
         )
         for name, part, payer in [*said, *((*each, "bob") for each in foreign)]
     ]
