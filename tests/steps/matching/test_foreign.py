@@ -123,7 +123,6 @@ def test_one_number_under_another_user_pins_no_key(foreign: list[tuple[str, str]
     ends = {log.request_id: log.at_ms for log in logs}
     counts = {(log.request_id, part): str(log.tokens[part == "output"]) for log in logs for part in ("input", "output")}
     said = [(name, part, "alice") for name, part in counts if name.startswith("r")]
-    model = {"model": "gpt-4o"}
     events = [
         Event(
             f"{name}-{part}", ends[name] + 300, payer, {"model": "gpt-4o", "type": part, "tokens": counts[name, part]}
