@@ -84,7 +84,13 @@ def report_run(
     counts = judge_counts(workspace, settings, reading.catalogue, told, progress, now=now)
     writing = Writing(reading.layout, reading.bound, reading.catalogue)
     plan = write_plan(workspace, folder, request, writing, money.planned)
-    causes = find_causes(workspace, settings.rules, settings.window, window_facts)
+    causes = find_causes(
+        workspace,
+        settings.rules,
+        settings.window,
+        window_facts,
+        logs_users_of_headers=judged.reading.schema.logs_users_of_headers,
+    )
     (facts,) = workspace.rows("source_facts")
     found = _Found(
         shared_keys=facts.pop("shared_keys"),

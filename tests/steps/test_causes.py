@@ -18,12 +18,17 @@ _MINUTE, _HOUR = 60_000, 3_600_000
 
 
 def causes(
-    logs: Iterable[SpendLog], events: Iterable[Event], *, may_pin_end_users: bool = False, **changes: Any
+    logs: Iterable[SpendLog],
+    events: Iterable[Event],
+    *,
+    may_pin_end_users: bool = False,
+    logs_users_of_headers: bool = True,
+    **changes: Any,
 ) -> dict[Cause, Explanation]:
     """Return what explains the discrepancies of this window, and check that each is explained once."""
     with judged_window(logs, events, may_pin_end_users=may_pin_end_users, **changes) as (workspace, window_facts):
         rules = changes.get("rules", RULES)
-        found = find_causes(workspace, rules, WINDOW, window_facts)
+        found = find_causes(workspace, rules, WINDOW, window_facts, logs_users_of_headers=logs_users_of_headers)
         kinds = {row["kind"]: row["count"] for row in workspace.rows("kind_counts") if row["reason"] != "zero_quantity"}
     assert sum(item.events for item in found) == sum(kinds.values())
     return {item.cause: item for item in found}
@@ -85,6 +90,7 @@ def test_one_sender_loses_while_others_do_not() -> None:
     assert found.keys() == {Cause.USER_OUTSIDE_THE_BODY}
     assert found[Cause.USER_OUTSIDE_THE_BODY].subscriptions == [("alice", len(lost))]
     assert "header" in found[Cause.USER_OUTSIDE_THE_BODY].next_step
+    assert causes(logs, delivered(logs, lost), logs_users_of_headers=False).keys() == {Cause.UNEXPLAINED}
 
 
 def test_a_sender_is_not_blamed_for_what_is_lost_while_the_others_lose_theirs() -> None:
