@@ -102,8 +102,7 @@ def _apply(work: Work, run: Run, plan: Path | None, judgement: Path) -> Backfill
             "Set RECONCILE_SOURCE_TIME_ZONE to the zone that LiteLLM's containers ran in, or correct their clock",
         )
     applied = apply_plan(work, run, plan)
-    settled = (record.event.transaction_id for record in work.ledger.run_events(work.run_id) if record.verified)
-    done = settle(work.settings.reconcile, run, applied, judgement, settled, work.progress)
+    done = settle(work.settings.reconcile, run, applied, judgement, work.progress)
     ended(run.folder)
     return done
 

@@ -222,12 +222,22 @@ def standin(postgres_url: str) -> Iterator[LagoStandIn]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[RunningCluster]:
-    """Run a Dask cluster of two workers, which belongs to whoever gives it an environment last."""
+def lasting_cluster() -> Iterator[RunningCluster]:
+    """Run a Dask cluster of two workers."""
     from tests.support.clusters import running_cluster  # noqa: PLC0415 - tests without it need not load it
 
     with running_cluster() as running:
         yield running
+
+
+@pytest.fixture
+def cluster(lasting_cluster: RunningCluster) -> Iterator[RunningCluster]:
+    """Give that cluster, which belongs to whoever gives it an environment last; no worker may stand still or end."""
+    before = lasting_cluster.processes()
+    yield lasting_cluster
+    assert lasting_cluster.processes() == before, (
+        "a worker of the tests' cluster stood still or ended: Dask replaced it"
+    )
 
 
 @pytest.fixture(scope="session")

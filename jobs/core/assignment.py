@@ -35,43 +35,6 @@ class Tolerance:
         return -self.early_us <= recorded_us - expected_us <= self.late_us
 
 
-class _Slopes:
-    """Slopes of the convex cost on one side of zero, nearest to zero at the left end.
-
-    `near` holds those that still favour keeping an event, `far` those beyond the price of leaving one out. All values
-    are stored as distances from zero's side, so that both sides grow with time and share this code.
-    """
-
-    __slots__ = ("far", "grown", "limit", "near")
-
-    def __init__(self, limit: int) -> None:
-        self.near: deque[int] = deque()
-        self.far: deque[int] = deque()
-        self.grown = 0
-        self.limit = limit
-
-    def grow(self, stretch_us: int) -> None:
-        self.grown += stretch_us
-        near, far, most = self.near, self.far, self.limit - self.grown
-        while near and near[-1] > most:
-            far.appendleft(near.pop())
-
-    def trim(self, size: int) -> None:
-        while len(self.near) + len(self.far) > size:
-            (self.far or self.near).pop()
-
-    def push_limit(self) -> None:
-        """Add the slope of one more event that may be left out."""
-        self.near.append(self.limit - self.grown)
-
-    def pop_nearest(self) -> int:
-        return (self.near or self.far).popleft() + self.grown
-
-    def push_nearest(self, slope: int) -> None:
-        self.near.appendleft(slope - self.grown)
-        self.grow(0)
-
-
 def assign(expected_us: Sequence[int], recorded_us: Sequence[int], tolerance: Tolerance) -> list[tuple[int, int]]:
     """Return the pairs (index into expected, index into recorded) of the best assignment, in order.
 
@@ -110,35 +73,42 @@ def _thresholds(
 
     Walks backwards, so that the caller can walk forwards and prefer, among equals, to keep the earliest.
     """
-    leaving_out = max(tolerance.early_us, tolerance.late_us) * len(line) + 1
-    above, below = _Slopes(leaving_out), _Slopes(leaving_out)
+    # Slopes of the convex cost on either side of zero, nearest to zero at the left end: what keeping one more expected
+    # (0) or recorded (1) event makes pending. `near` holds those that still favour keeping an event, `far` those beyond
+    # the price of leaving one out. All are distances from zero's side, less what they have grown by: both grow alike.
+    near: tuple[deque[int], deque[int]] = (deque(), deque())
+    far: tuple[deque[int], deque[int]] = (deque(), deque())
+    # The price of leaving an event out, less what slopes have grown by.
+    most = max(tolerance.early_us, tolerance.late_us) * len(line) + 1
+    grown = 0
     thresholds = [0] * len(line)
-    next_expected, next_recorded = len(expected_us), len(recorded_us)
-    reach_expected, reach_recorded = next_expected, next_recorded
+    nexts = [len(expected_us), len(recorded_us)]
+    reach_expected, reach_recorded = nexts
     later = line[-1][0] if line else 0
     for index in range(len(line) - 1, -1, -1):
         time, side = line[index]
-        above.grow(later - time)
-        below.grow(later - time)
+        grown += later - time
+        most -= later - time
         later = time
         while reach_recorded and recorded_us[reach_recorded - 1] > time + tolerance.late_us:
             reach_recorded -= 1
         while reach_expected and expected_us[reach_expected - 1] > time + tolerance.early_us:
             reach_expected -= 1
-        above.trim(max(0, reach_recorded - next_recorded))
-        below.trim(max(0, reach_expected - next_expected))
-        if side == 0:
-            thresholds[index] = _step(above, below)
-            next_expected -= 1
-        else:
-            thresholds[index] = _step(below, above)
-            next_recorded -= 1
+        _trim(near[0], far[0], most, reach_recorded - nexts[1])
+        _trim(near[1], far[1], most, reach_expected - nexts[0])
+        # One more event may be left out, and its own side is the one that keeping it makes pending.
+        own, other = near[side], near[1 - side]
+        thresholds[index] = len(own)
+        own.append(most)
+        other.appendleft(-own.popleft() - 2 * grown)
+        _trim(other, far[1 - side], most, len(line))
+        nexts[side] -= 1
     return thresholds
 
 
-def _step(own: _Slopes, other: _Slopes) -> int:
-    """Take one event into the cost: its own side is the one that keeping it makes pending."""
-    threshold = len(own.near)
-    own.push_limit()
-    other.push_nearest(-own.pop_nearest())
-    return threshold
+def _trim(near: deque[int], far: deque[int], most: int, pending: int) -> None:
+    """Move slopes worth more than leaving an event out, and drop what more than `pending` events would need."""
+    while near and near[-1] > most:
+        far.appendleft(near.pop())
+    while len(near) + len(far) > pending and (near or far):
+        (far or near).pop()

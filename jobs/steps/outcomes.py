@@ -20,7 +20,6 @@ def write_outcomes(ledger: Ledger, run_id: str, folder: Path) -> None:
 
 def _outcome_row(record: EventRecord) -> dict[str, str]:
     event = record.event
-    at = event.time
     return {
         "transaction_id": event.transaction_id,
         "subscription": event.subscription,
@@ -28,7 +27,7 @@ def _outcome_row(record: EventRecord) -> dict[str, str]:
         "code": event.code,
         "part": event.part,
         "request_id": event.request_id,
-        "timestamp": f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z",
+        "timestamp": f"{event.time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z",
         "quantity": event.quantity,
         "outcome": record.outcome.value if record.outcome else "not_sent",
         "reason": record.outcome_reason,

@@ -193,7 +193,7 @@ def planned_event(
         code=row["code"],
         part=part.part + (TOP_UP if row["is_top_up"] else ""),
         request_id=row["request_id"],
-        timestamp=f"{Decimal(int(row['time_ms'])).scaleb(-3):.3f}",
+        timestamp=str(Decimal(row["time_ms"]).scaleb(-3)),
         properties=tuple(properties),
         quantity=row["quantity"],
         model=row["model_key"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,10 +25,12 @@ from jobs.core.lago.billing_rules import Unbilled
 from jobs.core.laws import check_conservation
 from jobs.core.money.statement import Money
 from jobs.core.telling.metrics import findings_gauges
+from jobs.core.telling.reports import OUTCOME_COLUMNS
 from jobs.core.window import naive
 from jobs.steps.ask_lago import ask_usage
 from jobs.steps.backfill_values import Applied, Backfill
 from jobs.steps.money import focus_lines, price_findings
+from jobs.steps.outcomes import OUTCOMES_FILE
 from jobs.steps.page import PAGE_FILE, Findings, applied_backfill, make_page
 from jobs.steps.reconcile_values import Progress, ReconcileSettings, Run
 from jobs.steps.report import FOCUS_FILE, METRICS_FILE, RUN_FILE, SUMMARY_FILE, subscription_totals, write_summary
@@ -48,12 +50,11 @@ def settle(
     run: Run,
     applied: Applied,
     judgement: Path,
-    settled: Iterable[str],
     progress: Progress,
 ) -> Backfill:
     """Return what the run found, what was applied and what is left, and write the run's files accordingly.
 
-    `settled` are the transaction ids that Lago shows as planned; `judgement` is what `report_run` kept.
+    What Lago shows as planned stands in the run's `outcomes.csv`; `judgement` is what `report_run` kept.
     """
     with (
         judgement_file(settings.scratch) as file,
@@ -61,7 +62,8 @@ def settle(
     ):
         with workspace.attached(judgement):
             workspace.run("adopt_judgement")
-        workspace.insert("settled_event", ((identity,) for identity in settled))
+        columns = dict.fromkeys(OUTCOME_COLUMNS.names, "VARCHAR")
+        workspace.run("take_settled_events", path=str(run.folder / OUTCOMES_FILE), columns=columns)
         workspace.run("settle_findings", start=naive(run.window.start), end=naive(run.window.end))
         workspace.run("settle_summary")
         workspace.run("settle_discrepancies")

@@ -231,6 +231,7 @@ def test_what_goes_wrong_with_the_spend_logs_ends_the_reading_of_events() -> Non
         next(events)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     "jump",
     [
@@ -262,6 +263,7 @@ def test_a_clock_that_jumps_during_a_run_changes_nothing(
     assert again.run.plan.events == 0
 
 
+@pytest.mark.deep
 def test_a_verification_ends_by_the_clock_that_never_jumps(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

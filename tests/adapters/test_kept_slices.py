@@ -21,6 +21,7 @@ from jobs.adapters.lago.kept_slices import KeptSlices
 from jobs.core.lago.values import LagoConnection
 from jobs.playground.lago_standin import LagoStandIn, Organization
 from tests.adapters.lago_events.helpers import MILLISECOND, START, WINDOW, event, ids, loaded, spread
+from tests.support.twins import deep_after
 
 NOW = WINDOW.end + timedelta(days=1)
 QUESTION = {"api_base": "a", "window": [WINDOW.start, WINDOW.end]}
@@ -119,6 +120,7 @@ def test_a_slice_that_has_changed_is_read_again(organization: Organization, tmp_
     assert taken_up == 376 + 6 * 375
 
 
+@pytest.mark.deep
 def test_a_count_without_the_newest_row_proves_nothing(
     organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +133,8 @@ def test_a_count_without_the_newest_row_proves_nothing(
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda text: text[:-10], lambda _: b"", lambda text: text.replace(b"gpt-4o", b"gpt-5o", 1)]
+    "damage",
+    deep_after(1, [lambda text: text.replace(b"gpt-4o", b"gpt-5o", 1), lambda text: text[:-10], lambda _: b""]),
 )
 def test_a_damaged_slice_is_read_again(organization: Organization, tmp_path: Path, damage: Any) -> None:
     read(organization, tmp_path, fails=True)
@@ -144,7 +147,7 @@ def test_a_damaged_slice_is_read_again(organization: Organization, tmp_path: Pat
     assert taken_up == 7 * 375
 
 
-@pytest.mark.parametrize("age", [timedelta(days=1, seconds=1), timedelta(seconds=-1)])
+@pytest.mark.parametrize("age", deep_after(1, [timedelta(days=1, seconds=1), timedelta(seconds=-1)]))
 def test_slices_older_than_a_day_are_not_taken_up(organization: Organization, tmp_path: Path, age: timedelta) -> None:
     read(organization, tmp_path, fails=True)
     rows, taken_up, _ = read(organization, tmp_path, now=NOW + age)
@@ -164,6 +167,7 @@ def test_another_question_takes_up_nothing_and_removes_what_is_old(organization:
         assert left(tmp_path) == []
 
 
+@pytest.mark.deep
 def test_of_two_runs_at_one_time_one_keeps(organization: Organization, tmp_path: Path) -> None:
     read(organization, tmp_path, fails=True)
     (folder,) = left(tmp_path)
@@ -177,6 +181,7 @@ def test_of_two_runs_at_one_time_one_keeps(organization: Organization, tmp_path:
     assert left(tmp_path) == []
 
 
+@pytest.mark.deep
 def test_without_a_place_to_keep_them_reading_goes_on(organization: Organization, tmp_path: Path) -> None:
     read(organization, tmp_path, fails=True)
     (folder,) = left(tmp_path)
@@ -186,6 +191,7 @@ def test_without_a_place_to_keep_them_reading_goes_on(organization: Organization
     assert (len(rows), taken_up) == (ROWS, 0)
 
 
+@pytest.mark.deep
 def test_they_take_a_tenth_of_the_free_room(
     organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

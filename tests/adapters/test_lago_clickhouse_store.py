@@ -21,6 +21,7 @@ from tests.adapters.lago_events import helpers as through_api
 from tests.scenarios.test_scenarios import folder_bytes
 from tests.support.clickhouse import fill
 from tests.support.scenario import Scenario, all_scenarios
+from tests.support.twins import deep_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,10 +123,13 @@ def test_chunks_end_where_rows_end(rows: list[list[str]], size: int) -> None:
     assert all(chunk.endswith(b"\n") and chunk.count(b'"') % 2 == 0 for chunk in chunks)
 
 
-IN_CLICKHOUSE = [scenario for scenario in all_scenarios() if scenario.event_store == "clickhouse"]
+IN_CLICKHOUSE = sorted(
+    (scenario for scenario in all_scenarios() if scenario.event_store == "clickhouse"),
+    key=lambda scenario: scenario.folder.name != "clickhouse-resent",
+)
 
 
-@pytest.mark.parametrize("scenario", IN_CLICKHOUSE, ids=lambda scenario: scenario.folder.name)
+@pytest.mark.parametrize("scenario", deep_after(1, IN_CLICKHOUSE), ids=lambda scenario: scenario.folder.name)
 def test_store_and_api_leave_the_same_folder(
     scenario: Scenario,
     litellm_database_at: Callable[[str], str],

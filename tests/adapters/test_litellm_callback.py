@@ -104,6 +104,7 @@ def reconciled(database_url: str, lago: Organization, start: datetime, output: P
     return reconcile(settings, SilentProgress(), now=now, run_id="callback")
 
 
+@pytest.mark.deep
 @pytest.mark.filterwarnings("ignore")  # LiteLLM's own warnings are none of ours
 def test_calls_that_the_callback_could_not_attribute_are_found(
     organization: Organization, litellm_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

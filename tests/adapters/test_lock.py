@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -18,9 +17,9 @@ from psycopg import sql
 
 from jobs.adapters.ledger import Ledger, RunLock
 from jobs.errors import LedgerError, RefusedError
+from tests.support.children import CHILDREN
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -56,11 +55,11 @@ class Holders:
 
     def __init__(self, url: str, count: int) -> None:
         """Start so many processes and wait for what each says."""
-        gate, said = SPAWN.Barrier(count), SPAWN.SimpleQueue()
+        gate, said = CHILDREN.Barrier(count), CHILDREN.SimpleQueue()
         # A pipe whose closing ends the wait: unlike an event it does not mind a killed process.
-        done, self.tell = SPAWN.Pipe(duplex=False)
+        done, self.tell = CHILDREN.Pipe(duplex=False)
         self.children = [
-            SPAWN.Process(target=_hold, args=(url, f"run-{number}", gate, said, done)) for number in range(count)
+            CHILDREN.Process(target=_hold, args=(url, f"run-{number}", gate, said, done)) for number in range(count)
         ]
         for child in self.children:
             child.start()

@@ -17,11 +17,12 @@ from jobs.core.litellm.variables import database_settings
 from jobs.errors import LedgerError, SourceError
 from tests.adapters.test_lock import Holders, _soon
 from tests.support.servers import pgbouncer
+from tests.support.twins import deep_after
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-@pytest.fixture(params=["transaction", "session"])
+@pytest.fixture(params=deep_after(1, ["transaction", "session"]))
 def pooled(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[str]:
     """URL of an empty database behind a pooler."""
     with pgbouncer(tmp_path, database, request.param) as url:
@@ -55,6 +56,7 @@ def test_the_lock_of_a_killed_run_ends(pooled: str, database: str) -> None:
         assert direct.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() == (0,)
 
 
+@pytest.mark.deep
 def test_a_pooler_that_ends_idle_transactions_is_kept_awake(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +101,7 @@ def test_statement_pooling_is_recognised(litellm_database_at: Callable[[str], st
             Ledger.open(url, now=lambda: NOON)
 
 
+@pytest.mark.deep
 def test_a_pooler_without_its_server_is_tried_again(database: str, tmp_path: Path) -> None:
     """It says that it cannot get through for the moment; a database that it does not have is told at once."""
     nowhere = database.rpartition(":")[0] + ":1/" + database.rpartition("/")[2]

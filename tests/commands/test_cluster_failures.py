@@ -1,6 +1,6 @@
-"""What a run over a cluster does when the cluster fails it: real schedulers and workers, killed, stopped and starved.
+"""A run over a cluster, and what it does when the cluster fails it: real ones, killed, stopped and starved.
 
-That a run over a cluster leaves what a run alone leaves is shown for every scenario by `test_scenarios.py`.
+That such a run leaves what a run alone leaves is shown for every scenario by `test_scenarios.py`, in the deep tests.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Sides:
         return {name: value for name, value in known.items() if name not in {"LAGO_API_KEY", "RECONCILE_OUTPUT"}}
 
     def alone(self) -> dict[str, bytes]:
-        SCENARIO.run(self.database_url, self.organization, self.folder / "alone", **self.store)
+        """Return what a run alone leaves, which reads Lago's events through its API."""
+        SCENARIO.run(self.database_url, self.organization, self.folder / "alone")
         return folder_bytes(self.folder / "alone")
 
     def spread(self, address: str, progress: SilentProgress | None = None, **more: str) -> dict[str, bytes]:
@@ -98,6 +99,7 @@ def kill(process: Any) -> None:
     os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.deep
 def test_a_killed_worker_costs_its_tasks_again_and_nothing_else(sides: Sides) -> None:
     """At that moment each worker holds what it has read, which nobody else has."""
     with started_processes(sides.folder, sides.environment()) as processes:
@@ -146,6 +148,7 @@ def test_all_workers_lost_is_told_after_a_while(sides: Sides) -> None:
             sides.spread(processes.address, Meanwhile(MATCHING, kill_all))
 
 
+@pytest.mark.deep
 def test_a_worker_whose_disk_is_full_is_named(sides: Sides) -> None:
     """Files of more than 64 KiB are refused there, as on a disk without room."""
     limited = ("/bin/sh", "-c", 'ulimit -f 128; exec "$@"', "limited")
@@ -166,6 +169,11 @@ def test_workers_without_memory_are_named(sides: Sides) -> None:
         sides.spread(processes.address)
     assert "memory" in str(raised.value)
     assert "tcp://" in raised.value.what
+
+
+def test_a_run_over_a_cluster_leaves_what_a_run_alone_leaves(sides: Sides, cluster: RunningCluster) -> None:
+    cluster.give(sides.environment())
+    assert sides.spread(cluster.address) == sides.alone() != {}
 
 
 def test_workers_need_no_key_and_must_reach_the_databases(sides: Sides, cluster: RunningCluster) -> None:
@@ -190,6 +198,7 @@ def test_workers_of_another_version_are_refused(
         sides.spread(cluster.address)
 
 
+@pytest.mark.deep
 def test_a_worker_that_would_read_other_events_is_refused(sides: Sides, cluster: RunningCluster) -> None:
     cluster.give({**sides.environment(), "RECONCILE_EVENTS_FROM": "api"})
     with pytest.raises(
@@ -216,7 +225,7 @@ def test_a_cluster_that_takes_tls_is_reached_by_dasks_own_settings(sides: Sides)
     }
     variables = {f"DASK_DISTRIBUTED__COMM__{name}": text for name, text in tls.items()}
     scaling = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"DASK_[A-Z_]+", scaling)) == variables.keys()
+    assert set(re.findall(r"DASK_DISTRIBUTED__COMM__[A-Z_]+", scaling)) == variables.keys()
     known = {
         f"distributed.comm.{name.lower().replace('__', '.').replace('_', '-')}": text for name, text in tls.items()
     }
@@ -232,4 +241,4 @@ def test_nobody_there_is_told_with_the_setting(sides: Sides) -> None:
     with pytest.raises(
         ClusterError, match=r"cannot reach the Dask scheduler at tcp://127.0.0.1:1: .*RECONCILE_CLUSTER"
     ):
-        sides.spread("tcp://127.0.0.1:1")
+        sides.spread("tcp://127.0.0.1:1", RECONCILE_CLUSTER_WAIT="1s")

@@ -43,6 +43,7 @@ def test_an_organization_of_its_own_is_played(organization: Organization) -> Non
         play(organization)
 
 
+@pytest.mark.deep
 def test_a_difference_is_printed_with_its_place(organization: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.conformance.SETTLE_SECONDS", 0.0)
     organization.configure(events_batch_max_length=50)
@@ -54,6 +55,7 @@ def test_a_difference_is_printed_with_its_place(organization: Organization, monk
     assert "never removes them" in done.output
 
 
+@pytest.mark.deep
 def test_another_month_is_not_compared(organization: Organization) -> None:
     then = datetime(2027, 2, 3, tzinfo=UTC)
     organization.configure(now=then)

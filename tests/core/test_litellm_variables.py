@@ -210,6 +210,7 @@ def test_litellm_reads_no_other_variable_about_its_database() -> None:
     assert found - set(READ) - set(WITHOUT_EFFECT) == {_OF_ITS_OWN_POOLER}
 
 
+@pytest.mark.deep
 def test_litellm_builds_the_same_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own code, beside ours, over the same variables."""
     of_litellm = pytest.importorskip("litellm.proxy.db.db_url_settings")

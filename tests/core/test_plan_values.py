@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from jobs.core.plan import (
     FORMAT,
@@ -118,11 +118,15 @@ def test_what_a_plan_may_hold_is_read(changed: dict[str, Any]) -> None:
     ("changed", "why"),
     [
         *(
-            ({name: 5}, f"{name} is not a text")
-            for name in ("transaction_id", "subscription", "code", "part", "request_id", "timestamp", "model", "spend")
+            ({name: 5}, f"Expected `str`, got `int` - at `$.{name}`")
+            for name in ("part", "request_id", "quantity", "model", "spend")
         ),
-        ({"quantity": 140}, "quantity is not a text"),
-        ({"properties": (("model", "gpt-4o"), ("n", 1))}, "n is not a text"),
+        *(
+            ({name: 5}, f"Expected `str`, got `int` - at `$.payload.{name}`")
+            for name in ("transaction_id", "code", "timestamp")
+        ),
+        ({"subscription": 5}, "Expected `str`, got `int` - at `$.payload.external_subscription_id`"),
+        ({"properties": (("model", "gpt-4o"), ("n", 1))}, "Expected `str`, got `int` - at `$.payload.properties[...]`"),
         *(
             ({"timestamp": text}, "its timestamp is no number of seconds with three decimals")
             for text in ("1762776000", "1762776000.25", "1762776000.2500", "1e9", " 1762776000.250", "999999999999.000")

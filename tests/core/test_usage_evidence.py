@@ -22,6 +22,7 @@ from jobs.drivers.patterns import payers
 from jobs.errors import SettingError
 from jobs.settings.pairs import read_mapping
 from tests.support.judging import CODE, RULES, Event, SpendLog, catalogue, judged, judged_workspace, metric, tokens
+from tests.support.twins import deep_after
 
 HOUR = 3_600_000
 NONE = (0, 0)
@@ -29,6 +30,7 @@ JUDGE = "shadow_eval_judge"
 POLL = "background_response_cost_poll"
 
 
+@pytest.mark.deep
 def test_every_call_type_of_the_installed_litellm_is_known() -> None:
     from litellm.constants import NON_INFERENCE_CALL_TYPES  # noqa: PLC0415 - slow to import
     from litellm.types.utils import CallTypes  # noqa: PLC0415
@@ -37,6 +39,7 @@ def test_every_call_type_of_the_installed_litellm_is_known() -> None:
     assert {CALL_TYPES.get(name) for name in NON_INFERENCE_CALL_TYPES} == {CallClass.READING}
 
 
+@pytest.mark.deep
 def test_the_origins_that_litellm_marks_are_internal_but_for_the_poll() -> None:
     from typing import get_args  # noqa: PLC0415
 
@@ -65,6 +68,7 @@ def test_what_manages_counts_only_with_usage_of_its_own() -> None:
     assert kinds(*logs) == {"missing": len(names)}
 
 
+@pytest.mark.deep
 def test_an_unknown_call_type_counts_where_it_shows_usage() -> None:
     unknown = SpendLog("r", HOUR, call_type="ateleport")
     assert kinds(unknown) == {"missing": 1}
@@ -127,6 +131,7 @@ def test_a_reading_by_its_suffix_is_the_polls() -> None:
     assert kinds(SpendLog("resp_1_background_cost", HOUR, call_type="aget_responses")) == {"missing": 1}
 
 
+@pytest.mark.deep
 def test_the_record_of_a_background_response_is_no_second_call() -> None:
     made = SpendLog("made", HOUR, call_type="aresponses", tokens=NONE)
     poll = SpendLog("resp_background_cost", HOUR + 600_000, call_type="aget_responses")
@@ -137,18 +142,21 @@ def test_the_record_of_a_background_response_is_no_second_call() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "sort"),
-    [
-        ({"tokens": NONE}, "without_tokens"),
-        ({"tokens": NONE, "call_type": "pass_through_endpoint"}, "without_tokens"),
-        ({"tokens": NONE, "call_type": "aspeech"}, "otherwise_priced"),
-        ({"tokens": NONE, "call_type": "avideo_retrieve"}, "otherwise_priced"),
-        ({"status": "failure"}, "failed"),
-        ({"call_type": "aget_responses"}, "unclear_reading"),
-        ({"tokens": NONE, "spend": "0"}, None),
-        ({"status": "failure", "spend": "0"}, None),
-        ({"tokens": NONE, "spend": "NaN"}, None),
-        ({}, None),
-    ],
+    deep_after(
+        4,
+        [
+            ({"tokens": NONE}, "without_tokens"),
+            ({"tokens": NONE, "call_type": "aspeech"}, "otherwise_priced"),
+            ({"status": "failure"}, "failed"),
+            ({"tokens": NONE, "spend": "0"}, None),
+            ({"tokens": NONE, "call_type": "pass_through_endpoint"}, "without_tokens"),
+            ({"tokens": NONE, "call_type": "avideo_retrieve"}, "otherwise_priced"),
+            ({"call_type": "aget_responses"}, "unclear_reading"),
+            ({"status": "failure", "spend": "0"}, None),
+            ({"tokens": NONE, "spend": "NaN"}, None),
+            ({}, None),
+        ],
+    ),
 )
 def test_spend_that_no_quantity_answers_to_is_told(changes: dict[str, Any], sort: str | None) -> None:
     log = replace(SpendLog("r", HOUR), **changes)
@@ -171,15 +179,18 @@ def test_a_metric_that_counts_calls_bills_calls_without_tokens() -> None:
 
 @pytest.mark.parametrize(
     ("end_user", "reason"),
-    [
-        ("user_4ec41ed1_account_b8a1abcd-1a69_session_1710cf53-27ac", "session"),
-        ("user_4ec41ed1_account__session_1710cf53-27ac", "session"),
-        ('{"device_id": "4ec4", "account_uuid": "", "session_id": "1710cf53"}', "session"),
-        ("user_k9zQ_account_b8a1\nabcd_session_1710cf53", "session"),
-        ('{"session_id": 1, "other"', "no_subscription"),
-        ('{"name": "acme"}', "no_subscription"),
-        ("user_of_the_session", "no_subscription"),
-    ],
+    deep_after(
+        2,
+        [
+            ("user_4ec41ed1_account_b8a1abcd-1a69_session_1710cf53-27ac", "session"),
+            ("user_of_the_session", "no_subscription"),
+            ("user_4ec41ed1_account__session_1710cf53-27ac", "session"),
+            ('{"device_id": "4ec4", "account_uuid": "", "session_id": "1710cf53"}', "session"),
+            ("user_k9zQ_account_b8a1\nabcd_session_1710cf53", "session"),
+            ('{"session_id": 1, "other"', "no_subscription"),
+            ('{"name": "acme"}', "no_subscription"),
+        ],
+    ),
 )
 def test_sessions_of_coding_agents_are_recognised(end_user: str, reason: str) -> None:
     result = judged([SpendLog("r", HOUR, end_user=end_user)], [])

@@ -135,6 +135,7 @@ def test_the_command_runs_as_another_user_on_a_read_only_root(pod: pods.Pod, env
     assert not list(pod.scratch.iterdir()), "temporary files go when the run ends"
 
 
+@pytest.mark.deep
 def test_it_applies_and_keeps_its_ledger_there_too(pod: pods.Pod, environment: dict[str, str]) -> None:
     started = pod.start(environment, "reconcile", *_WINDOW, "--apply")
     _, errors = started.communicate(timeout=120)
@@ -234,6 +235,7 @@ def test_the_dockerfile_keeps_what_a_linter_does_not_know() -> None:
     assert f"litellm-lago-reconcile:{__version__} " in _DOCKERFILE
 
 
+@pytest.mark.deep
 def test_what_the_image_leaves_out_is_not_needed(packages: Path, tmp_path: Path) -> None:
     """The Dockerfile's own commands, run on a copy of the locked packages; then all but the demo is imported."""
     lock = (_CHECKOUT / "locks" / "run.txt").read_text(encoding="utf-8")

@@ -261,7 +261,7 @@ def new_workspace(folder: Path) -> Iterator[Workspace]:
         yield workspace
 
 
-EVENT2 = type(EVENT)(**{name: getattr(EVENT, name) for name in EVENT.__slots__} | {"transaction_id": "other"})
+EVENT2 = type(EVENT)(**{name: getattr(EVENT, name) for name in EVENT.__struct_fields__} | {"transaction_id": "other"})
 
 
 def all_of(name: str, changed_answer: Scripted) -> dict[str, Scripted]:

@@ -22,6 +22,7 @@ from jobs.errors import LagoError
 from tests.support.backfilling import fill_litellm, new_organization, some_calls
 from tests.support.command_runner import run_command
 from tests.support.scripted_server import Scripted, scripted_server
+from tests.support.twins import deep_but
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn
@@ -90,7 +91,9 @@ FAILURES: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize(
+    "name", deep_but(FAILURES, "nothing listens", "password in a URL", "key in the base", "ledger nowhere")
+)
 def test_no_secret_leaves_a_run_that_never_begins(name: str, tmp_path: Path) -> None:
     code, put_out = outputs(FAILURES[name], tmp_path)
     assert code in {1, 2}
@@ -99,7 +102,7 @@ def test_no_secret_leaves_a_run_that_never_begins(name: str, tmp_path: Path) -> 
     assert_nothing_planted(put_out)
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 422, 451, 500])
+@pytest.mark.parametrize("status", deep_but([200, 400, 401, 403, 404, 422, 451, 500], 401, 500))
 def test_no_secret_comes_back_with_an_answer(status: int, tmp_path: Path) -> None:
     """A proxy that shows what it was sent shows the key."""
     body = f'{{"code": "x {KEY}", "error": "{KEY}", "error_details": {{"Authorization": ["Bearer {KEY}"]}}}}'
@@ -129,7 +132,7 @@ def test_no_secret_comes_back_through_lago_python_client(tmp_path: Path) -> None
         None,
         pytest.param("plan: written", marks=pytest.mark.deep),
         pytest.param("intents: written", marks=pytest.mark.deep),
-        "verify: begin",
+        pytest.param("verify: begin", marks=pytest.mark.deep),
     ],
     ids=str,
 )

@@ -102,7 +102,7 @@ def test_a_kill_at_any_point_loses_nothing_and_sends_nothing_twice(
     assert kills >= len(numbers) - 2
 
 
-@pytest.mark.parametrize("every", [24, pytest.param(2, marks=pytest.mark.deep)])
+@pytest.mark.parametrize("every", [40, pytest.param(2, marks=pytest.mark.deep)])
 def test_a_kill_at_any_write_of_a_ledger_on_postgresql(
     every: int, postgres_url: str, litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_listens_on_loopback_and_nowhere_else(server: EmbeddedPostgres) -> None:
     assert listening == ("127.0.0.1", "")
 
 
+@pytest.mark.deep
 def test_keeps_no_password_on_disk(tmp_path: Path) -> None:
     with EmbeddedPostgres.start(tmp_path) as server, psycopg.connect(server.url) as connection:
         password = connection.info.password
@@ -90,6 +91,7 @@ def test_stop_ends_the_process_despite_an_open_connection_and_leaves_no_file(tmp
     connection.close()
 
 
+@pytest.mark.deep
 def test_changes_no_mode_of_any_folder(tmp_path: Path) -> None:
     package = embedded_postgres._package()
     tmp_path.chmod(0o700)
@@ -138,6 +140,7 @@ def test_a_failed_start_says_what_the_log_says_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.deep
 def test_a_taken_port_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: EmbeddedPostgres) -> None:
     taken = psycopg.conninfo.conninfo_to_dict(server.url)["port"]
     free = embedded_postgres._free_port

@@ -233,6 +233,7 @@ def test_without_script_the_tables_are_just_tables(browser: Browser, page_file: 
         assert opened.page.locator(".tools:visible").count() == 0
 
 
+@pytest.mark.deep
 def test_paper_has_no_controls_and_every_row(browser: Browser, page_file: Path) -> None:
     with Opened(browser, page_file) as opened:
         opened.page.emulate_media(media="print")

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from jobs.core.kinds import Cause, ChargeBy
 from jobs.core.meters import preset
 from jobs.core.patterns import Explanation, rushes
@@ -72,6 +74,7 @@ def test_a_silence_of_lago_is_told_with_its_instants() -> None:
     assert "24 from 2026-11-10 05:00:00 to 05:55:00 UTC" in silence.statement
 
 
+@pytest.mark.deep
 def test_single_losses_are_no_silence() -> None:
     logs = traffic()
     lost = [log.request_id for log in logs[::20]]
@@ -93,6 +96,7 @@ def test_one_sender_loses_while_others_do_not() -> None:
     assert causes(logs, delivered(logs, lost), logs_users_of_headers=False).keys() == {Cause.UNEXPLAINED}
 
 
+@pytest.mark.deep
 def test_a_sender_is_not_blamed_for_what_is_lost_while_the_others_lose_theirs() -> None:
     """An outage in which a few events arrive all the same is no silence, and no sender's fault."""
     alice = traffic(every_ms=20_000, until_ms=4 * _HOUR)
@@ -111,6 +115,7 @@ def test_a_sender_is_not_blamed_for_what_is_lost_while_the_others_lose_theirs() 
     assert Cause.USER_OUTSIDE_THE_BODY in causes(logs, delivered(logs, [log.request_id for log in busy]))
 
 
+@pytest.mark.deep
 def test_a_sender_is_not_blamed_where_charging_does_not_go_by_end_user() -> None:
     logs = [
         replace(log, team_id=log.end_user)
@@ -122,6 +127,7 @@ def test_a_sender_is_not_blamed_where_charging_does_not_go_by_end_user() -> None
     assert found.keys() == {Cause.UNEXPLAINED}
 
 
+@pytest.mark.deep
 def test_a_rush_loses_more_than_quiet_minutes() -> None:
     rush = [SpendLog(f"rush-{n}", 9 * _HOUR + n * 500, tokens=(5000 + n, 7)) for n in range(240)]
     logs = traffic() + rush
@@ -173,11 +179,13 @@ def test_events_under_another_column_of_the_spend_log() -> None:
     assert found[Cause.UNEXPLAINED].kinds == {"orphaned": 1}, "under a wrong setting equal content proves nothing"
 
 
+@pytest.mark.deep
 def test_events_under_nobody() -> None:
     logs = traffic()[:8]
     assert causes(logs, delivered(logs, subscription=None)).keys() == {Cause.NO_SUBSCRIPTION_IN_EVENT}
 
 
+@pytest.mark.deep
 def test_events_under_a_name_with_blanks_around_it() -> None:
     logs = traffic()[:8]
     assert causes(logs, delivered(logs, subscription=" alice\n")).keys() == {Cause.BLANKS_AROUND_THE_NAME}
@@ -256,6 +264,7 @@ def test_a_burst_without_spend_logs_is_a_restart() -> None:
     assert causes(logs, delivered(logs + scattered)).keys() == {Cause.UNEXPLAINED}
 
 
+@pytest.mark.deep
 def test_the_second_event_of_a_call() -> None:
     logs = traffic()
     second = [replace(event, transaction_id="second", at_ms=event.at_ms + 900) for event in delivered(logs[5:6])]
@@ -274,6 +283,7 @@ def test_events_of_excluded_spend_logs() -> None:
     assert "4 cache_hit" in found[Cause.EXCLUDED_SPEND_LOG].statement
 
 
+@pytest.mark.deep
 def test_each_part_of_an_excluded_spend_log_is_explained_where_a_number_tells() -> None:
     rules = replace(RULES, parts=preset("input-output", "llm_tokens"), bill_cache_hits=False)
     knows = catalogue(metrics=[metric(field_name="tokens")])
@@ -294,6 +304,7 @@ def test_each_part_of_an_excluded_spend_log_is_explained_where_a_number_tells() 
     assert causes(hits[:1], events[:1], **asked).keys() == {Cause.UNEXPLAINED}, "one number may be another call's"
 
 
+@pytest.mark.deep
 def test_a_surplus_that_may_be_a_second_event_or_another_spend_logs_is_not_explained() -> None:
     logs = [replace(log, call_type="arerank") for log in traffic()[:4]]
     blank = replace(logs[0], request_id="blank", end_user=None, at_ms=logs[0].at_ms + 1000)
@@ -355,6 +366,7 @@ def test_cache_hits_and_call_types_without_events() -> None:
     assert "4 aspeech" in found[Cause.CALL_TYPE_NOT_SENT].statement
 
 
+@pytest.mark.deep
 def test_spend_is_that_of_the_requests() -> None:
     logs = [replace(log, spend="0.25") for log in traffic()]
     found = causes(logs, delivered(logs, [log.request_id for log in logs[::20]]))
@@ -377,6 +389,7 @@ def test_every_cause_says_what_was_seen_and_what_to_change() -> None:
         assert item.statement.endswith(".")
 
 
+@pytest.mark.deep
 def test_losses_are_counted_by_calls_whatever_events_a_call_has() -> None:
     rules = replace(RULES, parts=preset("input-output", CODE))
     knows = catalogue(metrics=[metric(field_name="tokens")])

@@ -113,7 +113,7 @@ def world(
     return World(standin, litellm_database, tmp_path, request.param, client, url)
 
 
-@deep_but("postgres", "clickhouse", "api", "many")
+@deep_but("clickhouse", "api")
 def test_what_lago_counts_is_what_is_recorded(world: World) -> None:
     """Also where an event has just arrived, and is not in what Lago counted before."""
     world.organization.insert_events([event("before", PERIOD_START + timedelta(hours=1), total_tokens="5")])
@@ -127,7 +127,7 @@ def test_what_lago_counts_is_what_is_recorded(world: World) -> None:
     assert run.counts["differences"] == []
 
 
-@deep_but("api", "many")
+@deep_but("api")
 def test_events_that_lago_does_not_count_are_told(world: World) -> None:
     world.organization.configure(usage_cache_lag_seconds=3600)
     world.ask()
@@ -148,7 +148,8 @@ def test_events_that_lago_does_not_count_are_told(world: World) -> None:
         assert any("Lago counts 9 of 10 events of llm_tokens of subscription 'alice'" in one for one in run.warnings)
 
 
-@deep_but("postgres", "many")
+@pytest.mark.deep
+@deep_but("postgres")
 def test_an_event_without_a_number_outside_the_window(world: World) -> None:
     world.organization.insert_events([event("bare", PERIOD_START + timedelta(hours=1), model="gpt-4o")])
     run = world.run()
@@ -166,7 +167,9 @@ def test_lago_that_does_not_answer_fails_no_run(world: World) -> None:
     assert (run.certified, run.counts["compared"]) == (True, 0)
 
 
-@pytest.mark.parametrize("world", ["clickhouse", "clickhouse through the api"], indirect=True)
+@pytest.mark.parametrize(
+    "world", ["clickhouse", pytest.param("clickhouse through the api", marks=pytest.mark.deep)], indirect=True
+)
 def test_a_copy_of_an_event_counts_once_in_clickhouse(world: World) -> None:
     at = PERIOD_START + timedelta(hours=1)
     first, second = (event("again", at, total_tokens=tokens) for tokens in ("7", "5"))
@@ -175,6 +178,7 @@ def test_a_copy_of_an_event_counts_once_in_clickhouse(world: World) -> None:
     assert (run.counts["by_units"], run.counts["differences"]) == (len(SUBSCRIPTIONS), [])
 
 
+@pytest.mark.deep
 def test_many_events_of_a_clickhouse_organization_are_not_compared(
     standin: LagoStandIn, litellm_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_voided_invoice_stands_against_the_window(
     assert again.reasons == ()
 
 
+@pytest.mark.deep
 def test_a_key_that_may_not_read_customers_is_told_of(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:

@@ -112,7 +112,7 @@ def make_world(scenario_database_at: Callable[[str], str], standin: LagoStandIn,
     return make
 
 
-# The scenarios play the first in every run; the others are deep.
+# One in every run; the others are deep.
 STORES_AND_METERS = pytest.mark.parametrize(
     ("store", "meter"),
     [
@@ -146,6 +146,7 @@ def test_what_reconcile_holds_no_backfill_sends(make_world: MakeWorld, store: st
     assert "Lago has calls of this API key, logged under this user, under others" in details
 
 
+@pytest.mark.deep
 @STORES_AND_METERS
 def test_a_time_zone_that_the_run_has_found_wrong_is_refused(make_world: MakeWorld, store: str, meter: str) -> None:
     world = make_world("once-time-zone", store, meter)
@@ -157,6 +158,7 @@ def test_a_time_zone_that_the_run_has_found_wrong_is_refused(make_world: MakeWor
     assert world.sent() == []
 
 
+@pytest.mark.deep
 def test_told_by_name_a_plan_is_worked_despite_a_doubt(make_world: MakeWorld) -> None:
     world = make_world("once-time-zone", "postgres", "callback")
     result = world.apply(send_despite=frozenset({Cause.TIME_ZONE}))

@@ -31,6 +31,7 @@ from tests.support.backfilling import (
     new_organization,
     run_one,
 )
+from tests.support.twins import deep_after
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn
@@ -98,6 +99,7 @@ def test_a_healed_window_is_certified_everywhere(world: World) -> None:
     assert (notice.verdict, notice.kinds[Kind.MISSING], notice.left) == ("repaired", 6, {})
 
 
+@pytest.mark.deep
 def test_what_top_ups_leave_is_what_the_next_run_finds(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_what_lago_refuses_is_left(world: World) -> None:
     assert "1 missing event" in printed(first)
 
 
+@pytest.mark.deep
 def test_what_lago_does_not_count_is_not_certified(world: World) -> None:
     world.organization.configure(usage_cache_lag_seconds=3600)
     first = run_one(replace(world.settings(), verify_within=timedelta(seconds=1)))
@@ -141,6 +144,7 @@ def test_what_lago_does_not_count_is_not_certified(world: World) -> None:
     assert first.exit_code == 1
 
 
+@pytest.mark.deep
 def test_what_goes_on_record_only_is_told_and_no_failure(world: World) -> None:
     old = replace(LOST[0], request_id="old", at=PERIOD_START - timedelta(hours=1))
     fill_litellm(world.database_url, [old])
@@ -176,9 +180,7 @@ def killed(world: World, at: str, times: int = 1) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "at", ["intents: written", "verify: begin", pytest.param("verify: done", marks=pytest.mark.deep)]
-)
+@pytest.mark.parametrize("at", deep_after(1, ["intents: written", "verify: begin", "verify: done"]))
 def test_a_killed_apply_says_so_and_the_next_run_completes_it(at: str, world: World) -> None:
     folder = killed(world, at)
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -218,6 +220,7 @@ def test_what_was_in_flight_is_found_in_lago(world: World) -> None:
     assert_billed_once(world.organization, CALLS)
 
 
+@pytest.mark.deep
 def test_a_folder_that_was_tampered_with_stops_nobody(world: World) -> None:
     """The ledger knows what was meant to be sent; without the mark nothing is known of the page."""
     folder = killed(world, "verify: begin")

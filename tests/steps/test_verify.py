@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from jobs.adapters.workspace import Workspace
 from jobs.core.plan import PlannedEvent, event_line

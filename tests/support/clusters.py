@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Dask's profiler looks at all threads a hundred times a second, which can stop a process for ever with a Python before
+# 3.11.9 (CPython's issue 106883, Dask's 8616). A worker that stands still is replaced when it has been silent so long,
+# which Dask looks at as often: else after 5 to 10 minutes.
+_SETTINGS = {"distributed.worker.profile.enabled": False, "distributed.scheduler.worker-ttl": "60s"}
+
 
 @dataclass(frozen=True)
 class RunningCluster:
@@ -24,6 +29,11 @@ class RunningCluster:
     """Dask's own handle."""
     client: Any
     """A connection of the test's own."""
+
+    def processes(self) -> dict[str, int]:
+        """Return the workers' process ids by their addresses."""
+        told: dict[str, int] = self.client.run(os.getpid)
+        return told
 
     def give(self, environment: Mapping[str, str]) -> None:
         """Let all workers have this environment: where they read is theirs to know."""
@@ -49,7 +59,8 @@ def started_processes(
 
     file = folder / "scheduler.json"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECONCILE_")}
-    known = {**inherited, **environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    settings = {f"DASK_{name.upper().replace('.', '__').replace('-', '_')}": str(_SETTINGS[name]) for name in _SETTINGS}
+    known = {**inherited, **settings, **environment, "PYTHONPATH": str(Path(__file__).parents[2])}
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*words: str) -> subprocess.Popen[bytes]:
@@ -83,9 +94,11 @@ def started_processes(
 @contextmanager
 def running_cluster(workers: int = 2, **options: Any) -> Iterator[RunningCluster]:
     """Start one, and end it; options are those of Dask's `LocalCluster`."""
-    from distributed import Client, LocalCluster  # noqa: PLC0415 - heavy, and for these tests only
+    import dask  # noqa: PLC0415 - heavy, and for these tests only
+    from distributed import Client, LocalCluster  # noqa: PLC0415 - see above
 
     with (
+        dask.config.set(_SETTINGS),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest  # noqa: F401 - what a child's main module imports, so that it need not
@@ -16,9 +15,8 @@ import pytest  # noqa: F401 - what a child's main module imports, so that it nee
 from jobs import backfill, cli, explain, settings  # noqa: F401 - what every command needs
 from jobs.steps import backfill_values
 from jobs.telling import console  # noqa: F401
+from tests.support.children import CHILDREN
 
-_CHILDREN = get_context("forkserver")
-_CHILDREN.set_forkserver_preload(["tests.support.command_runner", "tests.support.crash_runner"])
 _DEADLINE_SECONDS = 120
 
 
@@ -50,7 +48,7 @@ def run_command(
     """
     streams = folder / "stdout", folder / "stderr"
     given = dict(environment), list(arguments), streams, breaks_at, killed_at, largest_file
-    process = _CHILDREN.Process(target=_work, args=given)
+    process = CHILDREN.Process(target=_work, args=given)
     process.start()
     process.join(_DEADLINE_SECONDS)
     code = process.exitcode

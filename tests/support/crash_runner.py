@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,8 @@ from jobs.adapters.ledger import ledger
 from jobs.errors import ReconcileError
 from jobs.steps.backfill_values import BackfillSettings
 from tests.support.backfilling import run_one
+from tests.support.children import CHILDREN
 
-_CHILDREN = get_context("forkserver")
-_CHILDREN.set_forkserver_preload(["tests.support.crash_runner"])
 _FILE_EFFECTS = frozenset({"os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"})
 _DEADLINE_SECONDS = 60
 
@@ -77,8 +75,8 @@ def run_apart(
     settings: BackfillSettings, run_id: str, *, kill_at: int | None = None, only: Collection[str] | None = None
 ) -> Ended:
     """Run the backfill in a new process, killed at its point of this number, from 1; `only` these names are points."""
-    ours, theirs = _CHILDREN.Pipe(duplex=False)
-    process = _CHILDREN.Process(target=_work, args=(settings, run_id, kill_at, only, theirs))
+    ours, theirs = CHILDREN.Pipe(duplex=False)
+    process = CHILDREN.Process(target=_work, args=(settings, run_id, kill_at, only, theirs))
     process.start()
     theirs.close()
     try:

@@ -53,7 +53,7 @@ def _copy(
 @pytest.mark.parametrize(
     ("era", "simulated", "classes"),
     [
-        pytest.param("1.109", SMALL, IN_HIDDEN, id="small"),
+        pytest.param("1.109", SMALL, IN_HIDDEN, id="small", marks=pytest.mark.deep),
         pytest.param("1.109", HIDDEN, IN_HIDDEN, id="hidden", marks=pytest.mark.deep),
         pytest.param("1.79", PINNED, IN_PINNED, id="pinned", marks=pytest.mark.deep),
     ],

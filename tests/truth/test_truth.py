@@ -45,6 +45,7 @@ def test_what_was_used_is_billed_once_or_reported(seed: int, scene: Stage, tmp_p
     assert verdict.due == verdict.due_sent
 
 
+@pytest.mark.deep
 def test_the_worlds_are_not_all_alike() -> None:
     worlds = [draw(seed) for seed in SEEDS]
     assert {world.store for world in worlds} == {"postgres", "clickhouse"}

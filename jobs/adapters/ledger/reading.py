@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select, type_coerce
 
 from jobs.adapters.ledger.tables import (
+    StoredItems,
     attempt_events,
     attempts,
     intent_amounts,
@@ -38,13 +39,13 @@ from jobs.core.ledger_values import (
 from jobs.core.plan import Outcome, PlannedEvent
 from jobs.core.window import Window
 
-_AMOUNT = (
-    select(intent_amounts.c.amount)
-    .where(intent_amounts.c.intent == intents.c.sequence)
-    .scalar_subquery()
-    .label("amount")
-)
-_EVENT_COLUMNS = [_AMOUNT if field == "amount" else intents.c[field] for field in PlannedEvent.__slots__]
+_AMOUNT = select(intent_amounts.c.amount).where(intent_amounts.c.intent == intents.c.sequence).scalar_subquery()
+_EVENT_COLUMNS = [
+    *(intents.c[field] for field in PlannedEvent.__struct_fields__ if field not in ("properties", "amount")),
+    type_coerce(intents.c.properties, StoredItems).label("properties"),
+    func.coalesce(_AMOUNT, "").label("amount"),
+]
+_EVENT_FIELDS = [column.name for column in _EVENT_COLUMNS]
 # Of entries recorded at one instant, the one that can only come first stands first.
 _ORDER: tuple[type[StoryEntry], ...] = (IntentEntry, AttemptEntry, OutcomeEntry, VerificationEntry)
 
@@ -87,29 +88,31 @@ def event_page(connection: Connection, run_id: str, after: int, limit: int) -> l
         .limit(limit)
     )
     rows = connection.execute(page).all()
-    keys = [row.sequence for row in rows]
-    ended = _last_said(connection, outcomes, outcomes.c.outcome, run_id, keys)
-    seen = _last_said(connection, verifications, verifications.c.verified, run_id, keys)
+    if not rows:
+        return []
+    first, last = rows[0].sequence, rows[-1].sequence
+    ended = _last_said(connection, outcomes, outcomes.c.outcome, run_id, first, last)
+    seen = _last_said(connection, verifications, verifications.c.verified, run_id, first, last)
     records: list[tuple[int, EventRecord]] = []
-    for row in rows:
-        outcome, outcome_reason = ended.get(row.sequence, (None, ""))
-        verified, verification_reason = seen.get(row.sequence, (None, ""))
+    for sequence, plan, *event in rows:
+        outcome, outcome_reason = ended.get(sequence, (None, ""))
+        verified, verification_reason = seen.get(sequence, (None, ""))
         record = EventRecord(
-            _planned_event(row),
-            plan_hashes[row.plan],
+            _planned_event(event),
+            plan_hashes[plan],
             None if outcome is None else Outcome(outcome),
             outcome_reason,
             verified,
             verification_reason,
         )
-        records.append((row.sequence, record))
+        records.append((sequence, record))
     return records
 
 
 def story(connection: Connection, which: ColumnElement[bool]) -> tuple[StoryEntry, ...]:
     """Return everything recorded about the intents of which a condition is true, in time order."""
     found = (
-        select(intents, _AMOUNT, plans.c.plan_hash)
+        select(intents.c.sequence, intents.c.recorded_at, intents.c.run_id, plans.c.plan_hash, *_EVENT_COLUMNS)
         .join(plans, plans.c.sequence == intents.c.plan)
         .where(which)
         .order_by(intents.c.sequence)
@@ -117,7 +120,7 @@ def story(connection: Connection, which: ColumnElement[bool]) -> tuple[StoryEntr
     rows = connection.execute(found).all()
     transaction_ids = {row.sequence: row.transaction_id for row in rows}
     entries: tuple[StoryEntry, ...] = (
-        *(IntentEntry(row.recorded_at, row.run_id, row.plan_hash, _planned_event(row)) for row in rows),
+        *(IntentEntry(at, run_id, plan_hash, _planned_event(event)) for _, at, run_id, plan_hash, *event in rows),
         *_attempt_entries(connection, transaction_ids),
         *_outcome_entries(connection, transaction_ids),
         *_verification_entries(connection, transaction_ids),
@@ -186,28 +189,20 @@ def _last_counts(connection: Connection, table: Table, counted: ColumnElement[An
 
 
 def _last_said(
-    connection: Connection, table: Table, value: ColumnElement[Any], run_id: str, keys: Sequence[int]
+    connection: Connection, table: Table, value: ColumnElement[Any], run_id: str, first: int, last: int
 ) -> dict[int, tuple[Any, str]]:
-    """Return the value and reason that a run recorded last about each of these intents, by the intent's key."""
-    rows = _of_intents(table, keys).where(table.c.run_id == run_id)
-    rows = rows.with_only_columns(table.c.intent, value, table.c.reason)
-    return {row.intent: (row[1], row.reason) for row in connection.execute(rows)}
-
-
-def _planned_event(row: Row[Any]) -> PlannedEvent:
-    return PlannedEvent(
-        transaction_id=row.transaction_id,
-        subscription=row.subscription,
-        code=row.code,
-        part=row.part,
-        request_id=row.request_id,
-        timestamp=row.timestamp,
-        properties=tuple(row.properties.items()),
-        quantity=row.quantity,
-        model=row.model,
-        spend=row.spend,
-        amount=row.amount or "",
+    """Return the value and reason that a run recorded last about each intent of a stretch of keys, by the key."""
+    found = (
+        select(table.c.intent, value, table.c.reason)
+        .where(table.c.run_id == run_id, table.c.intent.between(first, last))
+        .order_by(table.c.sequence)
     )
+    return {intent: (said, reason) for intent, said, reason in connection.execute(found)}
+
+
+def _planned_event(fields: Sequence[Any]) -> PlannedEvent:
+    """Return the event of the values of `_EVENT_COLUMNS`."""
+    return PlannedEvent(**dict(zip(_EVENT_FIELDS, fields, strict=True)))
 
 
 def _attempt_entries(connection: Connection, transaction_ids: Mapping[int, str]) -> Iterator[AttemptEntry]:

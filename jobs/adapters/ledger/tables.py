@@ -69,6 +69,16 @@ class StoredJson(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+class StoredItems(StoredJson):
+    """A JSON object, read as its keys and values in their order."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """Return the object's items."""
+        return tuple(super().process_result_value(value, dialect).items())
+
+
 class Instant(TypeDecorator[datetime]):
     """An aware time, to the microsecond: `timestamptz`, and in SQLite a text that sorts by time."""
 

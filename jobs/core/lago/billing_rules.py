@@ -20,7 +20,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from jobs.core.lago.billing_periods import final_from, invoiced_at, period_holding
-from jobs.core.lago.buckets import Bucket, buckets_of
+from jobs.core.lago.buckets import Bucket, buckets_of, properties_looked_at
 from jobs.core.lago.subscription_rows import NEVER, begins, ended_exactly, ends, has_begun, newest, successor
 from jobs.core.lago.values import BillableMetric, Catalogue, Charge, Plan, Subscription
 from jobs.core.window import Window
@@ -172,6 +172,10 @@ class BillingRules:
         for rows in self._rows.values():
             rows[:] = [ended_exactly(row, rows) for row in rows]
         self._last_span: dict[str, Span] = {}
+        self._known_buckets: dict[tuple[int, tuple[str | None, ...]], tuple[Bucket, ...]] = {}
+        self._looked_at = {
+            id(charge): tuple(properties_looked_at(charge)) for plan in catalogue.plans for charge in plan.charges
+        }
 
     def has(self, external_id: str) -> bool:
         """Tell whether Lago has a subscription of this id, in whatever status."""
@@ -204,11 +208,20 @@ class BillingRules:
         buckets = (
             bucket
             for charge in pricing.charges
-            for bucket in buckets_of(charge, metric, event.properties)
+            for bucket in self._buckets(charge, metric, event.properties)
             if unbilled is not Unbilled.PROPERTY_MISSING and (early if charge.pay_in_advance else late) is None
         )
         # A recurring metric counts events from before its row too, first in the row's first period.
         return Billing(unbilled, row, self.period(row, max(event.time, begins(row))), tuple(buckets))
+
+    def _buckets(
+        self, charge: Charge, metric: BillableMetric, properties: Mapping[str, str | None]
+    ) -> tuple[Bucket, ...]:
+        # A plan may have a filter for each of a hundred models, and millions of events few models.
+        key = id(charge), tuple(properties.get(name) for name in self._looked_at[id(charge)])
+        if key not in self._known_buckets:
+            self._known_buckets[key] = tuple(buckets_of(charge, metric, properties))
+        return self._known_buckets[key]
 
     def _looking_back_on(self, event: Usage) -> LookingBack | None:
         """Return the row that bills an event of a recurring metric: the newest that charges it, else the newest."""

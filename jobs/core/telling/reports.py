@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from jobs.core.text import spreadsheet_safe
 
@@ -19,6 +20,8 @@ class Columns:
     texts: frozenset[str]
     """Those that can hold strangers' text, which is neutralised; the others are numbers, times and words of our own."""
 
+
+_LINES_AT_ONCE = 1000
 
 # Columns of nothing but words, numbers and times of our own. One that is not named is taken for a stranger's.
 _OURS = frozenset(
@@ -35,20 +38,20 @@ def _columns(names: str) -> Columns:
 
 
 def csv_lines(columns: Columns, rows: Iterable[Mapping[str, str]]) -> Iterator[bytes]:
-    """Yield a CSV's lines, its header first, strangers' text made safe for a spreadsheet."""
+    """Yield a CSV as pieces of whole lines, its header first, strangers' text made safe for a spreadsheet."""
+    shown: list[tuple[str, Callable[[str], str]]] = [
+        (name, spreadsheet_safe if name in columns.texts else str) for name in columns.names
+    ]
+    yield _csv([columns.names])
+    rows = iter(rows)
+    while some := list(islice(rows, _LINES_AT_ONCE)):
+        yield _csv([show(row[name]) for name, show in shown] for row in some)
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-
-    def line(cells: Iterable[str]) -> bytes:
-        writer.writerow(cells)
-        written = text.getvalue().encode()
-        text.seek(0)
-        text.truncate()
-        return written
-
-    yield line(columns.names)
-    for row in rows:
-        yield line(spreadsheet_safe(row[name]) if name in columns.texts else row[name] for name in columns.names)
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 DISCREPANCY_COLUMNS = _columns(

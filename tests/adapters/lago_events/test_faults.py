@@ -17,10 +17,14 @@ from jobs.errors import LagoError
 from jobs.playground.lago_standin.faults import Fault
 from jobs.playground.lago_standin.handle import Organization
 from tests.adapters.lago_events.helpers import WINDOW, event, ids, read, spread, talking_to
+from tests.support.twins import deep_after
 
 
 @pytest.mark.parametrize(
-    "fault", ["rate_limited", "server_error", "bad_gateway", "cut_before", "cut_after", "cut_during", "truncated"]
+    "fault",
+    deep_after(
+        3, ["rate_limited", "cut_during", "truncated", "server_error", "bad_gateway", "cut_before", "cut_after"]
+    ),
 )
 def test_faults_on_the_way_lose_and_double_nothing(organization: Organization, tmp_path: Path, fault: str) -> None:
     organization.insert_events(spread(1500))
@@ -108,6 +112,7 @@ def test_one_row_for_another_keeps_the_count_and_is_noticed(organization: Organi
     assert ids(rows) == sorted([*(f"t{number}" for number in range(1, 450)), "t9999"])
 
 
+@pytest.mark.deep
 def test_an_instant_that_never_rests_is_refused(organization: Organization, tmp_path: Path) -> None:
     organization.insert_events(event(number, WINDOW.start) for number in range(101))
     # Without single large pages, and with nothing to cut, there is no reading that a new row cannot fall into.

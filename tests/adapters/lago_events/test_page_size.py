@@ -13,6 +13,7 @@ from jobs.adapters.lago.page_size import PageSize
 from jobs.playground.lago_standin.faults import Fault
 from jobs.playground.lago_standin.handle import Organization
 from tests.adapters.lago_events.helpers import ids, read, spread, talking_to
+from tests.support.twins import deep_after
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_refused_size_is_not_tried_again() -> None:
     assert size.now == 100
 
 
-@pytest.mark.parametrize(("slow", "sizes_asked"), [(10.0, {1000, 2000, 4000}), (0.0, {1000, 500, 250})])
+@pytest.mark.parametrize(("slow", "sizes_asked"), deep_after(1, [(10.0, {1000, 2000, 4000}), (0.0, {1000, 500, 250})]))
 def test_pages_grow_with_a_quick_lago_and_shrink_with_a_slow_one(
     organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: float, sizes_asked: set[int]
 ) -> None:

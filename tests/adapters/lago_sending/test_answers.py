@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from jobs.adapters.lago.http import LagoClient
 from jobs.adapters.lago.sending import send_events
@@ -26,6 +26,7 @@ from tests.adapters.lago_sending.helpers import (
     planned,
     send,
 )
+from tests.support.twins import deep_after
 
 
 def test_every_event_is_sent_in_batches_of_at_most_a_hundred(organization: Organization) -> None:
@@ -89,14 +90,17 @@ def test_a_second_run_finds_everything_present_and_asks_little(refusing: Organiz
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"properties": {"model": "gpt-4o", "total_tokens": "1000000", "response_cost": "0.00001"}},
-        {"properties": {"model": "gpt-4o"}},
-        {"timestamp": Decimal(FIRST_SECOND) + 86400},
-        {"timestamp": Decimal(planned(2)[1].timestamp) + Decimal("0.002")},
-        {"code": "another"},
-    ],
-    ids=["quantity", "property", "day", "milliseconds", "code"],
+    deep_after(
+        2,
+        [
+            {"timestamp": Decimal(planned(2)[1].timestamp) + Decimal("0.002")},
+            {"properties": {"model": "gpt-4o", "total_tokens": "1000000", "response_cost": "0.00001"}},
+            {"properties": {"model": "gpt-4o"}},
+            {"timestamp": Decimal(FIRST_SECOND) + 86400},
+            {"code": "another"},
+        ],
+    ),
+    ids=["milliseconds", "quantity", "property", "day", "code"],
 )
 def test_the_same_id_with_other_content_is_rejected(refusing: Organization, changes: dict[str, object]) -> None:
     events = planned(20)

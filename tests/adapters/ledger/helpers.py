@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from msgspec.structs import replace
 
 from jobs.adapters.ledger import Ledger
 from jobs.core.ledger_values import (
@@ -25,9 +24,6 @@ WINDOW = Window(datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 23, tzinf
 
 
 HEADER = {"format": "litellm-lago-plan/1", "events": 2, "sha256": "hash"}
-
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def opened(url: str, at: datetime = NOON, **options: Any) -> Ledger:

@@ -24,7 +24,8 @@ from jobs.core.ledger_values import (
 )
 from jobs.core.plan import EventOutcome, Outcome, PlannedLine
 from jobs.errors import LedgerError
-from tests.adapters.ledger.helpers import HEADER, NOON, SPAWN, WINDOW, begin, execute, opened, planned, started
+from tests.adapters.ledger.helpers import HEADER, NOON, WINDOW, begin, execute, opened, planned, started
+from tests.support.children import CHILDREN
 
 BIG_TABLES = ("intents", "attempts", "attempt_events", "outcomes", "verifications", "run_checks")
 
@@ -258,12 +259,12 @@ def _record_and_die(url: str) -> None:
 
     event.listen(Engine, "after_cursor_execute", kill)
     with opened(url) as ledger:
-        begin(ledger, "killed", *(planned(number) for number in range(20_000)))
+        begin(ledger, "killed", *(planned(number) for number in range(11_000)))
 
 
 def test_killed_while_recording_intents(url: str) -> None:
     """What was committed stays, what was not is gone, and the next run records the rest of the same plan once."""
-    child = SPAWN.Process(target=_record_and_die, args=(url,))
+    child = CHILDREN.Process(target=_record_and_die, args=(url,))
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
@@ -272,8 +273,8 @@ def test_killed_while_recording_intents(url: str) -> None:
         assert killed is not None
         assert killed.record.ended is None
         assert [plan.intents for plan in killed.plans] == [10_000]
-        begin(ledger, "next", *(planned(number) for number in range(20_000)))
+        begin(ledger, "next", *(planned(number) for number in range(11_000)))
         events = [record.event for record in ledger.run_events("next")]
-        assert events == [planned(number) for number in range(20_000)]
+        assert events == [planned(number) for number in range(11_000)]
         assert [entry.run_id for entry in ledger.story("chatcmpl-9999")] == ["killed"]
         assert [entry.run_id for entry in ledger.story("chatcmpl-10000")] == ["next"]

@@ -14,7 +14,8 @@ from jobs.core.ledger_values import (
 )
 from jobs.core.plan import EventOutcome, Outcome, PlannedEvent
 from jobs.errors import ReconcileError
-from tests.adapters.ledger.helpers import HEADER, NOON, SPAWN, begin, execute, opened, planned, started
+from tests.adapters.ledger.helpers import HEADER, NOON, begin, execute, opened, planned, started
+from tests.support.children import CHILDREN
 
 
 def test_events_are_read_once_and_never_far_ahead(ledger: Ledger) -> None:
@@ -66,8 +67,8 @@ def _open_at_once(url: str, gate: Any, results: Any) -> None:
 
 def test_processes_that_open_a_new_ledger_at_once(url: str) -> None:
     """One makes the tables, the others wait for it."""
-    gate, results = SPAWN.Barrier(4), SPAWN.Queue()
-    children = [SPAWN.Process(target=_open_at_once, args=(url, gate, results)) for _ in range(4)]
+    gate, results = CHILDREN.Barrier(4), CHILDREN.Queue()
+    children = [CHILDREN.Process(target=_open_at_once, args=(url, gate, results)) for _ in range(4)]
     for child in children:
         child.start()
     assert [results.get(timeout=60) for _ in children] == [""] * 4

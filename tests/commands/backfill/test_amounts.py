@@ -35,6 +35,7 @@ from tests.support.backfilling import (
     settings_for,
     some_calls,
 )
+from tests.support.twins import deep_after
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn, Organization
@@ -82,7 +83,7 @@ def _due(calls: list[Call], subscription: str) -> int:
     return round(sum(Decimal(_AMOUNT) for call in calls if call.subscription == subscription))
 
 
-@pytest.mark.parametrize("store", ["postgres", "clickhouse"])
+@pytest.mark.parametrize("store", deep_after(1, ["postgres", "clickhouse"]))
 def test_an_amount_is_sent_kept_verified_and_billed(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, store: Store
 ) -> None:
@@ -109,6 +110,7 @@ def test_an_amount_is_sent_kept_verified_and_billed(
     assert again.run.plan.events == 0
 
 
+@pytest.mark.deep
 def test_a_plan_tells_what_its_events_carry_and_the_most_that_it_bills(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path
 ) -> None:
@@ -155,6 +157,7 @@ def test_without_a_markup_nothing_is_sent(litellm_database: str, standin: LagoSt
     assert (done.run.held, done.run.plan.events) == ({HoldReason.AMOUNT_MISSING: 3}, 0)
 
 
+@pytest.mark.deep
 def test_a_sent_event_that_lago_shows_with_another_amount_is_not_verified(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,20 +58,18 @@ def test_what_is_missing_is_sent_once_and_counted(
     assert all(line.split(",")[8:] == ["sent", "", "true", ""] for line in outcomes[1:])
 
 
-def test_a_plan_is_not_sent_unless_asked(world: World) -> None:
-    world.plan()
+def test_a_plan_is_sent_only_when_asked_and_its_file_as_it_is(world: World) -> None:
+    """And what was sent is proven by the usage of its bucket."""
+    plan = world.plan()
     assert world.sent() == set()
     assert not any(seen.method == "POST" for seen in world.organization.requests())
-
-
-def test_a_plan_file_is_applied_as_it_is(world: World) -> None:
-    plan = world.plan()
     result = run_one(world.settings(), plan=plan)
     assert result.applied is not None
-    assert result.applied.complete
+    assert (result.applied.counted, result.applied.only_shown, result.applied.complete) == (len(LOST), 0, True)
     assert_billed_once(world.organization, CALLS)
 
 
+@pytest.mark.deep
 def test_a_plan_that_was_partly_sent_is_completed(world: World) -> None:
     plan = world.plan()
     run_one(world.settings(only=PlanFilter(subscriptions=("alice",))))
@@ -91,7 +89,7 @@ def test_a_plan_that_was_partly_sent_is_completed(world: World) -> None:
             PlanFilter(models=("gpt-4o-mini",)), lambda call: call.model == "gpt-4o-mini", marks=pytest.mark.deep
         ),
         pytest.param(PlanFilter(codes=(CODE,)), lambda call: True, marks=pytest.mark.deep),
-        (PlanFilter(codes=("other",)), lambda call: False),
+        pytest.param(PlanFilter(codes=("other",)), lambda call: False, marks=pytest.mark.deep),
         (
             PlanFilter(subscriptions=("alice",), models=("gpt-4o",), codes=(CODE,)),
             lambda call: call.subscription == "alice" and call.model == "gpt-4o",
@@ -112,8 +110,6 @@ def test_a_filter_sends_only_its_part(
     result = run_one(world.settings(only=only))
     assert world.sent() == {call.request_id for call in calls if call.lost and chosen(call)}
     assert result.discrepancies_remain == (not all(chosen(call) for call in calls))
-    run_one(world.settings())
-    assert_billed_once(world.organization, calls)
 
 
 def test_a_long_window_is_judged_whole_and_sent_in_slices(world: World) -> None:
@@ -131,6 +127,7 @@ def test_a_long_window_is_judged_whole_and_sent_in_slices(world: World) -> None:
     assert_billed_once(world.organization, CALLS)
 
 
+@pytest.mark.deep
 def test_nothing_is_sent_after_a_slice_that_did_not_end_well(world: World) -> None:
     gone = min(LOST, key=lambda call: call.at)
     world.organization.insert_events([gone.original() | {"transaction_id": gone.transaction_id, "deleted_at": NOW}])
@@ -140,6 +137,7 @@ def test_nothing_is_sent_after_a_slice_that_did_not_end_well(world: World) -> No
     assert result.applied.unsent == sum(call.at >= WINDOW.start + timedelta(hours=1) for call in LOST)
 
 
+@pytest.mark.deep
 def test_a_run_that_is_asked_to_stop_before_it_sends_says_what_it_did_not_try(world: World) -> None:
     stop = threading.Event()
     result = run_one(world.settings(), stop=stop, step=lambda name: stop.set() if name == "intents: written" else None)
@@ -162,6 +160,7 @@ def test_what_lago_does_not_show_in_time_is_not_verified(
     assert result.discrepancies_remain
 
 
+@pytest.mark.deep
 def test_a_usage_that_does_not_move_in_time_is_said(world: World) -> None:
     world.organization.configure(usage_cache_lag_seconds=3600)
     result = run_one(replace(world.settings(), verify_within=timedelta(seconds=1)))
@@ -170,12 +169,6 @@ def test_a_usage_that_does_not_move_in_time_is_said(world: World) -> None:
     assert [text.split(",")[0] for text in result.applied.not_counted] == [
         f"current usage of {name!r}" for name in SUBSCRIPTIONS
     ]
-
-
-def test_what_was_sent_is_proven_by_the_usage_of_its_bucket(world: World) -> None:
-    result = run_one(world.settings())
-    assert result.applied is not None
-    assert (result.applied.counted, result.applied.only_shown, result.applied.complete) == (len(LOST), 0, True)
 
 
 def test_a_bucket_that_does_not_move_is_said_although_the_whole_does() -> None:

@@ -148,7 +148,7 @@ def test_a_lock_on_the_command_line_ends_with_4(world: World) -> None:
 )
 def test_a_signal_while_sending_ends_the_run_cleanly(number: signal.Signals, world: World) -> None:
     world.organization.configure(events_batch_max_length=2)
-    world.organization.set_faults(Fault("slow_after", endpoint="batch", times=2, delay_seconds=2.0))
+    world.organization.set_faults(Fault("slow_after", endpoint="batch", times=2, delay_seconds=0.7))
     process = subprocess.Popen(
         [sys.executable, "-m", "jobs", "backfill", *PERIOD, "--apply"],
         cwd=Path(__file__).parents[3],
@@ -176,6 +176,7 @@ def test_a_signal_while_sending_ends_the_run_cleanly(number: signal.Signals, wor
     assert_after_another_run(world)
 
 
+@pytest.mark.deep
 def test_a_plan_file_is_held_to_the_caps_by_what_it_would_send(world: World) -> None:
     plan = world.plan(only=PlanFilter(subscriptions=("bob",)))
     with pytest.raises(RefusedError, match="RECONCILE_MOST_QUANTITY"):
@@ -183,6 +184,7 @@ def test_a_plan_file_is_held_to_the_caps_by_what_it_would_send(world: World) -> 
     assert world.sent() == set()
 
 
+@pytest.mark.deep
 def test_a_plan_file_settles_no_more_than_it_holds(world: World) -> None:
     plan = world.plan(only=PlanFilter(subscriptions=("bob",)))
     result = run_one(world.settings(), plan=plan)

@@ -14,6 +14,7 @@ from jobs.core.kinds import Cause
 from jobs.errors import RefusedError
 from tests.commands.backfill.helpers import CALLS, LOST, World
 from tests.support.backfilling import CODE, Call, fill_litellm, new_organization, run_one, some_calls
+from tests.support.twins import deep_after
 
 if TYPE_CHECKING:
     from jobs.playground.lago_standin import LagoStandIn
@@ -56,11 +57,20 @@ def _refusal(world: World) -> RefusedError:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [
-        (lambda payer: f"org-{payer}", "12 events stand under other subscriptions than it names, and 0 under those"),
-        (lambda _: "acme", "12 events stand under other subscriptions than it names, and 0 under those"),
-        (lambda payer: {"bob": "robert"}.get(payer, payer), "events of 'bob' stand under other subscriptions, and 0"),
-    ],
+    deep_after(
+        1,
+        [
+            (
+                lambda payer: f"org-{payer}",
+                "12 events stand under other subscriptions than it names, and 0 under those",
+            ),
+            (lambda _: "acme", "12 events stand under other subscriptions than it names, and 0 under those"),
+            (
+                lambda payer: {"bob": "robert"}.get(payer, payer),
+                "events of 'bob' stand under other subscriptions, and 0",
+            ),
+        ],
+    ),
     ids=["other names", "one name", "one renamed"],
 )
 def test_calls_whose_events_stand_under_names_that_no_column_holds(
@@ -76,6 +86,7 @@ def test_calls_whose_events_stand_under_names_that_no_column_holds(
     assert world.sent() == {call.request_id for call in LOST}
 
 
+@pytest.mark.deep
 def test_one_renamed_does_not_keep_others_from_being_billed(
     filled: Callable[[list[dict[str, Any]]], World],
 ) -> None:
@@ -95,6 +106,7 @@ def test_events_of_another_organization(filled: Callable[[list[dict[str, Any]]],
     assert "RECONCILE_SEND_DESPITE=nothing_in_common" in refused.remedy
 
 
+@pytest.mark.deep
 def test_strangers_beside_calls_that_have_their_events_are_no_other_organization(
     filled: Callable[[list[dict[str, Any]]], World],
 ) -> None:
@@ -138,6 +150,7 @@ def test_of_codes_that_have_as_many_events_the_first_is_named(filled: Callable[[
     assert "under 'code_0' it has those of" in _refusal(filled(events)).what
 
 
+@pytest.mark.deep
 def test_an_outage_is_no_wrong_code(filled: Callable[[list[dict[str, Any]]], World]) -> None:
     others = [replace(call, tokens=(900 + number, 70)) for number, call in enumerate(CALLS)]
     world = filled(_other_code(others))
@@ -146,6 +159,7 @@ def test_an_outage_is_no_wrong_code(filled: Callable[[list[dict[str, Any]]], Wor
     assert {event.code for event in world.organization.events()} == {CODE, "other_tokens"}
 
 
+@pytest.mark.deep
 def test_one_event_that_names_another_column_where_nothing_speaks_for_this_one(
     filled: Callable[[list[dict[str, Any]]], World],
 ) -> None:

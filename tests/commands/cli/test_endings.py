@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jobs.playground.lago_standin import Organization
 
 from tests.commands.cli.helpers import _NOWHERE, _SECRET, _WINDOW, run
+from tests.support.twins import deep_after
 
 
 def test_help_lists_every_command() -> None:
@@ -41,6 +42,7 @@ FILES = {
 }
 
 
+@pytest.mark.deep
 def test_agreement_ends_with_0(environment: dict[str, str], organization: Organization) -> None:
     organization.insert_events(
         [
@@ -143,6 +145,7 @@ def test_metrics_of_a_success_outlive_a_failure(
         assert applied["last_success_timestamp_seconds", by_hand] == first["last_success_timestamp_seconds", by_hand]
 
 
+@pytest.mark.deep
 def test_an_apply_that_is_not_complete_is_told_and_is_no_success(
     environment: dict[str, str], organization: Organization, tmp_path: Path
 ) -> None:
@@ -157,26 +160,16 @@ def test_an_apply_that_is_not_complete_is_told_and_is_no_success(
     assert ("last_success_timestamp_seconds", "reconcile --apply (manual)") not in found
 
 
-def test_a_verdict_and_metrics_that_cannot_be_told_change_no_exit_code(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    environment["RECONCILE_TERMINATION_LOG"] = str(tmp_path)
-    environment["RECONCILE_METRICS_FOLDER"] = str(tmp_path / "nowhere")
-    environment["RECONCILE_PUSHGATEWAY_URL"] = f"http://prometheus:{_SECRET}@127.0.0.1:1"
-    code, _, errors = run(environment, "reconcile", *_WINDOW)
-    assert code == 3
-    assert "cannot write the verdict" in errors
-    assert f"cannot write metrics to '{tmp_path}/nowhere'" in errors
-    assert "the Pushgateway http://127.0.0.1:1 did not take the metrics" in errors
-
-
 @pytest.mark.parametrize(
     ("command_name", "change", "code", "named"),
-    [
-        ("reconcile", {"RECONCILE_LAGO_ATTEMPTS": "1"}, 1, "127.0.0.1:1"),
-        ("reconcile", {"LAGO_API_KEY": ""}, 2, "LAGO_API_KEY is not set"),
-        ("backfill", {"RECONCILE_LATE": "x"}, 2, "late"),
-    ],
+    deep_after(
+        2,
+        [
+            ("reconcile", {"RECONCILE_LAGO_ATTEMPTS": "1"}, 1, "127.0.0.1:1"),
+            ("reconcile", {"LAGO_API_KEY": ""}, 2, "LAGO_API_KEY is not set"),
+            ("backfill", {"RECONCILE_LATE": "x"}, 2, "late"),
+        ],
+    ),
     ids=["failure", "missing", "malformed"],
 )
 def test_an_error_is_a_verdict_too(
@@ -189,10 +182,21 @@ def test_an_error_is_a_verdict_too(
     assert named in log.read_text()
 
 
-def test_working_files_go_where_they_should_and_leave(environment: dict[str, str], tmp_path: Path) -> None:
+def test_working_files_leave_and_a_verdict_and_metrics_that_cannot_be_told_change_no_exit_code(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
     scratch, output = tmp_path / "scratch", tmp_path / "runs"
-    assert run(environment | {"RECONCILE_SCRATCH": str(scratch)}, "reconcile", *_WINDOW)[0] == 2
+    environment["RECONCILE_SCRATCH"] = str(scratch)
+    assert run(environment, "reconcile", *_WINDOW)[0] == 2
     assert not list(output.iterdir()), "a scratch folder that is not there: nothing is begun"
     scratch.mkdir()
-    assert run(environment | {"RECONCILE_SCRATCH": str(scratch)}, "reconcile", *_WINDOW, "--apply")[0] == 0
+    # What cannot be told changes no exit code.
+    environment["RECONCILE_TERMINATION_LOG"] = str(tmp_path)
+    environment["RECONCILE_METRICS_FOLDER"] = str(tmp_path / "nowhere")
+    environment["RECONCILE_PUSHGATEWAY_URL"] = f"http://prometheus:{_SECRET}@127.0.0.1:1"
+    code, _, errors = run(environment, "reconcile", *_WINDOW)
+    assert code == 3
+    assert "cannot write the verdict" in errors
+    assert f"cannot write metrics to '{tmp_path}/nowhere'" in errors
+    assert "the Pushgateway http://127.0.0.1:1 did not take the metrics" in errors
     assert not list(scratch.iterdir())

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from jobs.playground.lago_standin import Organization
 
 from tests.commands.cli.helpers import _NOWHERE, _SECRET, _WINDOW, command, ended, refused, run
+from tests.support.twins import deep_after
 
 
 @pytest.mark.parametrize(
     ("number", "name", "arguments"),
-    [(signal.SIGTERM, "SIGTERM", ["reconcile"]), (signal.SIGINT, "Ctrl-C", ["explain", "call-1"])],
+    deep_after(1, [(signal.SIGTERM, "SIGTERM", ["reconcile"]), (signal.SIGINT, "Ctrl-C", ["explain", "call-1"])]),
     ids=["reconcile", "explain"],
 )
 def test_a_signal_ends_a_run_that_reads(
@@ -76,15 +77,18 @@ def test_a_signal_is_not_lost_in_duckdb(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize(
     ("change", "exit_code", "named"),
-    [
-        ({"DATABASE_HOST": "127.0.0.1:1"}, 1, ("127.0.0.1:1", "DATABASE_HOST")),
-        ({"DATABASE_HOST": "postgres.invalid:5432"}, 1, ("postgres.invalid", "DATABASE_HOST")),
-        ({"DATABASE_PASSWORD": _SECRET}, 1, ("password authentication failed", "DATABASE_PASSWORD")),
-        ({"DATABASE_NAME": "nowhere"}, 1, ('"nowhere" does not exist', "DATABASE_NAME")),
-        ({"LAGO_API_KEY": _SECRET}, 1, ("401", "LAGO_API_KEY")),
-        ({"LAGO_API_EVENT_CODE": "tokens"}, 2, ("'tokens'", "'llm_tokens'", "LAGO_API_EVENT_CODE")),
-    ],
-    ids=["no server", "no such host", "password", "database", "key", "code"],
+    deep_after(
+        3,
+        [
+            ({"DATABASE_PASSWORD": _SECRET}, 1, ("password authentication failed", "DATABASE_PASSWORD")),
+            ({"LAGO_API_KEY": _SECRET}, 1, ("401", "LAGO_API_KEY")),
+            ({"LAGO_API_EVENT_CODE": "tokens"}, 2, ("'tokens'", "'llm_tokens'", "LAGO_API_EVENT_CODE")),
+            ({"DATABASE_HOST": "127.0.0.1:1"}, 1, ("127.0.0.1:1", "DATABASE_HOST")),
+            ({"DATABASE_HOST": "postgres.invalid:5432"}, 1, ("postgres.invalid", "DATABASE_HOST")),
+            ({"DATABASE_NAME": "nowhere"}, 1, ('"nowhere" does not exist', "DATABASE_NAME")),
+        ],
+    ),
+    ids=["password", "key", "code", "no server", "no such host", "database"],
 )
 def test_a_neighbour_that_refuses(
     environment: dict[str, str], tmp_path: Path, change: dict[str, str], exit_code: int, named: tuple[str, ...]
@@ -128,6 +132,7 @@ def test_a_mapping_file_that_cannot_be_used_is_named_with_its_line(tmp_path: Pat
     assert f"{mapping}, line 3" in line
 
 
+@pytest.mark.deep
 def test_the_misspelled_code_is_taken_and_told(environment: dict[str, str]) -> None:
     environment["LAGO_EVENT_CODE"] = environment.pop("LAGO_API_EVENT_CODE")
     code, _, errors = run(environment, "reconcile", *_WINDOW)

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 from tests.commands.doctor.faults import _READ, FAULTS
 from tests.commands.doctor.helpers import _SECRET, World, _database, told
+from tests.support.twins import deep_after
 
 
+@pytest.mark.deep
 def test_a_url_that_differs_from_the_parts_is_used_and_told(world: World) -> None:
     """LiteLLM goes by it too."""
     url = urlsplit(world.database_url)
@@ -49,6 +51,7 @@ def test_a_pooler_before_the_ledger_is_told(world: World, database: str, tmp_pat
     assert verdict.found == "free, and holds through the pooler that stands before PostgreSQL"
 
 
+@pytest.mark.deep
 def test_a_proxy_that_cannot_be_used_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its variable."""
     monkeypatch.setenv("HTTP_PROXY", "ftp://proxy:21")
@@ -74,14 +77,17 @@ _INSERT = """
 
 @pytest.mark.parametrize(
     ("era", "named"),
-    [
-        ("1.53", "LiteLLM 1.44 to 1.53,"),
-        ("1.60", "LiteLLM 1.60 to 1.65,"),
-        ("1.70", "LiteLLM 1.70,"),
-        ("1.80", "LiteLLM 1.75 to 1.80,"),
-        ("1.90", "LiteLLM 1.82 to 1.90,"),
-        ("1.109-partitioned", "LiteLLM 1.100 or later, partitioned,"),
-    ],
+    deep_after(
+        2,
+        [
+            ("1.53", "LiteLLM 1.44 to 1.53,"),
+            ("1.109-partitioned", "LiteLLM 1.100 or later, partitioned,"),
+            ("1.60", "LiteLLM 1.60 to 1.65,"),
+            ("1.70", "LiteLLM 1.70,"),
+            ("1.80", "LiteLLM 1.75 to 1.80,"),
+            ("1.90", "LiteLLM 1.82 to 1.90,"),
+        ],
+    ),
 )
 def test_every_schema_is_recognised_and_can_be_asked_everything(era: str, named: str, world: World) -> None:
     world.database_url, world.is_own = world.database_at(era), True
@@ -99,6 +105,7 @@ def test_lagos_own_store_is_tried(world: World, standin: LagoStandIn) -> None:
     assert "Lago's own store can be read" in verdict.found
 
 
+@pytest.mark.deep
 def test_a_table_put_aside_that_may_not_be_read_is_told(world: World) -> None:
     world.database_url, world.is_own = world.database_at("1.109-partitioned"), True
     world.environment |= _database(world.database_url)
@@ -108,6 +115,7 @@ def test_a_table_put_aside_that_may_not_be_read_is_told(world: World) -> None:
     assert "LiteLLM_SpendLogs_legacy" in verdict.remedy
 
 
+@pytest.mark.deep
 def test_a_repeated_id_in_a_partitioned_table_is_told(world: World) -> None:
     world.database_url, world.is_own = world.database_at("1.109-partitioned"), True
     world.environment |= _database(world.database_url)
@@ -117,6 +125,7 @@ def test_a_repeated_id_in_a_partitioned_table_is_told(world: World) -> None:
     assert "1 of the newest 2 spend logs share a request id" in verdict.found
 
 
+@pytest.mark.deep
 def test_a_question_that_takes_too_long_fails_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.use("1.109")
     with psycopg.connect(world.database_url) as migration:
@@ -169,6 +178,7 @@ def test_the_command_ends_with_2_where_a_setting_is_wrong(world: World) -> None:
     assert "pass     attribution" in output
 
 
+@pytest.mark.deep
 def test_json_holds_every_check(world: World) -> None:
     code, output, _ = run(world.environment | {"DATABASE_PASSWORD": _SECRET}, "doctor", "--json")
     document = json.loads(output)

@@ -136,6 +136,7 @@ def test_a_filter_prices_its_models_alone(
         assert abs(Decimal(row["revenue"]) - price * int(row["total_tokens"])) <= Decimal("0.01")
 
 
+@pytest.mark.deep
 def test_days_outside_the_report_have_their_part(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, calls: tuple[Call, ...]
 ) -> None:
@@ -161,6 +162,7 @@ def test_what_was_used_and_not_billed_brings_nothing_more(
     assert cents(rows(told)) == sum(billed(organization, name) for name in SUBSCRIPTIONS)
 
 
+@pytest.mark.deep
 def test_what_has_no_price_is_told_with_its_reason(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, calls: tuple[Call, ...]
 ) -> None:
@@ -189,6 +191,7 @@ def test_a_lago_that_tells_no_usage_leaves_the_report_without_revenue(
     assert {row["revenue_unpriced"] for row in rows(told)} == {"not_told"}
 
 
+@pytest.mark.deep
 def test_revenue_stands_on_the_page_and_the_console(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, calls: tuple[Call, ...]
 ) -> None:
@@ -224,6 +227,7 @@ def test_a_margin_is_told_in_the_currency_of_the_cost_alone(
     assert total.margin == Decimal(total.billed["USD"]) / 100 - told.total.spend
 
 
+@pytest.mark.deep
 def test_two_parts_of_a_meter_add_up_in_a_row(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, calls: tuple[Call, ...]
 ) -> None:
@@ -278,6 +282,7 @@ def test_focus_adds_up_to_the_report(
     assert check_focus(charges) == []
 
 
+@pytest.mark.deep
 def test_a_charge_period_lies_within_its_billing_period(
     litellm_database: str, standin: LagoStandIn, tmp_path: Path, calls: tuple[Call, ...]
 ) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from jobs.core.lago.answers import Refusal, as_text, holds, read_batch_refusal, read_single_refusal
 from jobs.core.plan import PlannedEvent

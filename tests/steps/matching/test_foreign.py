@@ -21,6 +21,7 @@ from tests.support.judging import (
     metric,
     tokens,
 )
+from tests.support.twins import deep_after
 
 _MINUTE = 60_000
 _DOUBTED = "it counts what a call counts that is held or ambiguous"
@@ -31,7 +32,7 @@ def _event(name: str, at_ms: int, counts: tuple[int, int], payer: str | None = "
     return Event(name, at_ms, payer, tokens("gpt-4o", *counts))
 
 
-@pytest.mark.parametrize("minutes", [2, 40, 22 * 60])
+@pytest.mark.parametrize("minutes", deep_after(1, [40, 2, 22 * 60]))
 def test_a_late_event_under_another_name_holds_its_call(minutes: int) -> None:
     result = judged(
         [SpendLog("lost", HOUR, tokens=(1200, 300))], [_event("late", HOUR + minutes * _MINUTE, (1200, 300))]
@@ -41,17 +42,21 @@ def test_a_late_event_under_another_name_holds_its_call(minutes: int) -> None:
 
 @pytest.mark.parametrize(
     "events",
-    [
-        pytest.param([_event("before", 2 * HOUR - 10 * _MINUTE, (1200, 300))], id="it came before the call"),
-        pytest.param([_event("nobody's", 3 * HOUR, (1200, 300), None)], id="it bills nobody"),
-        pytest.param([_event("other", 3 * HOUR, (1200, 301))], id="other numbers"),
-        pytest.param([_event(name, 3 * HOUR, (1200, 300)) for name in "ab"], id="not alone with its content"),
-    ],
+    deep_after(
+        2,
+        [
+            pytest.param([_event("before", 2 * HOUR - 10 * _MINUTE, (1200, 300))], id="it came before the call"),
+            pytest.param([_event("nobody's", 3 * HOUR, (1200, 300), None)], id="it bills nobody"),
+            pytest.param([_event("other", 3 * HOUR, (1200, 301))], id="other numbers"),
+            pytest.param([_event(name, 3 * HOUR, (1200, 300)) for name in "ab"], id="not alone with its content"),
+        ],
+    ),
 )
 def test_what_holds_no_call(events: Sequence[Event]) -> None:
     assert judged([SpendLog("lost", 2 * HOUR, tokens=(1200, 300))], events).kinds["missing"] == 1
 
 
+@pytest.mark.deep
 def test_small_numbers_are_everybodys() -> None:
     assert judged([SpendLog("lost", HOUR, tokens=(12, 3))], [_event("e", 3 * HOUR, (12, 3))]).kinds["missing"] == 1
 
@@ -72,12 +77,15 @@ def test_of_a_call_with_several_events_all_must_be_there() -> None:
 
 @pytest.mark.parametrize(
     ("foreign", "kind"),
-    [
-        pytest.param(_event("in time", 5 * HOUR + 300, (777, 200)), "held", id="in time"),
-        pytest.param(_event("late", 6 * HOUR, (777, 200)), "held", id="late"),
-        pytest.param(Event("bare", 5 * HOUR + 300, "bob", {"model": "gpt-4o"}), "held", id="without tokens"),
-        pytest.param(_event("other", 6 * HOUR, (778, 200)), "missing", id="of no call of this key"),
-    ],
+    deep_after(
+        2,
+        [
+            pytest.param(_event("other", 6 * HOUR, (778, 200)), "missing", id="of no call of this key"),
+            pytest.param(_event("in time", 5 * HOUR + 300, (777, 200)), "held", id="in time"),
+            pytest.param(_event("late", 6 * HOUR, (777, 200)), "held", id="late"),
+            pytest.param(Event("bare", 5 * HOUR + 300, "bob", {"model": "gpt-4o"}), "held", id="without tokens"),
+        ],
+    ),
 )
 def test_one_event_under_another_name_shows_that_a_key_is_shared(foreign: Event, kind: str) -> None:
     own = [SpendLog(f"own-{n}", n * _MINUTE, tokens=(500 + n, 100)) for n in range(1, 60)]

@@ -20,52 +20,59 @@ from tests.support.judging import (
     subscription,
     tokens,
 )
+from tests.support.twins import deep_after
 
 
 @pytest.mark.parametrize(
     ("knows", "reason"),
-    [
-        (catalogue(subscriptions=[subscription("bob")]), "no_subscription"),
-        (catalogue(subscriptions=[subscription("alice", status="canceled")]), "inactive_subscription"),
-        (catalogue(subscriptions=[subscription("alice", status="pending", started_at=None)]), "inactive_subscription"),
-        (
-            catalogue(subscriptions=[subscription("alice", started_at=DAY + timedelta(hours=1, milliseconds=1))]),
-            "inactive_subscription",
-        ),
-        (catalogue(subscriptions=[subscription("alice", started_at=DAY + timedelta(hours=1))]), None),
-        (
-            catalogue(
-                subscriptions=[
-                    subscription("alice", status="terminated", terminated_at=DAY + timedelta(hours=2)),
-                ]
+    deep_after(
+        6,
+        [
+            (catalogue(subscriptions=[subscription("bob")]), "no_subscription"),
+            (catalogue(subscriptions=[subscription("alice", current_period_started_at=None)]), "source_incomplete"),
+            (catalogue(charges=[]), "unknown_metric"),
+            (catalogue(charges=[charge(pay_in_advance=True)]), "pay_in_advance"),
+            (catalogue(subscriptions=[subscription("alice", started_at=DAY + timedelta(hours=1))]), None),
+            (catalogue(subscriptions=[subscription("alice", status="canceled")]), "inactive_subscription"),
+            (
+                catalogue(subscriptions=[subscription("alice", status="pending", started_at=None)]),
+                "inactive_subscription",
             ),
-            "period_closed",
-        ),
-        (
-            catalogue(
-                subscriptions=[
-                    subscription("alice", status="terminated", terminated_at=DAY),
-                    subscription("alice", started_at=DAY),
-                ]
+            (
+                catalogue(subscriptions=[subscription("alice", started_at=DAY + timedelta(hours=1, milliseconds=1))]),
+                "inactive_subscription",
             ),
-            None,
-        ),
-        (
-            catalogue(
-                subscriptions=[
-                    subscription("alice", current_period_started_at=DAY + timedelta(hours=1, milliseconds=1))
-                ]
+            (
+                catalogue(
+                    subscriptions=[
+                        subscription("alice", status="terminated", terminated_at=DAY + timedelta(hours=2)),
+                    ]
+                ),
+                "period_closed",
             ),
-            "period_closed",
-        ),
-        (
-            catalogue(subscriptions=[subscription("alice", current_period_started_at=DAY + timedelta(hours=1))]),
-            None,
-        ),
-        (catalogue(subscriptions=[subscription("alice", current_period_started_at=None)]), "source_incomplete"),
-        (catalogue(charges=[]), "unknown_metric"),
-        (catalogue(charges=[charge(pay_in_advance=True)]), "pay_in_advance"),
-    ],
+            (
+                catalogue(
+                    subscriptions=[
+                        subscription("alice", status="terminated", terminated_at=DAY),
+                        subscription("alice", started_at=DAY),
+                    ]
+                ),
+                None,
+            ),
+            (
+                catalogue(
+                    subscriptions=[
+                        subscription("alice", current_period_started_at=DAY + timedelta(hours=1, milliseconds=1))
+                    ]
+                ),
+                "period_closed",
+            ),
+            (
+                catalogue(subscriptions=[subscription("alice", current_period_started_at=DAY + timedelta(hours=1))]),
+                None,
+            ),
+        ],
+    ),
 )
 def test_a_missing_event_that_may_not_be_sent_is_held(knows: object, reason: str | None) -> None:
     result = judged([SpendLog("r", HOUR)], [], knows=knows)  # type: ignore[arg-type]
@@ -162,7 +169,7 @@ def test_now_is_after_everything() -> None:
 
 @pytest.mark.parametrize(
     ("other", "would_bill"),
-    [((1136, 88), False), ((9000, 88), False), (None, True)],
+    deep_after(1, [((1136, 88), False), ((9000, 88), False), (None, True)]),
     ids=["counts a part", "came at once", "nothing else"],
 )
 def test_no_top_up_beside_an_event_that_may_be_the_calls_own(other: tuple[int, int] | None, would_bill: bool) -> None:

@@ -20,6 +20,7 @@ from tests.support.judging import (
     subscription,
     tokens,
 )
+from tests.support.twins import deep_after
 
 
 def test_a_multiset_of_five_requests_and_four_events_misses_one() -> None:
@@ -49,7 +50,8 @@ def test_a_senders_template_matches_by_id() -> None:
     assert result.pairs == {("{part}", "gw-total-{part}", "id")}
 
 
-@pytest.mark.parametrize("requests", [("bx", "x"), ("x", "bx")])
+@pytest.mark.deep
+@pytest.mark.parametrize("requests", deep_after(1, [pytest.param(("bx", "x")), pytest.param(("x", "bx"))]))
 def test_where_a_template_gives_two_requests_one_id_the_rows_order_decides_nothing(requests: tuple[str, str]) -> None:
     (part,) = RULES.parts
     rules = replace(RULES, parts=(replace(part, part="a"), replace(part, part="ab")), id_template="{part}{request_id}")
@@ -57,6 +59,7 @@ def test_where_a_template_gives_two_requests_one_id_the_rows_order_decides_nothi
     assert result.pairs == {("bx", "abx", "id")}
 
 
+@pytest.mark.deep
 def test_where_a_template_gives_two_parts_one_id_the_content_decides() -> None:
     rules = replace(RULES, parts=preset("input-output", CODE), id_template="{request_id}")
     output = Event("r", HOUR, properties={"model": "gpt-4o", "type": "output", "tokens": "40"})
@@ -67,7 +70,7 @@ def test_where_a_template_gives_two_parts_one_id_the_content_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("late_ms", "stage"), [(-5_001, None), (-5_000, "content"), (60_000, "content"), (60_001, "late")]
+    ("late_ms", "stage"), deep_after(2, [(-5_001, None), (60_000, "content"), (-5_000, "content"), (60_001, "late")])
 )
 def test_the_tolerance_includes_its_ends(late_ms: int, stage: str | None) -> None:
     result = judged([SpendLog("r", HOUR)], [Event("e", HOUR + late_ms)])
@@ -75,7 +78,7 @@ def test_the_tolerance_includes_its_ends(late_ms: int, stage: str | None) -> Non
     assert result.pairs == ({("r", "e", stage)} if stage else set())
 
 
-@pytest.mark.parametrize("recorded_under", ["bob", None, ""])
+@pytest.mark.parametrize("recorded_under", deep_after(1, ["bob", None, ""]))
 def test_an_event_elsewhere_is_misattributed_and_never_missing(recorded_under: str | None) -> None:
     result = judged([SpendLog("r", HOUR)], [Event("e", HOUR, subscription=recorded_under)])
     assert result.kinds == {"misattributed": 1}
@@ -94,13 +97,17 @@ def test_the_same_quantities_under_another_model_are_ambiguous() -> None:
     assert result.kinds == {"ambiguous": 1, "orphaned": 1}
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("label", "at_ms", "kinds"),
-    [
-        ("output", 9 * HOUR, {"missing": 2, "orphaned": 1}),
-        ("output", HOUR + 500, {"ambiguous": 2, "orphaned": 1}),
-        ("prompt", 9 * HOUR, {"ambiguous": 1, "missing": 1, "orphaned": 1}),
-    ],
+    deep_after(
+        2,
+        [
+            ("output", 9 * HOUR, {"missing": 2, "orphaned": 1}),
+            ("output", HOUR + 500, {"ambiguous": 2, "orphaned": 1}),
+            ("prompt", 9 * HOUR, {"ambiguous": 1, "missing": 1, "orphaned": 1}),
+        ],
+    ),
 )
 def test_an_equal_number_of_another_part_is_no_answer_at_another_time(
     label: str, at_ms: int, kinds: dict[str, int]
@@ -174,6 +181,7 @@ def test_a_failed_try_does_not_hide_the_success_of_the_same_id() -> None:
     assert judged(logs, []).found("kind", "expected_time") == [("missing", "2026-11-10T01:00:05.000Z")]
 
 
+@pytest.mark.deep
 def test_a_repeated_id_of_two_payers_counts_for_each() -> None:
     logs = [SpendLog("r", HOUR), SpendLog("r", HOUR, end_user="bob")]
     assert judged(logs, []).found("subscription") == [("alice",), ("bob",)]

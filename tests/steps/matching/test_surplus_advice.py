@@ -11,6 +11,7 @@ from jobs.core.sorts import DETAILS
 from jobs.core.transaction_ids import transaction_id
 from tests.steps.matching.helpers import HOUR
 from tests.support.judging import CODE, RULES, Event, SpendLog, judged, tokens
+from tests.support.twins import deep_after
 
 _LATE = DETAILS[Detail.CAME_AFTER_BACKFILL]
 _DOUBTED = DETAILS[Detail.MAY_BE_A_CALLS]
@@ -29,7 +30,7 @@ def _told(logs: Iterable[SpendLog], events: Iterable[Event]) -> dict[str, tuple[
     return {row["transaction_id"]: (row["detail"], row["next_step"]) for row in rows if row["transaction_id"]}
 
 
-@pytest.mark.parametrize("minutes", [2, 87, 22 * 60])
+@pytest.mark.parametrize("minutes", deep_after(1, [87, 2, 22 * 60]))
 def test_the_late_event_of_a_call_that_was_backfilled_is_to_be_credited(minutes: int) -> None:
     log = SpendLog("lost", HOUR, tokens=(1200, 300))
     told = _told([log], [_ours(log), _event("late", HOUR + minutes * 60_000)])
@@ -61,6 +62,7 @@ def test_what_may_be_another_calls_is_not_called_late(logs: list[SpendLog], even
     assert told["left over"][0] == ""
 
 
+@pytest.mark.deep
 def test_an_event_that_keeps_a_call_from_being_sent_is_not_to_be_credited() -> None:
     logs = [SpendLog(name, place * HOUR, tokens=(1200, 300)) for place, name in enumerate("ab", start=1)]
     doubted = (_DOUBTED.text, _DOUBTED.step)
