@@ -20,6 +20,7 @@ DOUBTED = {
     Cause.WRONG_CHARGE_BY: "LAGO_API_CHARGE_BY",
     Cause.PROPERTY_NEVER_SENT: "RECONCILE_METER",
     Cause.PART_OF_THE_TOKENS: "RECONCILE_METER",
+    Cause.COUNTED_OTHERWISE: "RECONCILE_METER",
     Cause.OTHER_MODEL_NAME: "RECONCILE_ALIAS_FILE",
     Cause.LATE_EVENT: "RECONCILE_LATE",
     Cause.NOTHING_IN_COMMON: "LAGO_API_KEY",
@@ -85,11 +86,27 @@ class Elsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """How many events of a subscription came late, and how many in time."""
+
+    subscription: str
+    """Whose calls they are."""
+    calls: int
+    """Calls whose events came later than the tolerance allows."""
+    events: int
+    """Their events."""
+    events_in_time: int
+    """Events of its other calls."""
+
+
+@dataclass(frozen=True, slots=True)
 class OtherCode:
-    """A code of which Lago has no event, though it has events of its calls under another one."""
+    """A code of which Lago has no event, at all or of a payer, though it has events of the calls under another one."""
 
     code: str
     """The code that the job is told."""
+    subscription: str
+    """The payer; '' for all."""
     found: str
     """The code that the events have."""
     calls: int
@@ -97,12 +114,18 @@ class OtherCode:
     asked: int
     """Calls that were looked for."""
 
+    @property
+    def of_whom(self) -> str:
+        """Return the payer, to stand behind the code."""
+        return f" of {self.subscription!r}" if self.subscription else ""
+
 
 def setting_doubts(
     explanations: Iterable[Explanation],
     facts: WindowFacts,
     matched_events: int,
     elsewhere: Sequence[Elsewhere] = (),
+    late: Sequence[Late] = (),
     other_codes: Iterable[OtherCode] = (),
 ) -> tuple[SettingDoubt, ...]:
     """Return what the findings of a window speak against; `matched_events` counts the expected events that matched.
@@ -112,15 +135,16 @@ def setting_doubts(
     """
     found = {item.cause: item for item in explanations}
     return (
-        *_time_doubts(found, facts, matched_events),
+        *_time_doubts(facts, matched_events, late),
         *_payer_doubts(found, matched_events, elsewhere),
         *_content_doubts(found, matched_events),
         *(
             SettingDoubt(
                 Cause.NOTHING_ARRIVED,
-                f"Lago has no event of the code {each.code!r}, and under {each.found!r} it has those of {each.calls} "
-                f"of {each.asked} calls that were looked for",
+                f"Lago has no event of the code {each.code!r}{each.of_whom}, and under {each.found!r} it has those of "
+                f"{each.calls} of {each.asked} calls that were looked for",
                 codes=(each.code,),
+                subscriptions=(each.subscription,) if each.subscription else (),
             )
             for each in other_codes
             if each.calls >= _FEWEST and 2 * each.calls >= each.asked
@@ -128,7 +152,7 @@ def setting_doubts(
     )
 
 
-def _time_doubts(found: dict[Cause, Explanation], facts: WindowFacts, matched_events: int) -> Iterator[SettingDoubt]:
+def _time_doubts(facts: WindowFacts, matched_events: int, late: Sequence[Late]) -> Iterator[SettingDoubt]:
     if facts.zone:
         hours = facts.zone / timedelta(hours=1)
         yield SettingDoubt(Cause.TIME_ZONE, f"events lie {hours:+g} hours from their calls")
@@ -136,6 +160,16 @@ def _time_doubts(found: dict[Cause, Explanation], facts: WindowFacts, matched_ev
     if facts.late_calls >= _FEWEST and facts.late_events > in_time:
         yield SettingDoubt(
             Cause.LATE_EVENT, f"more events come late ({facts.late_events:,}) than in time ({in_time:,})"
+        )
+        return
+    slow = [each for each in late if each.calls >= _FEWEST and each.events > each.events_in_time]
+    if slow:
+        names = tuple(each.subscription for each in slow)
+        events, punctual = sum(each.events for each in slow), sum(each.events_in_time for each in slow)
+        yield SettingDoubt(
+            Cause.LATE_EVENT,
+            f"more events of {_named(names)} come late ({events:,}) than in time ({punctual:,})",
+            subscriptions=names,
         )
 
 
@@ -181,6 +215,15 @@ def _content_doubts(found: dict[Cause, Explanation], matched_events: int) -> Ite
         counted = found.get(cause)
         if counted is not None and _prevails(counted.events, matched_events):
             yield SettingDoubt(cause, f"{what}: {counted.events:,}", codes=tuple(counted.missing))
+    otherwise = found.get(Cause.COUNTED_OTHERWISE)
+    if otherwise is not None:
+        names = tuple(name for name, _ in otherwise.subscriptions)
+        lost, surplus = (sum(otherwise.kinds.get(kind, 0) for kind in kinds) for kinds in (_UNSENT, _SURPLUS))
+        yield SettingDoubt(
+            Cause.COUNTED_OTHERWISE,
+            f"{lost:,} expected events of {_named(names)} are not there, and {surplus:,} events have no call",
+            subscriptions=names if len(names) <= _MOST_NAMED else (),
+        )
     renamed = found.get(Cause.OTHER_MODEL_NAME)
     if renamed is not None:
         names = tuple(pattern.text.partition("\x1f")[0] for pattern in renamed.patterns)
@@ -193,6 +236,7 @@ def _events(number: int) -> str:
 
 
 _LOST, _SURPLUS = ("missing", "held"), ("orphaned", "duplicated")
+_UNSENT = (*_LOST, "ambiguous")
 _MOST_NAMED = 3
 
 

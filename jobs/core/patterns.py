@@ -23,6 +23,8 @@ FEWEST_IN_A_BURST = 3
 FEWEST_OF_A_KIND = 3
 FEWEST_OF_A_SENDER = 5
 FEWEST_OF_STRANGERS = 10
+# A sender that counts otherwise has so many events beside those that match: one to so many of these.
+FEWEST_COUNTED_OTHERWISE, COUNTED_ONE_IN = 5, 10
 # A busy minute has at least so many calls, and so many times as many as a minute usually has.
 BUSY_CALLS, BUSY_TIMES = 20, 4
 # An overload loses a few calls in a hundred; where most are lost, something else happened.

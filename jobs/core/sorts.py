@@ -218,6 +218,12 @@ DETAILS = {
     Detail.PINNED_KEY: Sort(
         *_INCOMPLETE, "Lago has calls of this API key, logged under this user, under others", _WHOSE_CALL
     ),
+    Detail.CHARGED_OTHERWISE: Sort(
+        *_INCOMPLETE,
+        "Lago has calls of this caller under another value of their spend logs",
+        "Find out by which value this caller's sender charges: set LAGO_API_CHARGE_BY, or correct the sender; "
+        "then run again.",
+    ),
     Detail.UNPROVEN_KEY: Sort(
         *_INCOMPLETE,
         "nothing shows that this API key logs the right user",

@@ -10,6 +10,8 @@ from datetime import timedelta
 SENT_TWICE_WITHIN = timedelta(seconds=20)
 _FEWEST_OFF_BY_A_ZONE = 3
 _ZONE_STEP = timedelta(minutes=15)
+# In quarters of an hour: nearly everywhere an hour, on Lord Howe Island half of one.
+_CLOCK_CHANGES = (2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,14 @@ class WindowFacts:
 def zone_offset(rows: Sequence[Mapping[str, int]]) -> timedelta:
     """Return by how much times are off, as a time zone is; zero where no offset prevails.
 
-    A row has `calls` that have their only event of equal content `quarters` of an hour away, of `of_calls` that have it
-    anywhere but in its place; the most frequent offset comes first.
+    Where clocks change within what was read, times are off by two offsets an hour or half an hour apart, which count
+    together. A row has `calls` that have their only event of equal content `quarters` of an hour away, of `of_calls`
+    that have it anywhere but in its place; the most frequent offset comes first.
     """
-    if not rows or rows[0]["calls"] < _FEWEST_OFF_BY_A_ZONE or 2 * rows[0]["calls"] < rows[0]["of_calls"]:
+    if not rows or rows[0]["calls"] < _FEWEST_OFF_BY_A_ZONE:
         return timedelta(0)
-    return _ZONE_STEP * rows[0]["quarters"]
+    first, *others = rows
+    changed = [row["calls"] for row in others if abs(row["quarters"] - first["quarters"]) in _CLOCK_CHANGES]
+    if 2 * (first["calls"] + max(changed, default=0)) < first["of_calls"]:
+        return timedelta(0)
+    return _ZONE_STEP * first["quarters"]

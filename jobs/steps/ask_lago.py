@@ -21,7 +21,8 @@ from jobs.errors import LagoError
 from jobs.steps.reconcile_values import Progress, ReconcileSettings
 
 # Each is a request.
-_MOST_CALLS_ASKED = 10
+_MOST_CALLS_ASKED, _MOST_PAYERS_ASKED, _CALLS_OF_A_PAYER = 10, 5, 3
+_Asked = tuple[str, str]
 END = datetime(9999, 12, 31, tzinfo=UTC)
 """Stands for a time that is not known."""
 
@@ -88,15 +89,17 @@ def ask_usage_of(
 
 
 def ask_other_codes(workspace: Workspace, settings: ReconcileSettings, progress: Progress) -> tuple[OtherCode, ...]:
-    """Return the codes of which Lago has nothing though calls are missing, each with the code that has their events.
+    """Return the codes of which Lago has nothing, for all or for a payer, with the code that has the calls' events.
 
     An event is a call's where one of its properties is what the call used, at the call's time and of its subscription.
     A Lago that does not answer is told, and fails no run.
     """
-    missing = workspace.rows("unheard_events", most=_MOST_CALLS_ASKED)
+    missing = workspace.rows(
+        "unheard_events", most=_MOST_CALLS_ASKED, most_of_payer=_CALLS_OF_A_PAYER, most_payers=_MOST_PAYERS_ASKED
+    )
     if not missing:
         return ()
-    asked, found = Counter[str](), defaultdict[str, Counter[str]](Counter)
+    asked, found = Counter[_Asked](), defaultdict[_Asked, Counter[str]](Counter)
     tolerance = settings.rules.tolerance
     early, late = (timedelta(microseconds=us) for us in (tolerance.early_us, tolerance.late_us))
     try:
@@ -105,13 +108,14 @@ def ask_other_codes(workspace: Workspace, settings: ReconcileSettings, progress:
                 at = row["time"].replace(tzinfo=UTC)
                 beside = Window(at - early, at + late)
                 codes = list_codes(client, row["subscription"], beside, row["quantity"])
-                asked[row["code"]] += 1
-                found[row["code"]].update(codes - {row["code"]})
+                about = row["code"], row["payer"] or ""
+                asked[about] += 1
+                found[about].update(codes - {row["code"]})
     except LagoError as error:
         progress.note(f"other codes were not looked at: {error}")
     # Sets of texts have another order in each process: of several that have as many, the first by name.
     return tuple(
-        OtherCode(code, other, -calls, asked[code])
-        for code, counted in sorted(found.items())
+        OtherCode(code, payer, other, -calls, asked[code, payer])
+        for (code, payer), counted in sorted(found.items())
         for calls, other in sorted((-calls, other) for other, calls in counted.items())[:1]
     )

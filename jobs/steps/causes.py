@@ -29,11 +29,19 @@ _SENT_TWICE = """
 
 
 def find_causes(
-    workspace: Workspace, rules: Rules, window: Window, window_facts: WindowFacts
+    workspace: Workspace,
+    rules: Rules,
+    window: Window,
+    window_facts: WindowFacts,
+    *,
+    logs_users_of_headers: bool = True,
 ) -> tuple[Explanation, ...]:
-    """Give every discrepancy its cause in the workspace, and return the causes with their evidence."""
+    """Give every discrepancy its cause in the workspace, and return the causes with their evidence.
+
+    `logs_users_of_headers` says that a spend log may name an end user whom the callback does not see.
+    """
     reach = {"early_us": rules.tolerance.early_us, "late_us": rules.tolerance.late_us}
-    by_end_user = rules.charge_by is ChargeBy.END_USER_ID
+    may_be_unseen = logs_users_of_headers and rules.charge_by is ChargeBy.END_USER_ID
     counts = {row["kind"]: row["findings"] for row in workspace.rows("finding_counts")}
     if not counts:
         return ()
@@ -48,6 +56,8 @@ def find_causes(
     (ground,) = workspace.rows("common_ground")
     if patterns.have_nothing_in_common(**ground):
         workspace.run("cause_by_strangers")
+    one_in = patterns.COUNTED_ONE_IN
+    workspace.run("cause_by_counts", fewest=patterns.FEWEST_COUNTED_OTHERWISE, one_in=one_in, **reach)
     if counts.keys() & {"orphaned", "duplicated"}:
         (charged,) = workspace.rows("count_causes", cause=Cause.WRONG_CHARGE_BY.value)
         # Under a wrong setting events are left over for that reason: a burst of them is no restart, and equal content
@@ -56,7 +66,7 @@ def find_causes(
         has_file = rules.mapping is not None
         _explain_surplus(workspace, window, reach, has_attribution_file=has_file, knows_settings=knows_settings)
     if counts.keys() & set(_LOST):
-        _explain_losses(workspace, window, by_end_user=by_end_user)
+        _explain_losses(workspace, window, may_be_unseen=may_be_unseen)
     workspace.run("cause_unexplained")
     return patterns.explanations(
         workspace.rows("cause_totals"),
@@ -88,7 +98,7 @@ def _explain_surplus(
     _apply(workspace, Cause.RESTART, patterns.restarts(bursts, within), ("orphaned", "duplicated"))
 
 
-def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) -> None:
+def _explain_losses(workspace: Workspace, window: Window, *, may_be_unseen: bool) -> None:
     start, end = naive(window.start), naive(window.end)
     assert start is not None and end is not None  # noqa: S101, PT018 - a window has both ends
     (counted,) = workspace.rows("arrival_counts")
@@ -100,7 +110,8 @@ def _explain_losses(workspace: Workspace, window: Window, *, by_end_user: bool) 
     workspace.run("cause_by_call_type", fewest=patterns.FEWEST_OF_A_KIND)
     busy = workspace.rows("rushes", fewest_calls=patterns.BUSY_CALLS, times_typical=patterns.BUSY_TIMES)
     _apply(workspace, Cause.RUSH, patterns.rushes(busy), _LOST)
-    if by_end_user:
+    workspace.run("cause_by_balance", fewest=patterns.FEWEST_OF_STRANGERS, one_in=patterns.COUNTED_ONE_IN)
+    if may_be_unseen:
         workspace.run("find_lone_losses", fewest=patterns.FEWEST_OF_A_KIND)
         workspace.insert(
             "losing_sender", ((name,) for name in patterns.losing_senders(workspace.rows("sender_losses")))

@@ -22,7 +22,7 @@ from jobs.core.certification import (
     reasons_against,
     window_reasons,
 )
-from jobs.core.doubts import Elsewhere, setting_doubts
+from jobs.core.doubts import Elsewhere, Late, setting_doubts
 from jobs.core.durations import in_words
 from jobs.core.kinds import ChargeBy, HoldReason, Kind
 from jobs.core.lago.billing_rules import Unbilled
@@ -84,7 +84,13 @@ def report_run(
     counts = judge_counts(workspace, settings, reading.catalogue, told, progress, now=now)
     writing = Writing(reading.layout, reading.bound, reading.catalogue)
     plan = write_plan(workspace, folder, request, writing, money.planned)
-    causes = find_causes(workspace, settings.rules, settings.window, window_facts)
+    causes = find_causes(
+        workspace,
+        settings.rules,
+        settings.window,
+        window_facts,
+        logs_users_of_headers=judged.reading.schema.logs_users_of_headers,
+    )
     (facts,) = workspace.rows("source_facts")
     found = _Found(
         shared_keys=facts.pop("shared_keys"),
@@ -117,9 +123,10 @@ def _doubts(judged: Judged, causes: tuple[Explanation, ...], progress: Progress)
     (matched,) = workspace.rows("count_matched")
     may_pin = judged.reading.schema.may_pin_end_users and judged.settings.rules.charge_by is ChargeBy.END_USER_ID
     elsewhere = [] if may_pin else [Elsewhere(**row) for row in workspace.rows("count_elsewhere")]
+    late = [Late(**row) for row in workspace.rows("count_late")]
     other_codes = ask_other_codes(workspace, judged.settings, progress)
     found = []
-    for doubt in setting_doubts(causes, judged.window_facts, matched["events"], elsewhere, other_codes):
+    for doubt in setting_doubts(causes, judged.window_facts, matched["events"], elsewhere, late, other_codes):
         names = {"codes": doubt.codes, "models": doubt.models, "subscriptions": doubt.subscriptions}
         (touched,) = workspace.rows("count_touched", **{name: list(values) for name, values in names.items()})
         found.append(Doubt(doubt, touched["events"]))

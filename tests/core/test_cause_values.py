@@ -160,6 +160,9 @@ def test_a_sender_is_blamed_where_chance_does_not_explain_what_it_loses_beside_o
         ([{"calls": 2, "quarters": 36, "of_calls": 2}], 0),
         ([{"calls": 5, "quarters": -21, "of_calls": 10}, {"calls": 4, "quarters": 1, "of_calls": 10}], -315),
         ([{"calls": 5, "quarters": -21, "of_calls": 11}], 0),
+        ([{"calls": 5, "quarters": -8, "of_calls": 11}, {"calls": 5, "quarters": -4, "of_calls": 11}], -120),
+        ([{"calls": 5, "quarters": 42, "of_calls": 11}, {"calls": 5, "quarters": 44, "of_calls": 11}], 630),
+        ([{"calls": 5, "quarters": -8, "of_calls": 11}, {"calls": 5, "quarters": -5, "of_calls": 11}], 0),
     ],
 )
 def test_a_time_zone_takes_half_of_the_calls_whose_event_lies_elsewhere(rows: list[Any], minutes: int) -> None:

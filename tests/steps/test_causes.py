@@ -20,12 +20,17 @@ _MINUTE, _HOUR = 60_000, 3_600_000
 
 
 def causes(
-    logs: Iterable[SpendLog], events: Iterable[Event], *, may_pin_end_users: bool = False, **changes: Any
+    logs: Iterable[SpendLog],
+    events: Iterable[Event],
+    *,
+    may_pin_end_users: bool = False,
+    logs_users_of_headers: bool = True,
+    **changes: Any,
 ) -> dict[Cause, Explanation]:
     """Return what explains the discrepancies of this window, and check that each is explained once."""
     with judged_window(logs, events, may_pin_end_users=may_pin_end_users, **changes) as (workspace, window_facts):
         rules = changes.get("rules", RULES)
-        found = find_causes(workspace, rules, WINDOW, window_facts)
+        found = find_causes(workspace, rules, WINDOW, window_facts, logs_users_of_headers=logs_users_of_headers)
         kinds = {row["kind"]: row["count"] for row in workspace.rows("kind_counts") if row["reason"] != "zero_quantity"}
     assert sum(item.events for item in found) == sum(kinds.values())
     return {item.cause: item for item in found}
@@ -88,6 +93,7 @@ def test_one_sender_loses_while_others_do_not() -> None:
     assert found.keys() == {Cause.USER_OUTSIDE_THE_BODY}
     assert found[Cause.USER_OUTSIDE_THE_BODY].subscriptions == [("alice", len(lost))]
     assert "header" in found[Cause.USER_OUTSIDE_THE_BODY].next_step
+    assert causes(logs, delivered(logs, lost), logs_users_of_headers=False).keys() == {Cause.UNEXPLAINED}
 
 
 @pytest.mark.deep
@@ -305,6 +311,38 @@ def test_a_surplus_that_may_be_a_second_event_or_another_spend_logs_is_not_expla
     second = replace(delivered(logs[:1])[0], transaction_id="second", at_ms=logs[0].at_ms + 1200)
     found = causes([*logs, blank], [*delivered(logs), second])
     assert found.keys() == {Cause.NO_USER, Cause.UNEXPLAINED}
+
+
+def _miscounted(logs: Iterable[SpendLog], after_ms: int) -> list[Event]:
+    return [
+        replace(event, at_ms=event.at_ms + after_ms, properties=tokens("gpt-4o", 3000 + number, 77))
+        for number, event in enumerate(delivered(logs))
+    ]
+
+
+def test_a_sender_that_counts_otherwise() -> None:
+    logs = traffic()
+    for after_ms, fewest in ((20_000, 5), (2 * _MINUTE, 10)):
+        for count in (fewest - 1, fewest):
+            others = traffic("bob", until_ms=_HOUR + 5 * _MINUTE * count, first=900)
+            found = causes(logs + others, delivered(logs) + _miscounted(others, after_ms))
+            assert (Cause.COUNTED_OTHERWISE in found) is (count == fewest), (after_ms, count)
+            assert count < fewest or found[Cause.COUNTED_OTHERWISE].events == 2 * count
+
+
+def test_a_few_events_of_other_counts_beside_many_that_match_are_no_such_sender() -> None:
+    logs = traffic()
+    few = logs[::20]
+    events = delivered(logs, [log.request_id for log in few]) + _miscounted(few, 20_000)
+    assert Cause.COUNTED_OTHERWISE not in causes(logs, events)
+
+
+def test_a_later_event_of_a_content_that_calls_have_is_not_put_down_to_a_spend_log_without_a_user() -> None:
+    logs = traffic()[:4]
+    blank = replace(logs[0], request_id="blank", end_user=None, at_ms=logs[0].at_ms - 2 * _MINUTE)
+    for after_ms, cause in ((300, Cause.UNATTRIBUTED_SPEND_LOG), (30_000, Cause.UNEXPLAINED)):
+        other = replace(delivered(logs[:1])[0], transaction_id="other", at_ms=blank.at_ms + after_ms)
+        assert causes([*logs, blank], [*delivered(logs), other]).keys() == {Cause.NO_USER, cause}
 
 
 def test_events_whose_spend_logs_lost_their_user() -> None:

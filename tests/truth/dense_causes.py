@@ -67,6 +67,7 @@ _TRUE: Mapping[str, Callable[[_Case], bool]] = {
     Cause.EVENT_WITHOUT_TOKENS: lambda case: case.source is not None and not (case.arrival and case.arrival.tokens),
     Cause.PROPERTY_NEVER_SENT: lambda case: False,
     Cause.PART_OF_THE_TOKENS: lambda case: False,
+    Cause.COUNTED_OTHERWISE: lambda case: False,
     Cause.REPEATED_TRANSACTION_ID: lambda case: False,
     Cause.WRONG_CHARGE_BY: lambda case: case.world.kind is Kind.WRONG_CHARGE_BY,
     Cause.SHARED_KEY: _may_be_leaked,

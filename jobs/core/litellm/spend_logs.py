@@ -143,7 +143,12 @@ class SpendLogsSchema:
 
         1.60 to 1.90 do; they have the provider's column and not yet that of the call id.
         """
-        return "custom_llm_provider" in self.columns and "litellm_call_id" not in self.columns
+        return self.logs_users_of_headers and "litellm_call_id" not in self.columns
+
+    @property
+    def logs_users_of_headers(self) -> bool:
+        """Tell whether this LiteLLM logs end users that a request names elsewhere than in its body: since 1.60."""
+        return "custom_llm_provider" in self.columns
 
 
 @dataclass(frozen=True, slots=True)

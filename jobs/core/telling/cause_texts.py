@@ -80,6 +80,12 @@ CAUSE_TEXTS: Mapping[Cause, CauseText] = {
         "The event bills exactly one side of what was used",
         "Compare RECONCILE_METER and the metric's field_name: one counts the total, the other a part.",
     ),
+    Cause.COUNTED_OTHERWISE: CauseText(
+        "A sender counts otherwise than LiteLLM",
+        "Calls have events of other counts beside them, or as many events lack a call as calls lack one, by payer",
+        "Compare such a call with its event: RECONCILE_METER must count what the sender does, or the sender be "
+        "corrected. Send and credit nothing of these before.",
+    ),
     Cause.REPEATED_TRANSACTION_ID: CauseText(
         "A transaction id was used for another content",
         "The event of this id says other than the spend log, by call type",

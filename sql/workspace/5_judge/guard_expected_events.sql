@@ -7,6 +7,7 @@ WITH undecided AS (
         expected.*,
         spend_log.time_is_ambiguous,
         spend_log.api_key,
+        spend_log.end_user,
         CASE
             WHEN spend_log.prompt_tokens = 0 AND spend_log.completion_tokens = 0 AND spend_log.total_tokens = 0
                 THEN spend_amount(spend_log.spend)
@@ -90,43 +91,57 @@ unexplained AS (
         AND time >= $read_start + to_microseconds($late_us) AND time < $read_end - to_microseconds($early_us)
         AND NOT (id IN (SELECT id FROM left_over) AND id IN (SELECT id FROM repeating_event))
 ),
--- It may be the call's, though nothing agrees: an event that came at once, or one that counts a part, as LiteLLM's is of a
--- call that took several attempts. One that names the model of other calls is of another call. Where one event of a call
--- is in such doubt, so are its others: they were counted together.
+-- It may be the call's, though nothing agrees: senders count otherwise, as LiteLLM does of a call that took several attempts.
+-- What names the model of other calls is of another call, and what is labelled as another part of the call is of that one. An
+-- event that answers another call is that one's, unless a single number is all that says so and it may be a part of this one.
+-- Where one event of a call is in such doubt, so are its others: they were counted together.
 same_moment AS (
     SELECT DISTINCT undecided.spend_log_id
     FROM (SELECT *, unnest(stretches) AS stretch FROM undecided) AS undecided
     JOIN unexplained ON unexplained.subscription = undecided.subscription AND unexplained.code = undecided.code
-        AND unexplained.others = undecided.others AND unexplained.stretch = undecided.stretch
+        AND unexplained.stretch = undecided.stretch
         AND unexplained.time BETWEEN undecided.time - to_microseconds($early_us)
             AND undecided.time + to_microseconds($late_us)
-    WHERE undecided.quantity <> 0 AND NOT counts_nothing(unexplained.quantities)
+    LEFT JOIN sibling ON sibling.spend_log_id = undecided.spend_log_id AND sibling.code = undecided.code
+        AND sibling.others = unexplained.others AND sibling.others <> undecided.others
+    WHERE undecided.quantity <> 0 AND NOT counts_nothing(unexplained.quantities) AND sibling.spend_log_id IS NULL
         AND NOT (undecided.is_near AND unexplained.id IN (SELECT recorded_id FROM pair))
         AND (unexplained.model_key IS NOT DISTINCT FROM undecided.model_key OR unexplained.model_key IS NULL
             OR unexplained.model_key NOT IN (SELECT model_key FROM event_tally WHERE is_expected AND model_key IS NOT NULL))
-        AND (
-            (counts_at_most(unexplained.quantities, undecided.quantities)
-                AND NOT (unexplained.answers_another AND telling_numbers(unexplained.quantities) > 1))
-            OR (unexplained.time <= undecided.time + to_microseconds($early_us) AND NOT unexplained.answers_another)
-        )
+        AND (NOT unexplained.answers_another
+            OR (counts_at_most(unexplained.quantities, undecided.quantities) AND telling_numbers(unexplained.quantities) <= 1))
 ),
--- Contents of calls that have matched with an event that came after the moment, though an unexplained one that may be the
--- call's own lies nearer: then that event is for certain nobody's, and may be that of an earlier call of the same content.
-rivalled AS (
-    SELECT undecided.subscription, undecided.code, undecided.dimensions, undecided.quantities, max(answer.time) AS latest
-    FROM (SELECT DISTINCT subscription, code, dimensions, others, quantities FROM undecided WHERE quantity <> 0) AS undecided
-    JOIN (
-        SELECT *, unnest(stretches_around(time, $early_us + $late_us)) AS stretch
-        FROM (SELECT * FROM expected_event SEMI JOIN undecided USING (subscription, code, dimensions, quantities))
-    ) AS other USING (subscription, code, dimensions, quantities)
+-- Calls that may have what another one of their content was matched with, as it came after the moment: LiteLLM's event of a
+-- call of several attempts counts the last one only, so such a call may have an unexplained event as its own, and then what it
+-- was matched with is that of an earlier call. Its own came at once, since two that are late in one minute are chance; and not
+-- before the call ended, where the clocks agree: no event of that content that came at once lies before its call's end.
+answered AS (
+    SELECT other.*, recorded_event.time AS answered_at
+    FROM expected_event AS other
+    SEMI JOIN (SELECT * FROM undecided WHERE quantity <> 0) AS undecided USING (subscription, code, dimensions, quantities)
     JOIN matched_pair ON matched_pair.expected_id = other.id
-    JOIN recorded_event AS answer
-        ON answer.id = matched_pair.recorded_id AND answer.time > other.time + to_microseconds($early_us)
-    JOIN unexplained ON unexplained.subscription = other.subscription AND unexplained.code = other.code
-        AND unexplained.others = undecided.others AND unexplained.model_key IS NOT DISTINCT FROM other.model_key
-        AND unexplained.stretch = other.stretch
-        AND unexplained.time BETWEEN other.time - to_microseconds($early_us) AND answer.time
-    WHERE counts_at_most(unexplained.quantities, other.quantities) AND NOT counts_nothing(unexplained.quantities)
+    JOIN recorded_event ON recorded_event.id = matched_pair.recorded_id
+),
+clock AS (
+    SELECT subscription, code, dimensions, quantities, min(answered_at - time) >= INTERVAL 0 SECOND AS agrees
+    FROM answered
+    WHERE answered_at <= time + to_microseconds($early_us)
+    GROUP BY ALL
+),
+rivalled AS (
+    SELECT answered.subscription, answered.code, answered.dimensions, answered.quantities, max(answered_at) AS latest
+    FROM (
+        SELECT *, other_dimensions(dimensions) AS others, unnest(stretches_around(time, $early_us + $late_us)) AS stretch
+        FROM answered
+        WHERE answered_at > time + to_microseconds($early_us)
+    ) AS answered
+    LEFT JOIN clock USING (subscription, code, dimensions, quantities)
+    JOIN unexplained ON unexplained.subscription = answered.subscription AND unexplained.code = answered.code
+        AND unexplained.others = answered.others AND unexplained.model_key IS NOT DISTINCT FROM answered.model_key
+        AND unexplained.stretch = answered.stretch
+        AND unexplained.time BETWEEN answered.time - to_microseconds($early_us) AND answered.time + to_microseconds($early_us)
+        AND (unexplained.time >= answered.time OR NOT coalesce(clock.agrees, false))
+    WHERE counts_at_most(unexplained.quantities, answered.quantities) AND NOT counts_nothing(unexplained.quantities)
         AND NOT unexplained.answers_another
     GROUP BY ALL
 ),
@@ -144,6 +159,23 @@ complementary AS (
     WHERE left_over.subscription <> undecided.subscription
         AND (share_a_number(left_over.quantities, undecided.quantities)
             OR ($charge_by = 'end_user_id' AND counts_nothing(left_over.quantities)))
+),
+-- Callers of which Lago has calls under another value of their spend logs: so their sender charges, at least at times.
+charged_otherwise AS (
+    SELECT DISTINCT spend_log.api_key, spend_log.end_user, expected.subscription
+    FROM (
+        SELECT expected_id, recorded_id
+        FROM pair
+        WHERE stage = 'elsewhere'
+        UNION
+        SELECT expected_id, recorded_id
+        FROM foreign_answer
+        WHERE has_numbers
+    ) AS answered
+    JOIN unmatched_expected AS expected ON expected.id = answered.expected_id
+    JOIN spend_log ON spend_log.rowid = expected.spend_log_id
+    JOIN unmatched_recorded AS recorded ON recorded.id = answered.recorded_id
+    WHERE recorded.subscription IN (spend_log.end_user, spend_log.user_id, spend_log.team_id)
 ),
 -- A key is proven by calls whose events name the one user that its spend logs name; what was backfilled proves nothing. A
 -- key of several users is pinned to one of them, and only foreign events tell to whom.
@@ -199,6 +231,7 @@ reasoned AS (
             WHEN open_chain.expected_id IS NOT NULL THEN 'open_chain'
             WHEN complementary.id IS NOT NULL THEN 'fits_elsewhere'
             WHEN pinned.api_key IS NOT NULL THEN 'pinned_key'
+            WHEN charged_otherwise.subscription IS NOT NULL THEN 'charged_otherwise'
             WHEN $may_pin_end_users AND NOT $send_unproven_keys AND undecided.api_key <> '' AND proven.api_key IS NULL
                 THEN 'unproven_key'
             WHEN sent_before.transaction_id IS NOT NULL THEN 'sent_with_other_time'
@@ -235,6 +268,10 @@ reasoned AS (
     LEFT JOIN complementary ON complementary.id = undecided.id
     LEFT JOIN pinned_key AS pinned
         ON pinned.api_key = undecided.api_key AND pinned.subscription = undecided.subscription
+    LEFT JOIN charged_otherwise
+        ON charged_otherwise.subscription = undecided.subscription
+        AND charged_otherwise.api_key IS NOT DISTINCT FROM undecided.api_key
+        AND charged_otherwise.end_user IS NOT DISTINCT FROM undecided.end_user
     LEFT JOIN proven ON proven.api_key = undecided.api_key
     LEFT JOIN spend_log_mark AS mark ON mark.request_id = undecided.request_id
     LEFT JOIN open_chain ON open_chain.expected_id = undecided.id

@@ -34,7 +34,8 @@ surplus AS (
         finding.surplus_quantity,
         list_filter(string_split(recorded.quantities, '|'), lambda number: number NOT IN ('', '0')) AS counts,
         -- It may as well be the second event of a call of the same content.
-        finding.kind = 'duplicated' AND EXISTS (
+        finding.kind = 'duplicated' AS is_of_a_call,
+        is_of_a_call AND EXISTS (
             SELECT 1
             FROM (
                 SELECT alike.*, unnest(stretches_around(alike.time, $within_us)) AS stretch
@@ -59,7 +60,9 @@ candidate_pair AS (
         CAST(other.counts[1] AS VARCHAR) AS total,
         CAST(other.sides AS VARCHAR[]) AS sides,
         abs(epoch_us(surplus.time) - epoch_us(other.end_time)) AS distance,
-        other.request_id
+        other.request_id,
+        -- What calls of that content have may be one of theirs, unless it came at once.
+        surplus.has_twin OR (surplus.is_of_a_call AND surplus.time > other.end_time + to_microseconds($early_us)) AS is_unclear
     FROM surplus
     JOIN other ON other.model_key = surplus.model_key AND other.quantity = surplus.surplus_quantity
         AND list_has_all(CAST(other.counts AS VARCHAR[]), surplus.counts)
@@ -79,11 +82,11 @@ ranked AS (
 SELECT
     id,
     CASE
-        WHEN has_twin THEN 'unexplained'
+        WHEN is_unclear THEN 'unexplained'
         WHEN disposition = 'unattributed' THEN 'unattributed_spend_log'
         ELSE 'excluded_spend_log'
     END,
-    CASE WHEN has_twin THEN '' ELSE disposition END
+    CASE WHEN is_unclear THEN '' ELSE disposition END
 FROM ranked
 WHERE place = 1 AND turn = 1
 WINDOW call AS (PARTITION BY spend_log_id)

@@ -35,16 +35,24 @@ asked_for AS (
     WHERE alike.time - before.time <= to_microseconds($twin_within_us)
         OR after.time - alike.time <= to_microseconds($twin_within_us)
 ),
--- Those whose event came after the moment, of contents that a call lacks.
-after_the_moment AS (
-    SELECT expected.id
+answered AS (
+    SELECT expected.*, recorded.time - expected.time AS delay
     FROM expected_event AS expected
     SEMI JOIN (
         SELECT subscription, code, dimensions, quantities FROM expected_event WHERE id NOT IN (SELECT expected_id FROM matched_pair)
     ) AS lost USING (subscription, code, dimensions, quantities)
     JOIN matched_pair ON matched_pair.expected_id = expected.id
     JOIN recorded_event AS recorded ON recorded.id = matched_pair.recorded_id
-    WHERE recorded.time > expected.time + to_microseconds($early_us)
+),
+-- Of contents that a call lacks, those whose event came after the moment, and one whose event came soonest.
+late_or_soonest AS (
+    SELECT id
+    FROM answered
+    WHERE delay > to_microseconds($early_us)
+    UNION
+    SELECT arg_min(id, delay)
+    FROM answered
+    GROUP BY subscription, code, dimensions, quantities
 ),
 of_one_call AS (
     SELECT expected.id
@@ -67,4 +75,4 @@ not_allowed AS (
 SELECT *
 FROM pair
 WHERE recorded_id IN (SELECT id FROM unbilled_event) OR stage = 'id_differs' OR recorded_id IN (FROM asked_for) OR expected_id IN (FROM of_one_call)
-    OR expected_id IN (FROM not_allowed) OR expected_id IN (FROM after_the_moment)
+    OR expected_id IN (FROM not_allowed) OR expected_id IN (FROM late_or_soonest)

@@ -127,6 +127,17 @@ def test_events_under_another_code(filled: Callable[[list[dict[str, Any]]], Worl
     assert "RECONCILE_SEND_DESPITE=nothing_arrived" in refused.remedy
 
 
+def test_one_payers_events_under_another_code(filled: Callable[[list[dict[str, Any]]], World]) -> None:
+    arrived = [call for call in CALLS if not call.lost]
+    others = _other_code([call for call in CALLS if call.subscription == "bob"])
+    world = filled([call.original() for call in arrived if call.subscription == "alice"] + others)
+    refused = _refusal(world)
+    assert refused.what.startswith(
+        "LAGO_API_EVENT_CODE is probably wrong: Lago has no event of the code 'llm_tokens' of 'bob'"
+    )
+    assert "under 'other_tokens' it has those of 3 of 3 calls" in refused.what
+
+
 def test_of_codes_that_have_as_many_events_the_first_is_named(filled: Callable[[list[dict[str, Any]]], World]) -> None:
     codes = [f"code_{number}" for number in range(9)]
     arrived = [call for call in CALLS if not call.lost]

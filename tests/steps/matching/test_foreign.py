@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.core.kinds import ChargeBy
 from jobs.core.meters import preset
 from tests.steps.matching.helpers import HOUR
 from tests.support.judging import (
@@ -91,5 +92,52 @@ def test_one_event_under_another_name_shows_that_a_key_is_shared(foreign: Event,
     logs = [*own, SpendLog("bob's", 5 * HOUR, tokens=(777, 200)), SpendLog("lost", 9 * HOUR, tokens=(321, 123))]
     events = [_event(log.request_id, log.at_ms + 200, log.tokens, "alice") for log in own]
     with judged_workspace(logs, [*events, foreign], may_pin_end_users=True) as workspace:
+        kinds = {row["request_id"]: row["kind"] for row in workspace.rows("discrepancies")}
+    assert kinds["lost"] == kind
+
+
+@pytest.mark.parametrize(
+    ("named", "caller", "key", "kind"),
+    [
+        pytest.param("bob", "bob", "key-1", "held", id="the sender charges by the user"),
+        pytest.param("bob", "carol", "key-1", "missing", id="another caller of that key"),
+        pytest.param("bob", "bob", "key-2", "missing", id="another key of that user"),
+        pytest.param("carol", "bob", "key-1", "missing", id="a wrong name"),
+    ],
+)
+def test_what_a_caller_lacks_whose_events_stand_under_another_value_is_held(
+    named: str, caller: str, key: str, kind: str
+) -> None:
+    log = SpendLog("named", HOUR, "bob", tokens=(1200, 300), team_id="alice")
+    other = replace(log, request_id="lost", at_ms=3 * HOUR, tokens=(700, 70), end_user=caller, api_key=key)
+    event = _event("event", HOUR + 300, (1200, 300), named)
+    result = judged([log, other], [event], rules=replace(RULES, charge_by=ChargeBy.TEAM_ID))
+    assert (kind, "lost") in result.found("kind", "request_id")
+
+
+@pytest.mark.parametrize(
+    ("foreign", "kind"),
+    [
+        pytest.param([("first", "output")], "missing", id="one number of one call"),
+        pytest.param([("first", "output"), ("first", "input")], "held", id="all of one call"),
+        pytest.param([("first", "output"), ("second", "output")], "held", id="one number of two calls"),
+    ],
+)
+def test_one_number_under_another_user_pins_no_key(foreign: list[tuple[str, str]], kind: str) -> None:
+    rules = replace(RULES, parts=preset("input-output", CODE))
+    knows = catalogue(metrics=[metric(field_name="tokens")])
+    logs = [SpendLog(f"r{number}", number * _MINUTE, tokens=(100 + number, 40)) for number in range(20)]
+    logs += [SpendLog(name, 3 * HOUR + at, tokens=(2000 + at, 497 + at)) for at, name in enumerate(("first", "second"))]
+    ends = {log.request_id: log.at_ms for log in logs}
+    counts = {(log.request_id, part): str(log.tokens[part == "output"]) for log in logs for part in ("input", "output")}
+    said = [(name, part, "alice") for name, part in counts if name.startswith("r")]
+    events = [
+        Event(
+            f"{name}-{part}", ends[name] + 300, payer, {"model": "gpt-4o", "type": part, "tokens": counts[name, part]}
+        )
+        for name, part, payer in [*said, *((*each, "bob") for each in foreign)]
+    ]
+    lost = SpendLog("lost", 9 * HOUR, tokens=(700, 70))
+    with judged_workspace([*logs, lost], events, rules=rules, knows=knows, may_pin_end_users=True) as workspace:
         kinds = {row["request_id"]: row["kind"] for row in workspace.rows("discrepancies")}
     assert kinds["lost"] == kind

@@ -33,6 +33,16 @@ def _event(name: str, after_ms: int, counts: tuple[int, int]) -> Event:
             {"missing": 1, "orphaned": 1},
             id="the other counts more than the call",
         ),
+        pytest.param(
+            [_event("another's", 7_000, (1194, 53)), _event("late", 49_000, (2386, 104))],
+            {"missing": 1, "orphaned": 1},
+            id="the other came after the moment too",
+        ),
+        pytest.param(
+            [_event("last attempt", -3_000, (1194, 53)), _event("late", 49_000, (2386, 104))],
+            {"ambiguous": 1, "orphaned": 1},
+            id="the other came before the end and nothing tells whether the clocks agree",
+        ),
         pytest.param([_event("own", 49_000, (2386, 104))], {"missing": 1}, id="nothing else beside it"),
     ],
 )
@@ -46,3 +56,17 @@ def test_a_call_that_ended_after_that_event_is_not_concerned() -> None:
     later = SpendLog("later", 3 * HOUR, tokens=(2386, 104))
     events = [_event("last attempt", 760, (1194, 53)), _event("late", 49_000, (2386, 104))]
     assert judged([_TWO_ATTEMPTS, later], events).kinds == {"missing": 1, "orphaned": 1}
+
+
+@pytest.mark.parametrize(
+    ("offset_ms", "kinds"),
+    [
+        pytest.param(40, {"missing": 1, "orphaned": 1}, id="clocks that agree"),
+        pytest.param(-2_900, {"ambiguous": 1, "orphaned": 1}, id="clocks that do not"),
+    ],
+)
+def test_no_event_comes_before_its_call_ended_where_the_clocks_agree(offset_ms: int, kinds: dict[str, int]) -> None:
+    other = SpendLog("in time", 3 * HOUR, tokens=(2386, 104))
+    events = [_event("last attempt", -3_000, (1194, 53)), _event("late", 49_000, (2386, 104))]
+    events.append(_event("own", HOUR + offset_ms, (2386, 104)))
+    assert judged([_LOST, _TWO_ATTEMPTS, other], events).kinds == kinds
