@@ -289,7 +289,7 @@ def test_the_answers_are_good_as_they_are(lago: tuple[Lago, str]) -> None:
     assert catalogue().metrics[0].code == RULES.parts[0].code
 
 
-@in_depth(15, 40)
+@in_depth(5, 40)
 def test_an_answer_with_wrong_values(lago: tuple[Lago, str], tmp_path: Path, examples: int) -> None:
     @fuzzed(examples)
     @given(changes=st.lists(st.tuples(places, scalars | values), min_size=1, max_size=2))

@@ -87,6 +87,7 @@ _SHOWN_BY = {
     "rows-of-litellm-1-110": "core/test_usage_evidence.py",
     "same-id-under-two-subscriptions": "steps/matching/test_pairs.py",
     "seoul-cut-over": "adapters/spend_logs/test_times.py",
+    "seoul-local-time": "adapters/spend_logs/test_times.py",
     "seoul-without-the-setting": "steps/test_causes.py",
     "sessions-by-pattern": "core/test_usage_evidence.py",
     "shared-key": "steps/test_causes.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,18 @@ from jobs.adapters.lago import events as reader
 from jobs.core.window import Window
 from jobs.playground.lago_standin.handle import Organization
 from tests.adapters.lago_events.helpers import MICROSECOND, START, WINDOW, event, ids, read, spread, talking_to
+from tests.support.twins import deep_but
 
 
-@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 1000, 1001, 2500])
-@pytest.mark.parametrize("page_size", [100, 1000])
+# Each size with the counts at its own borders.
+@pytest.mark.parametrize(
+    ("page_size", "count"),
+    deep_but(
+        product([100, 1000], [0, 1, 99, 100, 101, 1000, 1001, 2500]),
+        *((100, count) for count in (0, 1, 99, 100, 101)),
+        *((1000, count) for count in (1000, 1001, 2500)),
+    ),
+)
 def test_every_row_is_read_once(organization: Organization, tmp_path: Path, count: int, page_size: int) -> None:
     organization.insert_events(spread(count))
     with talking_to(organization, page_size=page_size) as client:

@@ -143,9 +143,9 @@ def test_a_lock_on_the_command_line_ends_with_4(world: World) -> None:
     assert world.sent() == set()
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.deep)], ids=lambda number: number.name
-)
+# Sending that stops as asked: adapters/lago_sending/test_stopping.py; a signal to a process: cli/test_interruptions.py.
+@pytest.mark.deep
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_while_sending_ends_the_run_cleanly(number: signal.Signals, world: World) -> None:
     world.organization.configure(events_batch_max_length=2)
     world.organization.set_faults(Fault("slow_after", endpoint="batch", times=2, delay_seconds=0.7))
