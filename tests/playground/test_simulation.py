@@ -52,7 +52,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
     assert _digest(simulate(small)) != _digest(simulate(SimulationSettings(MONTH, seed=2, requests=6_000)))
 
 
-@pytest.mark.deep
 def test_iterating_twice_gives_the_same_rows() -> None:
     small = simulate(SimulationSettings(MONTH, requests=6_000))
     assert _digest(small) == _digest(small)
