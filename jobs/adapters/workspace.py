@@ -30,6 +30,7 @@ from jobs.errors import ReconcileError
 _WORKSPACE_FILE = "workspace.duckdb"
 _ROWS_AT_A_TIME = 10_000
 _OCTETS_AT_A_TIME = 1024 * 1024
+_LARGEST_OBJECT = 4 * 1024 * 1024
 
 
 class Workspace:
@@ -189,13 +190,12 @@ class Workspace:
         columns = {name: f"{kind}[]" for name, kind in zip(into.columns, into.types, strict=True)}
         path = self._folder / f"{table}.json"
         for batch in _batched(rows):
-            # A list for each column: an object for each row takes five times as long.
-            content = orjson.dumps(dict(zip(columns, zip(*batch, strict=True), strict=True)), default=str)
-            path.write_bytes(content)
-            with _explained(f"what fills {table}"):
-                asked = {"path": str(path), "columns": columns, "size": len(content) + 1}
-                self._database.sql(query("workspace", "read_rows"), params=asked).insert_into(table)
-            path.unlink()
+            for content in _as_columns(columns, batch):
+                path.write_bytes(content)
+                with _explained(f"what fills {table}"):
+                    asked = {"path": str(path), "columns": columns, "size": len(content) + 1}
+                    self._database.sql(query("workspace", "read_rows"), params=asked).insert_into(table)
+                path.unlink()
 
     def map_rows(self, name: str, table: str, transform: Any) -> None:
         """Append `transform(*row)` to a table for each row of the query of this name."""
@@ -284,6 +284,20 @@ def _read_ahead(chunks: Iterable[bytes]) -> Iterator[bytes]:
     finally:
         # Not waiting: after an error or Ctrl-C the source may be in a long back-off, which closing it ends.
         reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_columns(names: Iterable[str], rows: Sequence[Sequence[object]]) -> Iterator[bytes]:
+    """Yield rows as JSON, a list for each column: an object for each row takes four times as long.
+
+    The engine holds such an object whole, so rows of long texts come in several.
+    """
+    content = orjson.dumps(dict(zip(names, zip(*rows, strict=True), strict=True)), default=str)
+    if len(content) <= _LARGEST_OBJECT or len(rows) == 1:
+        yield content
+        return
+    half = len(rows) // 2
+    yield from _as_columns(names, rows[:half])
+    yield from _as_columns(names, rows[half:])
 
 
 def _batched(rows: Iterable[Sequence[object]]) -> Iterator[list[Sequence[object]]]:

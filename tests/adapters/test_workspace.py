@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobs.adapters.workspace import Workspace
-from jobs.core.telling.reports import Columns
+from jobs.core.telling.reports import OUTCOME_COLUMNS, Columns, csv_lines
 from jobs.core.text import spreadsheet_safe
 from jobs.errors import ReconcileError
 
@@ -36,6 +36,24 @@ def test_a_memory_limit_that_is_too_small_is_told(tmp_path: Path) -> None:
         pytest.raises(ReconcileError, match=r"memory limit is too small for .*\. Raise RECONCILE_MEMORY_LIMIT"),
     ):
         workspace.load("load_listed_events", [rows])
+
+
+def test_rows_of_long_texts_need_no_more_memory_than_others(tmp_path: Path) -> None:
+    texts = [f"{number:06d}" * 1000 for number in range(10_000)]
+    with Workspace(tmp_path, memory_limit="100MB", threads=1) as workspace:
+        workspace.insert("losing_sender", ((text,) for text in texts))
+        found = workspace._database.execute("SELECT count(DISTINCT subscription) FROM losing_sender").fetchall()
+    assert found == [(len(texts),)]
+
+
+def test_what_became_of_events_of_very_long_texts_is_read_again(tmp_path: Path) -> None:
+    row = dict.fromkeys(OUTCOME_COLUMNS.names, "") | {"request_id": 'say "x", ' * 500_000}
+    rows = [{**row, "transaction_id": text, "verified": text} for text in ("true", "false", "")]
+    (tmp_path / "outcomes.csv").write_bytes(b"".join(csv_lines(OUTCOME_COLUMNS, rows)))
+    columns = dict.fromkeys(OUTCOME_COLUMNS.names, "VARCHAR")
+    with Workspace(tmp_path, memory_limit="500MB") as workspace:
+        workspace.run("take_settled_events", path=str(tmp_path / "outcomes.csv"), columns=columns)
+        assert workspace._database.execute("FROM settled_event").fetchall() == [("true",)]
 
 
 def test_a_csv_holds_what_python_would_write_of_strangers_texts(tmp_path: Path) -> None:

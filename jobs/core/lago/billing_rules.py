@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 
 from jobs.core.lago.billing_periods import final_from, invoiced_at, period_holding
 from jobs.core.lago.buckets import Bucket, buckets_of, properties_looked_at
@@ -27,6 +28,7 @@ from jobs.core.window import Window
 
 _MICROSECOND, _DAY = timedelta(microseconds=1), timedelta(days=1)
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+_BUCKETS_KEPT = 4096
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
@@ -172,10 +174,11 @@ class BillingRules:
         for rows in self._rows.values():
             rows[:] = [ended_exactly(row, rows) for row in rows]
         self._last_span: dict[str, Span] = {}
-        self._known_buckets: dict[tuple[int, tuple[str | None, ...]], tuple[Bucket, ...]] = {}
-        self._looked_at = {
-            id(charge): tuple(properties_looked_at(charge)) for plan in catalogue.plans for charge in plan.charges
+        self._charges = {
+            id(charge): (charge, properties_looked_at(charge)) for plan in catalogue.plans for charge in plan.charges
         }
+        # A plan may have a filter for each of a hundred models, and millions of events few models.
+        self._buckets = lru_cache(_BUCKETS_KEPT)(self._buckets_of)
 
     def has(self, external_id: str) -> bool:
         """Tell whether Lago has a subscription of this id, in whatever status."""
@@ -208,20 +211,15 @@ class BillingRules:
         buckets = (
             bucket
             for charge in pricing.charges
-            for bucket in self._buckets(charge, metric, event.properties)
+            for bucket in self._buckets(id(charge), tuple(map(event.properties.get, self._charges[id(charge)][1])))
             if unbilled is not Unbilled.PROPERTY_MISSING and (early if charge.pay_in_advance else late) is None
         )
         # A recurring metric counts events from before its row too, first in the row's first period.
         return Billing(unbilled, row, self.period(row, max(event.time, begins(row))), tuple(buckets))
 
-    def _buckets(
-        self, charge: Charge, metric: BillableMetric, properties: Mapping[str, str | None]
-    ) -> tuple[Bucket, ...]:
-        # A plan may have a filter for each of a hundred models, and millions of events few models.
-        key = id(charge), tuple(properties.get(name) for name in self._looked_at[id(charge)])
-        if key not in self._known_buckets:
-            self._known_buckets[key] = tuple(buckets_of(charge, metric, properties))
-        return self._known_buckets[key]
+    def _buckets_of(self, charge_key: int, texts: tuple[str | None, ...]) -> tuple[Bucket, ...]:
+        charge, names = self._charges[charge_key]
+        return tuple(buckets_of(charge, self.metrics[charge.metric_code], dict(zip(names, texts, strict=True))))
 
     def _looking_back_on(self, event: Usage) -> LookingBack | None:
         """Return the row that bills an event of a recurring metric: the newest that charges it, else the newest."""

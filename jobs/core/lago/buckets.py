@@ -70,12 +70,12 @@ def buckets_of(charge: Charge, metric: BillableMetric, properties: Mapping[str, 
         yield Bucket(charge, place, tuple((key, properties.get(key) or None) for key in keys))
 
 
-def properties_looked_at(charge: Charge) -> Iterator[str]:
-    """Yield the names of the properties that decide in which of a charge's buckets an event counts; some twice."""
-    for one in charge.filters:
-        yield from one.values
-    for properties in (charge.properties, *(one.properties for one in charge.filters)):
-        yield from properties.get("pricing_group_keys") or ()
+def properties_looked_at(charge: Charge) -> tuple[str, ...]:
+    """Return the names of the properties that decide in which of a charge's buckets an event counts."""
+    filtered = (name for one in charge.filters for name in one.values)
+    priced = (charge.properties, *(one.properties for one in charge.filters))
+    grouped = (name for properties in priced for name in properties.get("pricing_group_keys") or ())
+    return tuple(dict.fromkeys((*filtered, *grouped)))
 
 
 def _gives_way(wide: Mapping[str, set[str]], narrow: Mapping[str, set[str]], narrow_is_first: bool) -> bool:
