@@ -15,12 +15,12 @@ from jobs.core.database.settings import DatabaseSettings
 from jobs.core.database.troubles import quoted
 from jobs.core.lago.sums import SumAsked
 from jobs.core.window import Window
+from jobs.drivers.copying import copy_rows
 from jobs.drivers.postgres import (
     FailedAttempt,
     Patience,
     Snapshot,
     connect,
-    copy_rows,
     explained,
     read_only_snapshot,
     wait_for_standby,

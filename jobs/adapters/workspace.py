@@ -5,11 +5,13 @@ Everything set-based happens here, from the files under `sql/`, within a memory 
 
 from __future__ import annotations
 
+import codecs
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from itertools import groupby, islice
 from operator import itemgetter
@@ -31,6 +33,7 @@ _WORKSPACE_FILE = "workspace.duckdb"
 _ROWS_AT_A_TIME = 10_000
 _OCTETS_AT_A_TIME = 1024 * 1024
 _LARGEST_OBJECT = 4 * 1024 * 1024
+_USE = "USE workspace"
 
 
 class Workspace:
@@ -56,7 +59,13 @@ class Workspace:
         }
         if threads:
             config["threads"] = threads
-        self._database = duckdb.connect(":memory:" if in_memory else str(folder / _WORKSPACE_FILE), config=config)
+        self._database = duckdb.connect(":memory:", config=config)
+        # A thread takes a group of rows at a time: of DuckDB's own size, 122,880, a small gateway's day is one.
+        self._database.execute(
+            "ATTACH $path AS workspace (ROW_GROUP_SIZE 20480)",
+            {"path": ":memory:" if in_memory else str(folder / _WORKSPACE_FILE)},
+        )
+        self._database.execute(_USE)
         # Nobody wants the file afterwards: what is to be kept has a file of its own (`keeping`).
         self._database.execute("PRAGMA disable_checkpoint_on_shutdown")
         self._database.create_function("spreadsheet_safe", spreadsheet_safe, ["VARCHAR"], "VARCHAR")
@@ -69,6 +78,18 @@ class Workspace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        connection = self._database.cursor()
+        connection.execute(_USE)
+        return connection
+
+    @contextmanager
+    def beside(self) -> Iterator[Self]:
+        """Yield the same workspace for another thread: a connection does one thing at a time."""
+        other = copy(self)
+        with self._connection() as other._database:
+            yield other
 
     def run(self, name: str, **parameters: object) -> duckdb.DuckDBPyConnection:
         """Run the query of this name; a failure of the engine becomes a `ReconcileError` that names the query."""
@@ -94,7 +115,7 @@ class Workspace:
 
     def texts(self, name: str, **parameters: object) -> Iterator[str]:
         """Yield a result of one column and any size, while other queries run."""
-        result = self._run(self._database.cursor(), name, parameters)
+        result = self._run(self._connection(), name, parameters)
         for (text,) in _rows(name, result):
             yield text
 
@@ -128,10 +149,13 @@ class Workspace:
         one transaction, which spares writing them twice.
         """
         path = self._folder / f"{name}.csv"
-        with self._database.cursor() as connection:
+        with self._connection() as connection:
             connection.begin()
             for chunk in _read_ahead(chunks):
-                path.write_bytes(chunk)
+                with path.open("wb") as file:
+                    # Of a first value that begins with such a mark itself, the reader would take it away.
+                    file.write(codecs.BOM_UTF8)
+                    file.write(chunk)
                 self._run(connection, name, {"path": str(path), **parameters})
             connection.commit()
         path.unlink(missing_ok=True)
@@ -199,7 +223,7 @@ class Workspace:
 
     def map_rows(self, name: str, table: str, transform: Any) -> None:
         """Append `transform(*row)` to a table for each row of the query of this name."""
-        result = self._run(self._database.cursor(), name, {})
+        result = self._run(self._connection(), name, {})
         self.insert(table, (transform(*row) for row in _rows(name, result)))
 
     def pair_by_time(
@@ -224,7 +248,7 @@ class Workspace:
 
     def _solve_islands(self, stage: str, tolerance: Tolerance) -> Iterator[tuple[int, int, str]]:
         name = "read_unsolved_islands"
-        result = self._run(self._database.cursor(), name, {})
+        result = self._run(self._connection(), name, {})
         for _, members in groupby(_rows(name, result), key=itemgetter(0)):
             ids: dict[bool, list[int]] = {True: [], False: []}
             times: dict[bool, list[int]] = {True: [], False: []}

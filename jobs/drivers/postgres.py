@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,8 +36,6 @@ APPLICATION_NAME = "litellm-lago-reconcile"
 STANDBY_MAY_LAG = timedelta(minutes=1)
 """A standby's clock of replay stands still for moments also where it is up to date."""
 _LOOKS_AT_STANDBY, _WAIT_FOR_STANDBY = 13, timedelta(seconds=5)
-# Big enough that the cost of handing a chunk on does not show, small enough to keep memory flat.
-CHUNK_BYTES = 16 * 1024 * 1024
 _LOCK_TIMEOUT = timedelta(seconds=10)
 
 KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
@@ -255,29 +253,6 @@ def join_snapshot(
         ) as snapshot,
     ):
         yield snapshot
-
-
-def copy_rows(snapshot: Snapshot, text: str, parameters: Mapping[str, object]) -> Iterator[bytes]:
-    """Yield the rows of this query as CSV in chunks of whole rows, every value quoted and NULL empty.
-
-    Raise `SourceError` if the read is cancelled or breaks off.
-    """
-    # PostgreSQL sends each CSV row as one message, so that message ends are row ends even where values have line
-    # breaks.
-    copy = f"COPY (\n{text}\n) TO STDOUT (FORMAT csv, FORCE_QUOTE *)".encode()
-    chunk = bytearray()
-    with (
-        explained(snapshot.settings, snapshot.statement_timeout),
-        snapshot.connection.cursor() as cursor,
-        cursor.copy(copy, parameters) as rows,
-    ):
-        for row in rows:
-            chunk += row
-            if len(chunk) >= CHUNK_BYTES:
-                yield bytes(chunk)
-                chunk.clear()
-    if chunk:
-        yield bytes(chunk)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from jobs.core.litellm.call_types import RESPONSE_MAKERS
 from jobs.core.meters import NUMBER_SOURCES, TEXT_SOURCES
 from jobs.core.rules import Rules
 from jobs.core.window import Window, naive, whole_days
-from jobs.steps.references import load_billing
+from jobs.steps.references import load_billing, load_event_references
 from jobs.steps.stages import find_late_answers, find_left_over, pair_late_and_near, read_edges
 
 
@@ -68,6 +68,18 @@ def meter_spend_logs(workspace: Workspace, layout: Layout) -> None:
     )
 
 
+def normalise_events(workspace: Workspace, rules: Rules, layout: Layout, catalogue: Catalogue, window: Window) -> None:
+    """Bring the listed events into the shape of the expected ones; of the spend logs nothing is asked for it."""
+    load_event_references(workspace, rules, layout)
+    workspace.run(
+        "normalise_listed_events",
+        collapses_duplicates=catalogue.organization.event_store == "clickhouse",
+        start=naive(window.start),
+        end=naive(window.end),
+    )
+    workspace.run("drop_listed_events")
+
+
 @dataclass(frozen=True, slots=True)
 class Sides:
     """What is known of the two sides besides their rows."""
@@ -90,8 +102,8 @@ def match_within(
 ) -> None:
     """Account for every spend log, meter it, pair what agrees within one subscription, and tally what was read.
 
-    Nothing here looks beyond one subscription, so parts of the subscriptions can do it apart. `read_marks` brings in
-    what the metadata tells of the spend logs that the query of this name lists.
+    The events have been normalised. Nothing here looks beyond one subscription, so parts of the subscriptions can do it
+    apart. `read_marks` brings in what the metadata tells of the spend logs that the query of this name lists.
     """
     edges = {"start": naive(window.start), "end": naive(window.end)}
     account(
@@ -103,14 +115,8 @@ def match_within(
         ids_are_unique=sides.ids_are_unique,
     )
     meter_spend_logs(workspace, layout)
-    workspace.run(
-        "normalise_listed_events",
-        collapses_duplicates=catalogue.organization.event_store == "clickhouse",
-        **edges,
-    )
-    workspace.run("drop_listed_events")
     load_billing(workspace, rules, catalogue, window)
-    workspace.run("judge_billing")
+    workspace.run("judge_billing", **edges)
     (own,) = workspace.rows("has_own_events")
     if own["has_own_events"]:
         workspace.run("add_top_ups")

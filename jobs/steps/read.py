@@ -25,7 +25,7 @@ from jobs.core.window import Window, whole_days
 from jobs.drivers.postgres import STANDBY_MAY_LAG
 from jobs.errors import SettingError
 from jobs.steps.event_source import EventsAsked, read_recorded_events
-from jobs.steps.match import Sides, match_within
+from jobs.steps.match import Sides, match_within, normalise_events
 from jobs.steps.reconcile_values import Progress, Reading, ReconcileSettings
 from jobs.steps.references import load_references
 
@@ -77,6 +77,8 @@ def matched_workspace(
                 )
                 workspace.load("load_listed_events", while_well(events, reading))
                 drop_repeated_events(workspace, sum(repeated), progress)
+                # The spend logs may still be coming: PostgreSQL needs longer for them.
+                normalise_events(workspace, settings.rules, layout, catalogue, settings.window)
                 found = reading.result()
                 progress.step("matching")
                 load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
@@ -135,7 +137,8 @@ def _reading_spend_logs(
     """
     with ExitStack() as opened, ThreadPoolExecutor(1, thread_name_prefix="spend-logs") as thread:
         spend_logs = opened.enter_context(opened_spend_logs(settings, progress, now))
-        reading = thread.submit(_load_spend_logs, workspace, settings, layout, spend_logs)
+        beside = opened.enter_context(workspace.beside())
+        reading = thread.submit(_load_spend_logs, beside, settings, layout, spend_logs)
         try:
             yield spend_logs, reading
         finally:

@@ -28,10 +28,8 @@ def load_references(
     workspace.insert("unsendable", ((identity,) for identity in unsendable))
     workspace.insert("sent_before", sent_before)
     workspace.insert("meter_part", layout.part_rows)
-    workspace.insert("metered_code", layout.code_rows)
     load_accounting(workspace, rules, charge_by_place=layout.charge_by_place)
     names = ModelNames(dict(rules.aliases))
-    workspace.map_rows("listed_event_models", "model_name", lambda model: (model, names.key(model)))
     workspace.map_rows(
         "daily_models",
         "daily_model",
@@ -41,6 +39,13 @@ def load_references(
     workspace.insert("next_step", NEXT_STEPS)
     workspace.insert("detail_sort", ((detail, *sort) for detail, sort in DETAILS.items()))
     load_prices(workspace, catalogue)
+
+
+def load_event_references(workspace: Workspace, rules: Rules, layout: Layout) -> None:
+    """Bring into the workspace what its events are looked up in; they have been loaded before."""
+    workspace.insert("metered_code", layout.code_rows)
+    names = ModelNames(dict(rules.aliases))
+    workspace.map_rows("listed_event_models", "model_name", lambda model: (model, names.key(model)))
 
 
 def load_prices(workspace: Workspace, catalogue: Catalogue) -> None:

@@ -38,7 +38,7 @@ from jobs.steps.read import (
     refuse_future,
 )
 from jobs.steps.reconcile_values import ClusterSettings, Progress, Reading, ReconcileSettings, Sources
-from jobs.steps.references import load_references
+from jobs.steps.references import load_event_references, load_references
 
 
 @contextmanager
@@ -116,6 +116,7 @@ def spread_workspace(
                 progress.count(total - len(matched), total)
             if daily is not None:
                 workspace.take("take_daily_totals", (cluster.result(daily),))
+            load_event_references(workspace, settings.rules, layout)
             load_references(workspace, settings.rules, layout, catalogue, settings.unsendable, settings.sent_before)
         yield (
             workspace,

@@ -29,7 +29,7 @@ from jobs.core.window_facts import SENT_TWICE_WITHIN
 from jobs.drivers.postgres import ExportedSnapshot, Patience
 from jobs.errors import ClusterError, ReconcileError, SettingError
 from jobs.steps.event_source import SharedEvents, read_shared_events
-from jobs.steps.match import Sides, match_within
+from jobs.steps.match import Sides, match_within, normalise_events
 from jobs.steps.reconcile_values import Sources
 from jobs.steps.references import load_attribution, load_references
 from jobs.steps.room import disk_trouble, refuse_full
@@ -227,6 +227,7 @@ def match_part(
         workspace.take("take_responses", responses.spend_logs)
         workspace.take("take_marks", responses.marks)
         workspace.take("take_daily_totals", () if daily_totals is None else (daily_totals,))
+        normalise_events(workspace, job.rules, job.layout, job.catalogue, job.window)
         load_references(workspace, job.rules, job.layout, job.catalogue)
         match_within(
             workspace,

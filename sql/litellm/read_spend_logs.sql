@@ -18,8 +18,8 @@
 -- the indexed time, so that together they read each row once. Where one process reads all, both are NULL.
 SELECT
     log.request_id,
-    to_char(reading.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS') AS start_time,
-    to_char(reading.ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS') AS end_time,
+    CAST(reading.started_at AT TIME ZONE 'UTC' AS timestamp (3)) AS start_time,
+    CAST(reading.ended_at AT TIME ZONE 'UTC' AS timestamp (3)) AS end_time,
     CAST(
         CASE
             WHEN upper(asked.zone) = 'UTC' THEN false

@@ -20,7 +20,7 @@ from jobs.core.database.settings import DatabaseSettings, store_settings
 from jobs.core.lago.store import PostgresStore, checked_organization_id
 from jobs.core.lago.values import Organization as KnownOrganization
 from jobs.core.window import Window
-from jobs.drivers import postgres
+from jobs.drivers import copying
 from jobs.drivers.postgres import Patience, Snapshot, export_snapshot, join_snapshot
 from jobs.drivers.queries import query
 from jobs.errors import SettingError, SourceError
@@ -82,7 +82,7 @@ def organization(standin: LagoStandIn) -> Organization:
 def test_the_rows_are_those_that_the_api_lists(
     standin: LagoStandIn, organization: Organization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(copying, "CHUNK_BYTES", 1)
     just_before, last = START - timedelta(microseconds=1), WINDOW.end - timedelta(microseconds=1)
     rows = [
         *(through_api.event(n, START, properties={"model": "m", "odd": odd}) for n, odd in enumerate(ODD_VALUES)),

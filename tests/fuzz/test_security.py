@@ -159,7 +159,7 @@ def test_no_secret_is_in_what_a_run_leaves(
 _STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|MERGE|WITH|COPY|CREATE|ALTER|DROP|TRUNCATE|GRANT)\s+[^a-z]")
 # Statements without a value in them, and why they are no file under sql/.
 _ALLOWED = {
-    ("drivers/postgres.py", "COPY ("): "wraps a query of sql/, whose values stay bound",
+    ("drivers/copying.py", "COPY ("): "wraps a query of sql/, whose values stay bound",
     ("demo.py", "CREATE DATABASE"): "two constants",
     ("adapters/ledger/tables.py", "CREATE FUNCTION"): "the ledger's own tables, made of constants",
     ("adapters/ledger/tables.py", "CREATE TRIGGER"): "the ledger's own tables, made of constants",

@@ -22,7 +22,7 @@ from jobs.core.rules import Rules
 from jobs.core.window import Window
 from jobs.core.window_facts import WindowFacts
 from jobs.steps.judge import judge_left_over
-from jobs.steps.match import Sides, match_within
+from jobs.steps.match import Sides, match_within, normalise_events
 from jobs.steps.references import load_references
 
 _PAIRS = (Path(__file__).parents[1] / "data" / "explained_pairs.sql").read_text(encoding="utf-8")
@@ -200,6 +200,7 @@ def judged_window(
             _event_row(event, layout.property_names) for event in events if read.start <= _at(event.at_ms) < read.end
         ]
         workspace.load("load_listed_events", [_csv(listed)])
+        normalise_events(workspace, rules, layout, knows, window)
         load_references(workspace, rules, layout, knows)
         workspace.insert("spend_log_mark", marks)
         sides = Sides(may_pin_end_users=may_pin_end_users)

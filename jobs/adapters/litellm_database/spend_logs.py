@@ -20,13 +20,13 @@ from jobs.core.database.troubles import quoted
 from jobs.core.litellm.spend_logs import PORTABLE_COLUMNS, DailyTable, SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.spreading import ALL_STARTS, StartTimes
 from jobs.core.window import Window
+from jobs.drivers.copying import copy_rows
 from jobs.drivers.postgres import (
     ExportedSnapshot,
     FailedAttempt,
     Patience,
     Snapshot,
     connect,
-    copy_rows,
     explained,
     join_snapshot,
     read_only_snapshot,

@@ -2,8 +2,8 @@
 -- it does not, as `BillingRules.judge` says of one event. Runs on DuckDB.
 --
 -- Nearly all events are of a subscription and code of which all are billed, whatever they are: those are found first, by
--- what holds for them as a whole, and only the others are looked at one by one, and what came after the first of the
--- periods was invoiced. An amount and a property that Lago reads no number from are matters of the single event.
+-- what holds for them as a whole in the window, and only the others are looked at one by one, and what came after the first
+-- of the periods was invoiced. An amount and a property that Lago reads no number from are matters of the single event.
 CREATE TABLE unbilled_event AS
 WITH billed_as_a_whole AS (
     SELECT span.external_id, metered.code, min(span.closes_at) AS closes_at
@@ -11,6 +11,7 @@ WITH billed_as_a_whole AS (
     CROSS JOIN metered_code AS metered
     LEFT JOIN metric ON metric.code = metered.code
     LEFT JOIN charge ON charge.plan_code = span.plan_code AND charge.code = metered.code
+    WHERE span.starts_at < $end AND span.ends_at > $start
     GROUP BY span.external_id, metered.code
     HAVING bool_and(
         span.unbilled IS NULL AND span.is_invoiced AND metric.code IS NOT NULL AND charge.code IS NOT NULL

@@ -115,11 +115,15 @@ same_moment AS (
 -- call of several attempts counts the last one only, so such a call may have an unexplained event as its own, and then what it
 -- was matched with is that of an earlier call. Its own came at once, since two that are late in one minute are chance; and not
 -- before the call ended, where the clocks agree: no event of that content that came at once lies before its call's end.
-answered AS (
-    SELECT other.*, recorded_event.time AS answered_at
-    FROM expected_event AS other
+alike AS MATERIALIZED (
+    SELECT *
+    FROM expected_event
     SEMI JOIN (SELECT * FROM undecided WHERE quantity <> 0) AS undecided USING (subscription, code, dimensions, quantities)
-    JOIN matched_pair ON matched_pair.expected_id = other.id
+),
+answered AS (
+    SELECT alike.*, recorded_event.time AS answered_at
+    FROM alike
+    JOIN matched_pair ON matched_pair.expected_id = alike.id
     JOIN recorded_event ON recorded_event.id = matched_pair.recorded_id
 ),
 clock AS (

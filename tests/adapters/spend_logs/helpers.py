@@ -75,7 +75,7 @@ def insert(url: str, *rows: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Table:
-    """Loads CSV chunks into DuckDB the way the workspace does: quoted text is text, an empty field is NULL."""
+    """Loads CSV chunks into DuckDB the way the workspace does: an empty field is NULL, and quoted an empty text."""
 
     path: Path
 

@@ -43,10 +43,9 @@ def test_every_schema_gives_the_same_bytes(litellm_database_at: DatabaseAt, era:
     with opened(url) as logs:
         rows = b"".join(logs.read(DAY, clock=UTC_CLOCK, longest_call=ONE_CALL)).splitlines(keepends=True)
     assert sorted(rows) == [
-        b'"a","2026-11-23 12:00:00.000","2026-11-23 12:00:01.500","false","acompletion","hash","user-1","team-acme",,'
-        b'"sub_ext_1","openai/starcoder","gpt-public",,"100","40","140","0.00018","None","success",\n',
-        b'"b","2026-11-23 12:00:00.000","2026-11-23 12:00:01.500","false","acompletion",,,,,'
-        b',"openai/starcoder",,,"0","0","0","0",,"failure",\n',
+        b"a,2026-11-23 12:00:00,2026-11-23 12:00:01.5,false,acompletion,hash,user-1,team-acme,,"
+        b"sub_ext_1,openai/starcoder,gpt-public,,100,40,140,0.00018,None,success,\n",
+        b"b,2026-11-23 12:00:00,2026-11-23 12:00:01.5,false,acompletion,,,,,,openai/starcoder,,,0,0,0,0,,failure,\n",
     ]
 
 

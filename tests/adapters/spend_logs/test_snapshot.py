@@ -8,11 +8,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
 from jobs.adapters.litellm_database import join_spend_logs, open_spend_logs
 from jobs.core.litellm.spend_logs import SPEND_LOG_COLUMNS
 from jobs.core.litellm.variables import database_settings
 from jobs.core.spreading import cut_starts
+from jobs.drivers.copying import copy_rows
 from jobs.drivers.postgres import export_snapshot
 from jobs.errors import SourceError
 from tests.adapters.spend_logs.helpers import DAY, ONE_CALL, UTC_CLOCK, Table, insert, opened, run
@@ -49,6 +51,26 @@ def test_slow_read_is_cancelled_and_explained(litellm_database: str) -> None:
         pytest.raises(SourceError, match=r"cancelled after 0\.2 seconds.*Raise the statement timeout"),
     ):
         list(logs.read(DAY, clock=UTC_CLOCK, longest_call=ONE_CALL))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100_000])
+def test_a_read_that_fails_halfway_is_explained(litellm_database: str, rows: int) -> None:
+    """Whatever had arrived by then, it is no whole answer."""
+    fails = "SELECT 1 / (%(rows)s - number) FROM generate_series(1, 200000) AS number"
+    with opened(litellm_database) as logs, pytest.raises(SourceError, match="division by zero"):
+        list(copy_rows(logs.snapshot, fails, {"rows": rows}))
+
+
+@pytest.mark.parametrize("rows", [10, 1_000_000])
+def test_a_read_that_is_left_leaves_its_connection_in_order(litellm_database: str, rows: int) -> None:
+    """Whether all had arrived by then or not."""
+    with opened(litellm_database) as logs:
+        chunks = copy_rows(
+            logs.snapshot, "SELECT repeat('x', 1000) FROM generate_series(1, %(rows)s) AS number", {"rows": rows}
+        )
+        assert next(chunks)
+        del chunks
+        assert logs.snapshot.connection.info.transaction_status is not TransactionStatus.ACTIVE
 
 
 def test_locked_table_is_explained(litellm_database: str) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from jobs.adapters.workspace import Workspace
 from jobs.core.litellm.spend_logs import SPEND_LOG_COLUMNS
 from jobs.core.litellm.variables import database_settings
-from jobs.drivers import postgres
+from jobs.drivers import copying
 from tests.adapters.spend_logs.helpers import DAY, ONE_CALL, UTC_CLOCK, Table, insert, opened, read, run
 
 
@@ -37,7 +39,7 @@ def test_empty_text_is_null_but_in_three_columns(litellm_database: str, table: T
 
 def test_hostile_text_survives(litellm_database: str, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strangers' text reaches DuckDB unchanged, and every chunk is whole rows even where text has line breaks."""
-    monkeypatch.setattr(postgres, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(copying, "CHUNK_BYTES", 1)
     texts = [
         'a"b""c',
         "line\nbreak\r\nand\rreturn",
@@ -65,6 +67,20 @@ def test_hostile_text_survives(litellm_database: str, table: Table, monkeypatch:
         (f"{n:02}{text}", text) for n, text in enumerate(texts)
     }
     assert len(table.load(iter(chunks), SPEND_LOG_COLUMNS)) == len(texts)
+
+
+def test_every_character_survives_wherever_it_stands(
+    litellm_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request id that a chunk begins with, too: there a reader takes a mark of byte order away."""
+    monkeypatch.setattr(copying, "CHUNK_BYTES", 1)
+    characters = [*map(chr, range(1, 0x180)), *"\u2000\u2028\u2029\u202e\u3000\ufeff\ufffe\uffff\U0001f99c"]
+    texts = {text for one in characters for text in (one, f"{one}a", f"a{one}", f"{one}{one}", f'{one}"{one}')}
+    insert(litellm_database, *({"request_id": text, "end_user": text, "call_type": ""} for text in texts))
+    with opened(litellm_database) as logs, Workspace(tmp_path, memory_limit="500MB") as workspace:
+        workspace.load("load_spend_logs", logs.read(DAY, clock=UTC_CLOCK, longest_call=ONE_CALL))
+        found = workspace._database.execute("SELECT request_id, end_user, call_type, user_id FROM spend_log").fetchall()
+    assert sorted(found) == sorted((text, text, "", None) for text in texts)
 
 
 def test_numbers_are_exact(litellm_database: str, table: Table) -> None:
