@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import shutil
 import tempfile
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -250,8 +251,7 @@ class Workspace:
         name = "read_unsolved_islands"
         result = self._run(self._connection(), name, {})
         for _, members in groupby(_rows(name, result), key=itemgetter(0)):
-            ids: dict[bool, list[int]] = {True: [], False: []}
-            times: dict[bool, list[int]] = {True: [], False: []}
+            ids, times = ({side: array("q") for side in (True, False)} for _ in range(2))
             for _, is_expected, event_id, time_us in members:
                 ids[is_expected].append(event_id)
                 times[is_expected].append(time_us)

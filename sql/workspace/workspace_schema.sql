@@ -2,7 +2,7 @@
 -- Times are UTC without a zone. Texts are strangers' texts, kept as they came.
 
 -- For what is made anew by every stage and not needed for long: compressing it into the file costs more than making it.
-ATTACH ':memory:' AS scratch;
+ATTACH ':memory:' AS scratch (ROW_GROUP_SIZE 20480);
 
 CREATE TABLE spend_log (
     request_id VARCHAR NOT NULL,

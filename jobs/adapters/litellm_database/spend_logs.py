@@ -97,7 +97,7 @@ class SpendLogs:
                 explained(self.snapshot.settings, self.snapshot.statement_timeout),
                 self.snapshot.connection.cursor() as cursor,
             ):
-                cursor.execute(text, {"request_ids": batch})
+                cursor.execute(text, {"request_ids": orjson.dumps(batch).decode()})
                 yield from cursor.fetchall()
 
     def read_internal_calls(self, window: Window, *, longest_call: timedelta) -> Iterator[bytes]:
