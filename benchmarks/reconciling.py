@@ -29,8 +29,6 @@ from psycopg import sql
 
 from benchmarks.measuring import MEGABYTE, machine, peak_bytes
 from benchmarks.traffic import CODE, HERE, Target, make_data
-from jobs.playground.embedded_postgres import EmbeddedPostgres
-from jobs.playground.lago_standin import LagoStandIn
 
 if TYPE_CHECKING:
     from jobs.steps.reconcile_values import ReconcileSettings, Run
@@ -274,6 +272,8 @@ def contend(name: str) -> None:
 @click.option("--only", multiple=True, type=click.Choice(list(TITLES)), help="these contenders; all but ours-api else")
 def run(rows: int, rounds: int, shapes: tuple[str, ...], memory_limit: str, only: tuple[str, ...]) -> None:
     """Make the data, run every contender in turn, and print a table."""
+    from jobs.playground.embedded_postgres import EmbeddedPostgres  # noqa: PLC0415 - no contender imports it
+
     names = only or tuple(name for name in TITLES if name != "ours-api")
     turns = [(shape, name) for shape in shapes for name in (names if shape == "usual" else ("ours",))]
     measured: defaultdict[tuple[str, str], list[Measurement]] = defaultdict(list)
@@ -300,6 +300,8 @@ def run(rows: int, rounds: int, shapes: tuple[str, ...], memory_limit: str, only
 @contextmanager
 def _made(server_url: str, rows: int, shape: str, memory_limit: str, *, with_shared_ids: bool) -> Iterator[Target]:
     """Make the data in a database of its own, with a stand-in for Lago on it."""
+    from jobs.playground.lago_standin import LagoStandIn  # noqa: PLC0415 - as above
+
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"bench_{shape}")))
     database_url = urlsplit(server_url)._replace(path=f"/bench_{shape}").geturl()
@@ -317,7 +319,10 @@ def _check_alike(measured: Mapping[tuple[str, str], list[Measurement]]) -> None:
 
 def _measure(name: str, target: Target) -> Measurement:
     before, began = _rows_read(target), time.perf_counter()
-    done = subprocess.run(_command(name), input=orjson.dumps(asdict(target)), stdout=subprocess.PIPE, check=True)
+    # What is installed is compiled once, and not anew at each start.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    given = orjson.dumps(asdict(target))
+    done = subprocess.run(_command(name), input=given, stdout=subprocess.PIPE, check=True, env=environment)
     seconds = time.perf_counter() - began
     told = orjson.loads(done.stdout)
     return Measurement(**{**told, "seconds": seconds, "rows_read": _rows_read(target) - before})

@@ -6,13 +6,15 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import click
 import psycopg
 
-from jobs.playground.lago_standin import LagoStandIn
 from jobs.playground.litellm_schema import apply_migrations
+
+if TYPE_CHECKING:
+    from jobs.playground.lago_standin import LagoStandIn
 
 SEED = 20261124
 CODE = "llm_tokens"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 from jobs.core.kinds import PAIRED, WITHOUT_EVENT, WITHOUT_SPEND_LOG
@@ -12,20 +13,24 @@ from jobs.errors import LawBrokenError
 _EXPECTED = ("matched_expected", *(f"{kind}_expected" for kind in PAIRED), *WITHOUT_EVENT)
 _RECORDED = ("matched_recorded", *(f"{kind}_recorded" for kind in PAIRED), *WITHOUT_SPEND_LOG)
 _BILLING = ("billed", "unbilled")
+# Of each whole, its side, its measure, its kinds, and what picks their columns.
+_WHOLES = tuple(
+    (side, measure, kinds, itemgetter(*(f"{kind}_{measure}" for kind in kinds)))
+    for side, kinds in (("expected", _EXPECTED), ("recorded", _RECORDED), ("recorded", _BILLING))
+    for measure in ("events", "quantity")
+)
 
 
 def check_conservation(rows: Iterable[Mapping[str, Any]]) -> None:
     """Check law 1 on each row of the summary, in events and in quantity; raise `LawBrokenError` on the first breach."""
     for row in rows:
-        for side, kinds in (("expected", _EXPECTED), ("recorded", _RECORDED), ("recorded", _BILLING)):
-            for measure in ("events", "quantity"):
-                whole = Decimal(row[f"{side}_{measure}"])
-                parts = sum((Decimal(row[f"{kind}_{measure}"]) for kind in kinds), Decimal(0))
-                if whole != parts:
-                    raise LawBrokenError(
-                        f"conservation is broken for subscription {row['subscription']!r}, model {row['model']!r}, "
-                        f"code {row['code']!r}: {side} {measure} {whole}, but {', '.join(kinds)} add up to {parts}"
-                    )
+        for side, measure, kinds, parts_of in _WHOLES:
+            whole, parts = Decimal(row[f"{side}_{measure}"]), sum(map(Decimal, parts_of(row)))
+            if whole != parts:
+                raise LawBrokenError(
+                    f"conservation is broken for subscription {row['subscription']!r}, model {row['model']!r}, "
+                    f"code {row['code']!r}: {side} {measure} {whole}, but {', '.join(kinds)} add up to {parts}"
+                )
 
 
 def check_unbilled(totals: Iterable[Mapping[str, Any]], reasons: Iterable[Mapping[str, Any]]) -> None:

@@ -1,12 +1,20 @@
--- Takes one chunk of events, as they were spooled, into the workspace. Runs on DuckDB.
+-- Takes one chunk of events, as they were spooled, into the workspace. Properties stand in a list, or in columns of their own
+-- that sources of the list leave out: of these, more may be listed than were asked for, all NULL. Runs on DuckDB.
 INSERT INTO scratch.listed_event
-SELECT * REPLACE (from_json(properties, '["VARCHAR"]') AS properties)
+SELECT
+    * EXCLUDE (properties, p1, p2, p3, p4, p5, p6, p7, p8),
+    CASE
+        WHEN properties IS NULL THEN [p1, p2, p3, p4, p5, p6, p7, p8]
+        ELSE from_json(properties, '["VARCHAR"]')
+    END
 FROM read_csv(
     $path,
     header = false, auto_detect = false, delim = ',', quote = '"', escape = '"', new_line = '\n',
-    allow_quoted_nulls = false, parallel = false, max_line_size = 67108864,
+    allow_quoted_nulls = false, parallel = false, max_line_size = 67108864, null_padding = true,
     columns = {
         'lago_id': 'VARCHAR', 'transaction_id': 'VARCHAR', 'subscription': 'VARCHAR', 'code': 'VARCHAR',
-        'timestamp': 'VARCHAR', 'created_at': 'VARCHAR', 'precise_total_amount_cents': 'VARCHAR', 'properties': 'JSON'
+        'timestamp': 'VARCHAR', 'created_at': 'VARCHAR', 'precise_total_amount_cents': 'VARCHAR', 'properties': 'JSON',
+        'p1': 'VARCHAR', 'p2': 'VARCHAR', 'p3': 'VARCHAR', 'p4': 'VARCHAR', 'p5': 'VARCHAR', 'p6': 'VARCHAR', 'p7': 'VARCHAR',
+        'p8': 'VARCHAR'
     }
 )

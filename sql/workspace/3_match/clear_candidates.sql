@@ -8,6 +8,6 @@ CREATE OR REPLACE TABLE scratch.candidate (
     tie VARCHAR
 );
 CREATE OR REPLACE TABLE scratch.island_member (
-    is_expected BOOLEAN NOT NULL, id BIGINT NOT NULL, time_us BIGINT NOT NULL, tie VARCHAR, number BIGINT, island HUGEINT
+    is_expected BOOLEAN NOT NULL, id BIGINT NOT NULL, time_us BIGINT NOT NULL, place BIGINT, number BIGINT, island HUGEINT
 );
 CREATE OR REPLACE TABLE scratch.island (island HUGEINT, open_count BIGINT)

@@ -5,7 +5,10 @@
 CREATE OR REPLACE TABLE scratch.island_member AS
 WITH reaching AS (
     SELECT
-        *,
+        is_expected,
+        id,
+        content_id,
+        time_us,
         max(time_us + CASE WHEN is_expected THEN $late_us ELSE $early_us END) OVER (
             line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS reached_us,
@@ -21,7 +24,7 @@ SELECT
     is_expected,
     id,
     time_us,
-    tie,
+    place,
     CASE WHEN is_expected THEN expected_number ELSE recorded_number END AS number,
     content_id * 4294967296 + max(CASE WHEN reached_us IS NULL OR time_us > reached_us THEN place END) OVER (
         PARTITION BY content_id ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW

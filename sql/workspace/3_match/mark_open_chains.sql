@@ -7,5 +7,5 @@ JOIN scratch.island ON island.island = member.island
 WHERE member.is_expected AND island.open_count > 0 AND member.id NOT IN (SELECT expected_id FROM pair)
 QUALIFY row_number() OVER (
     PARTITION BY member.island
-    ORDER BY least(member.time_us - $read_start_us, $read_end_us - member.time_us), member.tie, member.id
+    ORDER BY least(member.time_us - $read_start_us, $read_end_us - member.time_us), member.place
 ) <= island.open_count

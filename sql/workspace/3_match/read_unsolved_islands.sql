@@ -4,4 +4,4 @@ FROM scratch.island_member AS member
 JOIN scratch.island ON island.island = member.island
 WHERE island.expected_count <> island.recorded_count
     OR island.island IN (SELECT island FROM scratch.ranked_pair WHERE NOT is_allowed)
-ORDER BY member.island, member.time_us, member.is_expected DESC, member.tie, member.id
+ORDER BY member.island, member.place

@@ -8,21 +8,27 @@ WITH left_over AS (
     JOIN recorded_event AS recorded ON recorded.id = judged.id
     WHERE judged.kind IN ('duplicated', 'orphaned')
 ),
--- Contents that only backfilled events have matched with, and how many: as many events of them have come since. Whether a
--- content is telling is asked of what is left over: to ask it of all events takes longer than all the rest.
+-- Contents that backfilled events have matched with, and how many: as many events of them have come since, where no others
+-- have. Whether a content is telling is asked of what is left over: to ask it of all events takes longer than all the rest.
 backfilled AS (
-    SELECT subscription, code, dimensions, quantities, count(*) AS events, min(recorded.time) AS first_time
+    SELECT subscription, code, dimensions, quantities, count(*) AS events, min(time) AS first_time
     FROM recorded_event AS recorded
     SEMI JOIN (SELECT * FROM left_over WHERE is_telling(quantities)) AS telling
         USING (subscription, code, dimensions, quantities)
-    JOIN pair ON pair.recorded_id = recorded.id
+    WHERE starts_with(transaction_id, 'litellm-lago:') AND id IN (SELECT recorded_id FROM pair)
     GROUP BY ALL
-    HAVING bool_and(coalesce(starts_with(recorded.transaction_id, 'litellm-lago:'), false))
+),
+matched_with_others AS (
+    SELECT DISTINCT subscription, code, dimensions, quantities
+    FROM recorded_event
+    SEMI JOIN backfilled USING (subscription, code, dimensions, quantities)
+    WHERE NOT coalesce(starts_with(transaction_id, 'litellm-lago:'), false) AND id IN (SELECT recorded_id FROM pair)
 ),
 come_since AS (
     SELECT left_over.id
     FROM left_over
     JOIN backfilled USING (subscription, code, dimensions, quantities)
+    ANTI JOIN matched_with_others USING (subscription, code, dimensions, quantities)
     WHERE left_over.time >= backfilled.first_time
     QUALIFY row_number() OVER (
         PARTITION BY subscription, code, dimensions, quantities ORDER BY left_over.time, left_over.transaction_id

@@ -115,38 +115,55 @@ same_moment AS (
 -- call of several attempts counts the last one only, so such a call may have an unexplained event as its own, and then what it
 -- was matched with is that of an earlier call. Its own came at once, since two that are late in one minute are chance; and not
 -- before the call ended, where the clocks agree: no event of that content that came at once lies before its call's end.
-alike AS MATERIALIZED (
-    SELECT *
-    FROM expected_event
-    SEMI JOIN (SELECT * FROM undecided WHERE quantity <> 0) AS undecided USING (subscription, code, dimensions, quantities)
+beside AS MATERIALIZED (
+    SELECT
+        expected.id,
+        expected.subscription,
+        expected.code,
+        expected.dimensions,
+        expected.quantities,
+        expected.time,
+        unexplained.time AS rival_time
+    FROM (
+        SELECT *, unnest(stretches_around(time, $early_us)) AS nearby
+        FROM unexplained
+        WHERE NOT answers_another AND NOT counts_nothing(quantities)
+    ) AS unexplained
+    JOIN expected_event AS expected
+        ON expected.subscription = unexplained.subscription AND expected.code = unexplained.code
+        AND expected.model_key IS NOT DISTINCT FROM unexplained.model_key
+        AND stretch_of(expected.time, $early_us) = unexplained.nearby
+    WHERE unexplained.time BETWEEN expected.time - to_microseconds($early_us) AND expected.time + to_microseconds($early_us)
+        AND other_dimensions(expected.dimensions) = unexplained.others
+        AND counts_at_most(unexplained.quantities, expected.quantities)
 ),
-answered AS (
-    SELECT alike.*, recorded_event.time AS answered_at
-    FROM alike
-    JOIN matched_pair ON matched_pair.expected_id = alike.id
-    JOIN recorded_event ON recorded_event.id = matched_pair.recorded_id
+rival AS MATERIALIZED (
+    SELECT beside.*, recorded.time AS answered_at
+    FROM beside
+    SEMI JOIN (SELECT * FROM undecided WHERE quantity <> 0) AS undecided USING (subscription, code, dimensions, quantities)
+    JOIN matched_pair ON matched_pair.expected_id = beside.id
+    JOIN recorded_event AS recorded ON recorded.id = matched_pair.recorded_id
+    WHERE recorded.time > beside.time + to_microseconds($early_us)
 ),
 clock AS (
-    SELECT subscription, code, dimensions, quantities, min(answered_at - time) >= INTERVAL 0 SECOND AS agrees
-    FROM answered
-    WHERE answered_at <= time + to_microseconds($early_us)
+    SELECT
+        expected.subscription,
+        expected.code,
+        expected.dimensions,
+        expected.quantities,
+        min(recorded.time - expected.time) >= INTERVAL 0 SECOND AS agrees
+    FROM expected_event AS expected
+    SEMI JOIN rival USING (subscription, code, dimensions, quantities)
+    JOIN matched_pair ON matched_pair.expected_id = expected.id
+    JOIN recorded_event AS recorded ON recorded.id = matched_pair.recorded_id
+    WHERE recorded.time <= expected.time + to_microseconds($early_us)
     GROUP BY ALL
 ),
 rivalled AS (
-    SELECT answered.subscription, answered.code, answered.dimensions, answered.quantities, max(answered_at) AS latest
-    FROM (
-        SELECT *, other_dimensions(dimensions) AS others, unnest(stretches_around(time, $early_us + $late_us)) AS stretch
-        FROM answered
-        WHERE answered_at > time + to_microseconds($early_us)
-    ) AS answered
+    SELECT rival.subscription, rival.code, rival.dimensions, rival.quantities, max(rival.answered_at) AS latest
+    FROM rival
     LEFT JOIN clock USING (subscription, code, dimensions, quantities)
-    JOIN unexplained ON unexplained.subscription = answered.subscription AND unexplained.code = answered.code
-        AND unexplained.others = answered.others AND unexplained.model_key IS NOT DISTINCT FROM answered.model_key
-        AND unexplained.stretch = answered.stretch
-        AND unexplained.time BETWEEN answered.time - to_microseconds($early_us) AND answered.time + to_microseconds($early_us)
-        AND (unexplained.time >= answered.time OR NOT coalesce(clock.agrees, false))
-    WHERE counts_at_most(unexplained.quantities, answered.quantities) AND NOT counts_nothing(unexplained.quantities)
-        AND NOT unexplained.answers_another
+    WHERE rival.rival_time >= rival.time OR NOT coalesce(clock.agrees, false)
     GROUP BY ALL
 ),
 -- An unexplained event of another subscription that fits the call: at its time, with one of its quantities or with none, or

@@ -34,23 +34,25 @@ surplus AS (
         finding.surplus_quantity,
         list_filter(string_split(recorded.quantities, '|'), lambda number: number NOT IN ('', '0')) AS counts,
         -- It may as well be the second event of a call of the same content.
-        finding.kind = 'duplicated' AS is_of_a_call,
-        is_of_a_call AND EXISTS (
-            SELECT 1
-            FROM (
-                SELECT alike.*, unnest(stretches_around(alike.time, $within_us)) AS stretch
-                FROM recorded_event AS alike
-                WHERE alike.id IN (SELECT recorded_id FROM pair)
-            ) AS alike
-            WHERE alike.subscription = recorded.subscription AND alike.code = recorded.code
-                AND alike.dimensions = recorded.dimensions AND alike.quantities = recorded.quantities
-                AND alike.stretch = stretch_of(recorded.time, $within_us)
-                AND alike.time BETWEEN recorded.time - to_microseconds($within_us) AND recorded.time + to_microseconds($within_us)
-        ) AS has_twin
+        finding.kind = 'duplicated' AS is_of_a_call
     FROM finding
     JOIN recorded_event AS recorded ON recorded.id = finding.recorded_id
     WHERE finding.kind IN ('orphaned', 'duplicated') AND finding.surplus_quantity > 0
         AND finding.id NOT IN (SELECT finding_id FROM finding_cause)
+),
+twinned AS (
+    SELECT DISTINCT surplus.id
+    FROM (
+        SELECT *, unnest(stretches_around(time, $within_us)) AS stretch
+        FROM surplus
+        WHERE is_of_a_call
+    ) AS surplus
+    JOIN recorded_event AS alike
+        ON alike.subscription = surplus.subscription AND alike.code = surplus.code
+        AND alike.dimensions = surplus.dimensions AND alike.quantities = surplus.quantities
+        AND stretch_of(alike.time, $within_us) = surplus.stretch
+    WHERE alike.time BETWEEN surplus.time - to_microseconds($within_us) AND surplus.time + to_microseconds($within_us)
+        AND alike.id IN (SELECT recorded_id FROM pair)
 ),
 candidate_pair AS (
     SELECT
@@ -62,10 +64,11 @@ candidate_pair AS (
         abs(epoch_us(surplus.time) - epoch_us(other.end_time)) AS distance,
         other.request_id,
         -- What calls of that content have may be one of theirs, unless it came at once.
-        surplus.has_twin OR (surplus.is_of_a_call AND surplus.time > other.end_time + to_microseconds($early_us)) AS is_unclear
+        twinned.id IS NOT NULL OR (surplus.is_of_a_call AND surplus.time > other.end_time + to_microseconds($early_us)) AS is_unclear
     FROM surplus
     JOIN other ON other.model_key = surplus.model_key AND other.quantity = surplus.surplus_quantity
         AND list_has_all(CAST(other.counts AS VARCHAR[]), surplus.counts)
+    LEFT JOIN twinned ON twinned.id = surplus.id
     WHERE surplus.time BETWEEN other.end_time - to_microseconds($early_us) AND other.end_time + to_microseconds($late_us)
         AND (other.payer IS NULL OR other.payer = surplus.subscription)
 ),

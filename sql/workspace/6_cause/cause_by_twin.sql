@@ -42,22 +42,29 @@ alike AS (
     HAVING count(DISTINCT (recorded.code, recorded.dimensions, recorded.quantities)) = 1
         AND count(*) FILTER (cause.cause = 'repeated_request_id') > 0
 ),
-content AS (SELECT DISTINCT subscription, code, dimensions, quantities FROM twice),
+-- The matched events of their contents that lie close to them, before their calls are looked up: of one content there may be
+-- hundreds of thousands.
+near AS MATERIALIZED (
+    SELECT twice.id, recorded.id AS recorded_id
+    FROM (SELECT *, unnest(stretches_around(time, $within_us)) AS stretch FROM twice) AS twice
+    JOIN recorded_event AS recorded
+        ON recorded.subscription = twice.subscription AND recorded.code = twice.code
+        AND recorded.dimensions = twice.dimensions AND recorded.quantities = twice.quantities
+        AND stretch_of(recorded.time, $within_us) = twice.stretch
+    WHERE abs(epoch_us(recorded.time) - epoch_us(twice.time)) <= $within_us
+),
 twin AS (
-    SELECT recorded.subscription, recorded.code, recorded.dimensions, recorded.quantities, recorded.time, log.call_type
-    FROM recorded_event AS recorded
-    JOIN content USING (subscription, code, dimensions, quantities)
-    JOIN pair ON pair.recorded_id = recorded.id
+    SELECT near.id, log.call_type
+    FROM near
+    JOIN pair ON pair.recorded_id = near.recorded_id
     JOIN expected_event AS expected ON expected.id = pair.expected_id
     JOIN spend_log AS log ON log.rowid = expected.spend_log_id
 )
 SELECT twice.id, 'sent_twice', min(twin.call_type)
-FROM (SELECT *, unnest(stretches_around(time, $within_us)) AS stretch FROM twice) AS twice
-JOIN (SELECT *, stretch_of(time, $within_us) AS stretch FROM twin) AS twin
-    USING (subscription, code, dimensions, quantities, stretch)
+FROM twice
+JOIN twin ON twin.id = twice.id
 LEFT JOIN counted
     ON counted.day = twice.day AND counted.subscription = twice.subscription AND counted.model_key = twice.model_key
 LEFT JOIN alike ON alike.day = twice.day AND alike.subscription = twice.subscription AND alike.model_key = twice.model_key
-WHERE abs(epoch_us(twin.time) - epoch_us(twice.time)) <= $within_us
-    AND (counted.day IS NOT NULL OR alike.day IS NOT NULL OR list_contains($sent_twice_types, twin.call_type))
+WHERE counted.day IS NOT NULL OR alike.day IS NOT NULL OR list_contains($sent_twice_types, twin.call_type)
 GROUP BY twice.id
