@@ -106,7 +106,7 @@ def read_ours(target: Target, clock: Clock) -> int:
     ):
         events = read_events(client, codes=[CODE], window=MONTH, property_names=PROPERTY_NAMES, progress=count)
         with clock:
-            workspace.load("load_listed_events", events)
+            workspace.load("load_listed_events", events, properties=len(PROPERTY_NAMES))
     return verified
 
 

@@ -75,7 +75,7 @@ def matched_workspace(
                 events = read_recorded_events(
                     settings.store, client, catalogue.organization, layout, asked, progress, now
                 )
-                workspace.load("load_listed_events", while_well(events, reading))
+                workspace.load("load_listed_events", while_well(events, reading), properties=len(layout.property_names))
                 drop_repeated_events(workspace, sum(repeated), progress)
                 # The spend logs may still be coming: PostgreSQL needs longer for them.
                 normalise_events(workspace, settings.rules, layout, catalogue, settings.window)

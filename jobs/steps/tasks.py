@@ -168,7 +168,7 @@ def read_events(job: Job, window: Window) -> ReadSlice:
             patience=job.patience,
             on_repeated=repeated.append,
         )
-        workspace.load("load_listed_events", rows)
+        workspace.load("load_listed_events", rows, properties=len(job.layout.property_names))
         if sum(repeated):
             workspace.run("drop_repeated_events")
         (counted,) = workspace.rows("count_listed_events")

@@ -45,7 +45,7 @@ def verify_seen(work: Work, client: LagoClient, path: Path, computed: Mapping[st
                 listed = list_events(
                     client, codes=(code,), window=window, property_names=names, progress=work.progress.count
                 )
-                workspace.load("load_listed_events", listed)
+                workspace.load("load_listed_events", listed, properties=len(names))
             workspace.run("verify_sent_events", names=names)
             (counted,) = workspace.rows("count_unseen")
             unseen: int = counted["unseen"]

@@ -35,7 +35,7 @@ def test_a_memory_limit_that_is_too_small_is_told(tmp_path: Path) -> None:
         Workspace(tmp_path, memory_limit="8MB", threads=1) as workspace,
         pytest.raises(ReconcileError, match=r"memory limit is too small for .*\. Raise RECONCILE_MEMORY_LIMIT"),
     ):
-        workspace.load("load_listed_events", [rows])
+        workspace.load("load_listed_events", [rows], properties=0)
 
 
 def test_rows_of_long_texts_need_no_more_memory_than_others(tmp_path: Path) -> None:

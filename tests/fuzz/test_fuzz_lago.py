@@ -224,7 +224,7 @@ def use(lago: Lago, base: str, answers: Mapping[str, Scripted], folder: Path) ->
             rows = read_events(
                 client, codes=(CODE,), window=WINDOW, property_names=names, progress=lambda done, total: None
             )
-            workspace.load("load_listed_events", rows)
+            workspace.load("load_listed_events", rows, properties=len(names))
             (counted,) = workspace._database.execute("SELECT count(*) FROM scratch.listed_event").fetchall()
             assert counted[0] == len(json.loads(answers["events"].body)["events"]), "an event was dropped silently"
         assert lago.requests <= MOST_REQUESTS, "reading events does not end"

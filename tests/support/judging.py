@@ -199,7 +199,7 @@ def judged_window(
         listed = [
             _event_row(event, layout.property_names) for event in events if read.start <= _at(event.at_ms) < read.end
         ]
-        workspace.load("load_listed_events", [_csv(listed)])
+        workspace.load("load_listed_events", [_csv(listed)], properties=len(layout.property_names))
         normalise_events(workspace, rules, layout, knows, window)
         load_references(workspace, rules, layout, knows)
         workspace.insert("spend_log_mark", marks)

@@ -1,10 +1,10 @@
--- Takes one chunk of events, as they were spooled, into the workspace. Properties stand in a list, or in columns of their own
--- that sources of the list leave out: of these, more may be listed than were asked for, all NULL. Runs on DuckDB.
+-- Takes one chunk of events, as they were spooled, into the workspace. Properties stand in a list, or, where so many were
+-- asked for, in columns of their own, which sources of the list leave out. Runs on DuckDB.
 INSERT INTO scratch.listed_event
 SELECT
     * EXCLUDE (properties, p1, p2, p3, p4, p5, p6, p7, p8),
     CASE
-        WHEN properties IS NULL THEN [p1, p2, p3, p4, p5, p6, p7, p8]
+        WHEN properties IS NULL THEN [p1, p2, p3, p4, p5, p6, p7, p8][:$properties]
         ELSE from_json(properties, '["VARCHAR"]')
     END
 FROM read_csv(

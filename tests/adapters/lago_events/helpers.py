@@ -41,11 +41,14 @@ def talking_to(organization: Organization, **limits: Any) -> Iterator[LagoClient
         yield client
 
 
-def loaded(chunks: Iterable[bytes], folder: Path, repeated: Sequence[int] = ()) -> Rows:
-    """Load the chunks with the queries that the workspace uses, and return the rows; `repeated` fills on the way."""
+def loaded(chunks: Iterable[bytes], folder: Path, repeated: Sequence[int] = (), properties: int = 0) -> Rows:
+    """Load the chunks with the queries that the workspace uses, and return the rows.
+
+    `repeated` fills on the way; `properties` were asked for, which only a source without a list of them leaves open.
+    """
     with TemporaryDirectory(dir=folder) as own, Workspace(Path(own), memory_limit="500MB", threads=1) as workspace:
         workspace._database.execute("SET preserve_insertion_order = true")
-        workspace.load("load_listed_events", chunks)
+        workspace.load("load_listed_events", chunks, properties=properties)
         if sum(repeated):
             workspace.run("drop_repeated_events")
         rows = workspace._database.execute("FROM scratch.listed_event").fetchall()
