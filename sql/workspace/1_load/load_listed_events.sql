@@ -4,7 +4,7 @@ INSERT INTO scratch.listed_event
 SELECT
     * EXCLUDE (properties, p1, p2, p3, p4, p5, p6, p7, p8),
     CASE
-        WHEN properties IS NULL THEN [p1, p2, p3, p4, p5, p6, p7, p8][:$properties]
+        WHEN properties IS NULL THEN list_slice([p1, p2, p3, p4, p5, p6, p7, p8], 1, $properties)
         ELSE from_json(properties, '["VARCHAR"]')
     END
 FROM read_csv(
