@@ -18,8 +18,8 @@
 -- the indexed time, so that together they read each row once. Where one process reads all, both are NULL.
 SELECT
     log.request_id,
-    CAST(reading.started_at AT TIME ZONE 'UTC' AS timestamp (3)) AS start_time,
-    CAST(reading.ended_at AT TIME ZONE 'UTC' AS timestamp (3)) AS end_time,
+    reading.started_at AT TIME ZONE 'UTC' AS start_time,
+    reading.ended_at AT TIME ZONE 'UTC' AS end_time,
     CAST(
         CASE
             WHEN upper(asked.zone) = 'UTC' THEN false

@@ -13,6 +13,7 @@ import pytest
 from jobs.core.kinds import Cause, ChargeBy
 from jobs.core.meters import preset
 from jobs.core.patterns import Explanation, rushes
+from jobs.core.window_facts import SENT_TWICE_WITHIN
 from jobs.steps.causes import find_causes
 from tests.support.judging import CODE, RULES, WINDOW, Event, SpendLog, catalogue, judged_window, metric, tokens
 
@@ -273,6 +274,10 @@ def test_the_second_event_of_a_call() -> None:
     found = causes(logs, delivered(logs) + second)
     assert found.keys() == {Cause.SENT_TWICE}, "of which LiteLLM is known to send two"
     assert found[Cause.SENT_TWICE].surplus == {"llm_tokens": "145"}
+    longest = SENT_TWICE_WITHIN // timedelta(milliseconds=1)
+    for apart, cause in ((longest, Cause.SENT_TWICE), (longest + 1, Cause.UNEXPLAINED)):
+        later = [replace(second[0], at_ms=second[0].at_ms - 900 + apart)]
+        assert causes(logs, delivered(logs) + later).keys() == {cause}, f"{apart} ms apart"
 
 
 def test_events_of_excluded_spend_logs() -> None:

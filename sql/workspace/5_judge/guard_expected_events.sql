@@ -114,7 +114,8 @@ same_moment AS (
 -- Calls that may have what another one of their content was matched with, as it came after the moment: LiteLLM's event of a
 -- call of several attempts counts the last one only, so such a call may have an unexplained event as its own, and then what it
 -- was matched with is that of an earlier call. Its own came at once, since two that are late in one minute are chance; and not
--- before the call ended, where the clocks agree: no event of that content that came at once lies before its call's end.
+-- before the call ended, where the clocks agree: no event of that content that came at once lies before its call's end. They
+-- are looked for from the few unexplained events: of one content hundreds of thousands of calls may be matched.
 beside AS MATERIALIZED (
     SELECT
         expected.id,

@@ -44,7 +44,7 @@ alike AS (
 ),
 -- The matched events of their contents that lie close to them, before their calls are looked up: of one content there may be
 -- hundreds of thousands.
-near AS MATERIALIZED (
+neighbour AS MATERIALIZED (
     SELECT twice.id, recorded.id AS recorded_id
     FROM (SELECT *, unnest(stretches_around(time, $within_us)) AS stretch FROM twice) AS twice
     JOIN recorded_event AS recorded
@@ -54,9 +54,9 @@ near AS MATERIALIZED (
     WHERE abs(epoch_us(recorded.time) - epoch_us(twice.time)) <= $within_us
 ),
 twin AS (
-    SELECT near.id, log.call_type
-    FROM near
-    JOIN pair ON pair.recorded_id = near.recorded_id
+    SELECT neighbour.id, log.call_type
+    FROM neighbour
+    JOIN pair ON pair.recorded_id = neighbour.recorded_id
     JOIN expected_event AS expected ON expected.id = pair.expected_id
     JOIN spend_log AS log ON log.rowid = expected.spend_log_id
 )

@@ -9,7 +9,7 @@ import pytest
 from jobs.core.litellm.spend_logs import SourceClock
 from jobs.core.window import Window
 from jobs.errors import SettingError
-from tests.adapters.spend_logs.helpers import DAY, SEOUL, UTC_CLOCK, Table, call, ended, insert, opened, read
+from tests.adapters.spend_logs.helpers import DAY, SEOUL, UTC_CLOCK, Table, call, ended, insert, opened, read, run
 from tests.support.twins import deep_after
 
 ALWAYS = Window(datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
@@ -36,6 +36,15 @@ def test_window_is_half_open_on_the_end(litellm_database: str, table: Table) -> 
     ]
     next_day = Window(DAY.end, DAY.end + timedelta(days=1))
     assert [row["request_id"] for row in read(table, litellm_database, next_day)] == ["after", "over"]
+
+
+def test_a_time_finer_than_litellms_stays_in_its_window(litellm_database: str, table: Table) -> None:
+    """LiteLLM's columns hold milliseconds; a copy of its table may hold more, and no window may lose what it rounds."""
+    run(litellm_database, 'ALTER TABLE "LiteLLM_SpendLogs" ALTER COLUMN "endTime" TYPE timestamp')
+    insert(litellm_database, call("last", "2026-11-23 23:59:59.9996"))
+    (row,) = read(table, litellm_database)
+    assert row["end_time"] == "2026-11-23 23:59:59.9996"
+    assert not read(table, litellm_database, Window(DAY.end, DAY.end + timedelta(days=1)))
 
 
 def test_local_time_is_read_in_its_zone(litellm_database: str, table: Table) -> None:
