@@ -55,7 +55,7 @@ build/policy.installed: locks/policy.txt | .venv/created
 	touch $@
 
 bench: .venv/bench.installed
-	$(BIN)/python -m benchmarks.reconciling run --rows $(or $(ROWS),100000) --shape usual --shape repeated --shape island
+	$(BIN)/python -m benchmarks.reconciling run --rows $(or $(ROWS),100000) --shape usual --shape repeated --shape island --shape users
 	$(BIN)/python -m benchmarks.listing run
 	$(BIN)/python -m benchmarks.sending run
 	$(BIN)/python -m benchmarks.applying run

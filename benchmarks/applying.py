@@ -190,7 +190,10 @@ def _spend_logs(server_url: str, rows: int) -> str:
         apply_migrations(connection)
         cursor = psycopg.ClientCursor(connection)
         for script in ("make_traffic", "make_spend_logs"):
-            cursor.execute((HERE / f"{script}.sql").read_bytes(), {"rows": rows, "seed": SEED, "shape": "usual"})
+            cursor.execute(
+                (HERE / f"{script}.sql").read_bytes(),
+                {"rows": rows, "seed": SEED, "shape": "usual", "one_content": False},
+            )
         connection.execute("VACUUM ANALYZE")
     return url
 

@@ -1,5 +1,5 @@
 -- What of the month reached Lago: of a million calls, 1,000 have no event, 500 have one without tokens, and 500 have two.
--- The hard cases lose ten times as many. Runs on the PostgreSQL that holds Lago's schema.
+-- Those of one content lose ten times as many. Runs on the PostgreSQL that holds Lago's schema.
 INSERT INTO events (
     organization_id, transaction_id, code, external_subscription_id, "timestamp", created_at, properties
 )
@@ -23,5 +23,5 @@ SELECT
 FROM traffic
 CROSS JOIN generate_series(0, 1) AS copies (copy)
 WHERE
-    fate >= CASE WHEN %(shape)s = 'usual' THEN 1049 ELSE 10486 END
-    AND (copy = 0 OR (fate < 1573 AND %(shape)s = 'usual'))
+    fate >= CASE WHEN %(one_content)s THEN 10486 ELSE 1049 END
+    AND (copy = 0 OR (fate < 1573 AND NOT %(one_content)s))

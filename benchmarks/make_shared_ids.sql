@@ -4,6 +4,6 @@ SELECT CAST(md5(number::text) AS uuid) AS id, subscription, prompt_tokens + comp
 CREATE UNLOGGED TABLE shared_recorded AS
 SELECT CAST(md5(number::text) AS uuid) AS id, subscription, prompt_tokens + completion_tokens AS tokens
 FROM traffic
-WHERE fate >= CASE WHEN %(shape)s = 'usual' THEN 1049 ELSE 10486 END;
+WHERE fate >= CASE WHEN %(one_content)s THEN 10486 ELSE 1049 END;
 ALTER TABLE shared_expected ADD PRIMARY KEY (id);
 ALTER TABLE shared_recorded ADD PRIMARY KEY (id)

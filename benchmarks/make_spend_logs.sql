@@ -16,7 +16,7 @@ SELECT
     'openai/' || model,
     model,
     'openai',
-    'user-1',
+    CASE WHEN %(shape)s = 'users' THEN 'user-' || number ELSE 'user-1' END,
     'team-1',
     subscription,
     'False',

@@ -1,7 +1,7 @@
 -- The calls of a month as a gateway sees them: a few huge subscriptions and many small ones, a few models that serve most
 -- calls, a quarter of all calls identical but for their time, and a third of them in bursts. `shape` can make it a hard
--- case: `repeated` gives all calls one content, `island` also puts them into one hour. Nothing is random: every value
--- is a hash of the row's number and the seed.
+-- case: `repeated` gives all calls one content, `island` also puts them into one hour, `users` gives each a user of its own
+-- (`make_spend_logs`). Nothing is random: every value is a hash of the row's number and the seed.
 CREATE UNLOGGED TABLE traffic AS
 WITH drawn AS (
     SELECT
@@ -17,10 +17,10 @@ WITH drawn AS (
 shaped AS (
     SELECT
         number,
-        CASE WHEN %(shape)s = 'usual' THEN floor(500 * power(a, 4))::int ELSE 0 END AS subscription,
-        CASE WHEN %(shape)s = 'usual' THEN floor(20 * b * b)::int ELSE 0 END AS model,
-        CASE WHEN %(shape)s <> 'usual' OR c < 0.25 THEN 1000 ELSE 10 + floor(8000 * c * c)::int END AS prompt_tokens,
-        CASE WHEN %(shape)s <> 'usual' OR c < 0.25 THEN 200 ELSE 1 + floor(2000 * d * d)::int END AS completion_tokens,
+        CASE WHEN %(one_content)s THEN 0 ELSE floor(500 * power(a, 4))::int END AS subscription,
+        CASE WHEN %(one_content)s THEN 0 ELSE floor(20 * b * b)::int END AS model,
+        CASE WHEN %(one_content)s OR c < 0.25 THEN 1000 ELSE 10 + floor(8000 * c * c)::int END AS prompt_tokens,
+        CASE WHEN %(one_content)s OR c < 0.25 THEN 200 ELSE 1 + floor(2000 * d * d)::int END AS completion_tokens,
         CASE
             WHEN %(shape)s = 'island' THEN 3600 * t
             WHEN d < 0.33 THEN floor(t * 20000) * 129.6 + 2 * c

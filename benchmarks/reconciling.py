@@ -243,7 +243,7 @@ TITLES = {
 }
 ALIKE = ("ours", "ours-one-core", "ours-one-worker", "ours-two-workers")
 """These leave the same files, or something is wrong."""
-SHAPES = ("usual", "repeated", "island")
+SHAPES = ("usual", "repeated", "island", "users")
 
 
 @click.group()

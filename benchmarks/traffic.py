@@ -58,11 +58,18 @@ def make_data(
     organization.add_plan("tokens", charges=[(CODE, {})])
     organization.add_customer("customer")
     start, began = datetime(2026, 11, 1, tzinfo=UTC), time.perf_counter()
-    for number in range(SUBSCRIPTIONS if shape == "usual" else 1):
+    one_content = shape in ("repeated", "island")
+    for number in range(1 if one_content else SUBSCRIPTIONS):
         organization.add_subscription(
             f"sub_{number:03d}", customer="customer", plan="tokens", started_at=start, current_period_started_at=start
         )
-    parameters = {"rows": rows, "seed": SEED, "shape": shape, "organization_id": organization.id}
+    parameters = {
+        "rows": rows,
+        "seed": SEED,
+        "shape": shape,
+        "one_content": one_content,
+        "organization_id": organization.id,
+    }
     with psycopg.connect(database_url, autocommit=True) as connection:
         apply_migrations(connection)
         cursor = psycopg.ClientCursor(connection)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from jobs.core.certification import Reason, SourceFacts, source_reasons
 from jobs.core.database.settings import DatabaseSettings
 from jobs.core.laws import check_accounting
 from jobs.core.layout import Layout, lay_out
-from jobs.core.litellm.call_types import READINGS
 from jobs.core.litellm.spend_logs import SourceClock, SpendLogsBounds, SpendLogsSchema
 from jobs.core.money.pricing import PricedBucket
 from jobs.core.money.revenue import Revenue
@@ -166,26 +166,23 @@ def _read_spend_logs(
         spend_logs.require_zone(settings.clock)
         # Where a request id can stand twice, the first row has to be read too, which may lie before these days.
         unique = spend_logs.schema.request_ids_are_unique
+        window = settings.read if unique else settings.rules.read_window(settings.read)
+        longest_call = settings.rules.longest_call
         workspace.load(
             "load_spend_logs",
             spend_logs.read(
-                settings.read if unique else settings.rules.read_window(settings.read),
+                window,
                 clock=settings.clock,
-                longest_call=settings.rules.longest_call,
+                longest_call=longest_call,
                 metadata_paths=[path.split(".") for path in layout.metadata_paths],
             ),
         )
-        load_marks(workspace, spend_logs, "ask_about_readings", readings=list(READINGS))
-        workspace.load(
-            "load_internal_calls",
-            spend_logs.read_internal_calls(settings.read, longest_call=settings.rules.longest_call),
-        )
+        read_all = partial(spend_logs.read_all_marks, window, clock=settings.clock, longest_call=longest_call)
+        load_marks(workspace, spend_logs, read_all, "ask_about_all")
         return (
             spend_logs.schema,
             spend_logs.bounds(settings.clock),
-            spend_logs.count_legacy(
-                settings.days.window, clock=settings.clock, longest_call=settings.rules.longest_call
-            ),
+            spend_logs.count_legacy(settings.days.window, clock=settings.clock, longest_call=longest_call),
         )
 
 

@@ -112,8 +112,8 @@ class PlannedLine(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def event(self) -> PlannedEvent:
-        """Return the event; raise `RefusedError` where the line is none."""
-        return read_event(self.line)
+        """Return the event of a line that `read_event` has taken."""
+        return _event_of(self.line)
 
 
 class _Payload(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -185,20 +185,7 @@ def planned_line(line: bytes) -> PlannedLine:
 def read_event(line: bytes) -> PlannedEvent:
     """Return the event of a plan's line; raise `RefusedError` where it is not one, to the byte."""
     try:
-        found = _LINE.decode(line)
-        event = PlannedEvent(
-            found.payload.transaction_id,
-            found.payload.external_subscription_id,
-            found.payload.code,
-            found.part,
-            found.request_id,
-            found.payload.timestamp,
-            tuple(found.payload.properties.items()),
-            found.quantity,
-            found.model,
-            found.spend,
-            found.payload.precise_total_amount_cents,
-        )
+        event = _event_of(line)
         _require_event(event)
         # What is sent is a part of the line, so the line must be what the event would be written as.
         if event_line(event) != line:
@@ -206,6 +193,24 @@ def read_event(line: bytes) -> PlannedEvent:
     except (msgspec.DecodeError, ValueError, TypeError, ArithmeticError) as error:
         raise RefusedError(f"the plan holds a line that is no event: {error}", _EDITED) from error
     return event
+
+
+def _event_of(line: bytes) -> PlannedEvent:
+    found = _LINE.decode(line)
+    payload = found.payload
+    return PlannedEvent(
+        payload.transaction_id,
+        payload.external_subscription_id,
+        payload.code,
+        found.part,
+        found.request_id,
+        payload.timestamp,
+        tuple(payload.properties.items()),
+        found.quantity,
+        found.model,
+        found.spend,
+        payload.precise_total_amount_cents,
+    )
 
 
 def _require_event(event: PlannedEvent) -> None:

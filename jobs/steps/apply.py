@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 
 from jobs.adapters.lago.http import LagoClient
@@ -20,8 +22,7 @@ from jobs.core.lago.billing_rules import BillingRules, Usage
 from jobs.core.lago.values import Catalogue
 from jobs.core.ledger_values import AttemptMade
 from jobs.core.plan import Outcome, PlannedEvent, event_line
-from jobs.core.window import Window
-from jobs.errors import RefusedError
+from jobs.errors import ReconcileError, RefusedError
 from jobs.steps import unfinished
 from jobs.steps.backfill_values import Applied, Work
 from jobs.steps.outcomes import write_outcomes
@@ -49,7 +50,15 @@ def apply_plan(work: Work, run: Run, plan: Path | None) -> Applied:
         _refuse_over_caps(work, run, path, plan)
         header = read_header(plan or path)
         work.ledger.record_plan(header["sha256"], work.run_id, header, str(plan or path))
-        return _send_in_slices(work, client, run, path, header["sha256"], computed)
+        try:
+            applied = _send_in_slices(work, client, run, path, header["sha256"], computed)
+        except ReconcileError:
+            # Whoever reads what went wrong looks there for what had become of each event until then.
+            with suppress(ReconcileError, OSError):
+                write_outcomes(work.ledger, work.run_id, run.folder)
+            raise
+        write_outcomes(work.ledger, work.run_id, run.folder)
+        return applied
 
 
 def _still_missing(work: Work, client: LagoClient, plan: Path, run: Run, computed: Mapping[str, str]) -> Path:
@@ -116,21 +125,22 @@ def _send_in_slices(
     if window.end - window.start <= length:
         return _send(work, client, run, path, plan_hash, computed)
     applied = Applied(Counter(), 0, 0, 0, ())
-    unsent = sum(1 for _ in read_event_lines(path))
+    slices = array("q", (max(0, (event.time - window.start) // length) for event in read_events(path)))
+    unsent = Counter(slices)
     slice_path = run.folder / "slice-to-send.jsonl"
-    for number in range(-((window.start - window.end) // length)):
-        part = Window(window.start + number * length, min(window.start + (number + 1) * length, window.end))
-        lines = (event_line(event) for event in read_events(path) if part.start <= event.time < part.end)
+    for number in sorted(unsent):
+        start = window.start + number * length
+        lines = compress(read_event_lines(path), (other == number for other in slices))
         replace_file(slice_path, (line + b"\n" for line in chain([next(read_lines(path))], lines)))
-        here = sum(1 for _ in read_event_lines(slice_path))
-        if here:
-            work.progress.note(f"sending what is missing from {part.start:%Y-%m-%d %H:%M} to {part.end:%Y-%m-%d %H:%M}")
-            applied = applied.then(_send(work, client, run, slice_path, plan_hash, computed))
-            unsent -= here
+        work.progress.note(
+            f"sending what is missing from {start:%Y-%m-%d %H:%M} to {min(start + length, window.end):%Y-%m-%d %H:%M}"
+        )
+        applied = applied.then(_send(work, client, run, slice_path, plan_hash, computed))
+        del unsent[number]
         if not applied.complete:
             break
     slice_path.unlink(missing_ok=True)
-    return replace(applied, unsent=applied.unsent + unsent)
+    return replace(applied, unsent=applied.unsent + unsent.total())
 
 
 def _send(
@@ -174,7 +184,6 @@ def _send(
     verified, not_verified = verify_seen(work, client, path, computed)
     proof = verify_counted(work, client, pairs, codes, before, sent.counting, run.catalogue)
     work.hooks.step("verify: done")
-    write_outcomes(work.ledger, work.run_id, run.folder)
     unsent = total - sum(sent.outcomes.values())
     return Applied(
         sent.outcomes,

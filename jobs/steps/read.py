@@ -35,6 +35,8 @@ _DAILY_TABLES = {
     ChargeBy.USER_ID: DailyTable.USER,
     ChargeBy.TEAM_ID: DailyTable.TEAM,
 }
+# Looking a spend log up by its id takes as long as passing by twenty of small metadata, or one of 4 KB.
+_LOOK_UP_COST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def matched_workspace(
                         may_pin_end_users=found.schema.may_pin_end_users,
                         ids_are_unique=found.schema.request_ids_are_unique,
                     ),
-                    read_marks=partial(load_marks, workspace, spend_logs),
+                    read_marks=partial(load_marks, workspace, spend_logs, _all_marks(settings, spend_logs)),
                 )
             yield (
                 workspace,
@@ -172,7 +174,7 @@ def _load_spend_logs(
         metadata_paths=[path.split(".") for path in layout.metadata_paths],
     )
     workspace.load("load_spend_logs", rows)
-    load_marks(workspace, spend_logs, "ask_about_readings", readings=list(READINGS))
+    load_marks(workspace, spend_logs, _all_marks(settings, spend_logs), "ask_about_readings", readings=list(READINGS))
     load_known_end_users(workspace, settings, spend_logs)
     daily = daily_totals_asked(settings, spend_logs.schema)
     if daily is not None:
@@ -182,6 +184,11 @@ def _load_spend_logs(
         spend_logs.bounds(settings.clock),
         spend_logs.count_legacy(settings.window, clock=settings.clock, longest_call=settings.rules.longest_call),
     )
+
+
+def _all_marks(settings: ReconcileSettings, spend_logs: SpendLogs) -> Callable[[], Iterator[bytes]]:
+    window = settings.rules.read_window(settings.window)
+    return partial(spend_logs.read_all_marks, window, clock=settings.clock, longest_call=settings.rules.longest_call)
 
 
 def load_known_end_users(workspace: Workspace, settings: ReconcileSettings, spend_logs: SpendLogs) -> None:
@@ -200,9 +207,23 @@ def daily_totals_asked(settings: ReconcileSettings, schema: SpendLogsSchema) -> 
     return table, first_day.date(), (day_after - timedelta(days=1)).date()
 
 
-def load_marks(workspace: Workspace, spend_logs: SpendLogs, asked: str, **parameters: object) -> None:
-    """Bring in what the metadata tells of the spend logs that the query of this name lists."""
-    workspace.insert("spend_log_mark", spend_logs.read_marks(workspace.texts(asked, **parameters)))
+def load_marks(
+    workspace: Workspace,
+    spend_logs: SpendLogs,
+    read_all: Callable[[], Iterator[bytes]],
+    asked: str,
+    **parameters: object,
+) -> None:
+    """Bring in what the metadata tells of the spend logs that the query of this name finds.
+
+    `read_all` tells it of all of them, as `SpendLogs.read_all_marks` does: where most are asked about, that is faster.
+    """
+    workspace.run(asked, **parameters)
+    (counts,) = workspace.rows("count_asked_about")
+    if counts["asked"] * _LOOK_UP_COST <= counts["spend_logs"]:
+        workspace.insert("spend_log_mark", spend_logs.read_marks(workspace.texts("asked_about")))
+    else:
+        workspace.load("load_marks", read_all())
 
 
 def drop_repeated_events(workspace: Workspace, repeated: int, progress: Progress) -> None:

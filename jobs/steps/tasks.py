@@ -186,7 +186,8 @@ def read_responses(job: Job, readings: Sequence[bytes], makers: Sequence[bytes])
     """Ask the metadata of the spend logs that read a response with usage, once for all parts."""
     with _workspace(job) as workspace, _spend_logs(job) as spend_logs:
         workspace.take("take_responses", readings)
-        _load_marks(workspace, spend_logs, "ask_about_readings", readings=list(READINGS))
+        workspace.run("ask_about_readings", readings=list(READINGS))
+        workspace.insert("spend_log_mark", spend_logs.read_marks(workspace.texts("asked_about")))
         return Responses((*readings, *makers), (workspace.written("write_marks"),))
 
 
@@ -266,14 +267,11 @@ def _joined(pieces: Iterable[tuple[bytes, ...]]) -> list[bytes]:
 
 def _ask_marks(job: Job, workspace: Workspace, asked: str) -> None:
     """Bring in what the metadata tells of the spend logs that this query lists; connect only where it lists any."""
-    ids = list(workspace.texts(asked))
+    workspace.run(asked)
+    ids = list(workspace.texts("asked_about"))
     if ids:
         with _spend_logs(job) as spend_logs:
             workspace.insert("spend_log_mark", spend_logs.read_marks(ids))
-
-
-def _load_marks(workspace: Workspace, spend_logs: SpendLogs, asked: str, **parameters: object) -> None:
-    workspace.insert("spend_log_mark", spend_logs.read_marks(workspace.texts(asked, **parameters)))
 
 
 @contextmanager

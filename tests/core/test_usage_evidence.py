@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from jobs.adapters.litellm_database import open_spend_logs
+from jobs.adapters.workspace import Workspace
 from jobs.core.database.settings import url_settings
 from jobs.core.kinds import ChargeBy
 from jobs.core.litellm.call_types import CALL_TYPES, CallClass
+from jobs.core.litellm.spend_logs import SourceClock
 from jobs.core.litellm.usage_evidence import UsageEvidence
 from jobs.core.mapping import Match, Pattern
+from jobs.core.window import Window
 from jobs.drivers.patterns import payers
 from jobs.errors import SettingError
 from jobs.settings.pairs import read_mapping
+from jobs.steps.read import load_marks
 from tests.support.judging import CODE, RULES, Event, SpendLog, catalogue, judged, judged_workspace, metric, tokens
 from tests.support.twins import deep_after
 
@@ -265,7 +270,45 @@ def test_marks_are_read_of_the_asked_and_marked_only(litellm_database_at: Callab
             )
     with open_spend_logs(url_settings(url, "DATABASE_URL"), statement_timeout=timedelta(seconds=30)) as spend_logs:
         found = sorted(spend_logs.read_marks(iter([*metadata, "nowhere"] * 2)))
+        day = Window(datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC))
+        clock, longest = SourceClock("Asia/Seoul"), timedelta(hours=1)
+        everything = b"".join(spend_logs.read_all_marks(day, clock=clock, longest_call=longest)).decode()
+        after = Window(day.end + timedelta(hours=13), day.end + timedelta(days=1))
+        assert b"".join(spend_logs.read_all_marks(after, clock=clock, longest_call=longest)) == b""
     assert found == [("attempts", None, True), ("both", POLL, True), ("judge", JUDGE, False)]
+    assert sorted(everything.removeprefix("\ufeff").splitlines()) == [
+        "attempts,,t",
+        f"both,{POLL},t",
+        f"judge,{JUDGE},f",
+        f"unasked,{JUDGE},f",
+    ]
+
+
+@pytest.mark.parametrize("cost", [0, 100])
+def test_marks_are_the_same_whether_spend_logs_are_looked_up_or_all_passed_by(
+    litellm_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: int
+) -> None:
+    monkeypatch.setattr("jobs.steps.read._LOOK_UP_COST", cost)
+    day = Window(datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC))
+    with psycopg.connect(litellm_database) as connection:
+        for name, call_type, origin in (("judge", "a", JUDGE), ("call", "a", None), ("unasked", "b", JUDGE)):
+            connection.execute(
+                'INSERT INTO "LiteLLM_SpendLogs"'
+                ' (request_id, call_type, total_tokens, "startTime", "endTime", metadata)'
+                " VALUES (%s, %s, 5, '2026-11-23', '2026-11-23', %s)",
+                [name, call_type, Jsonb({"internal_call_origin": origin})],
+            )
+    how: dict[str, Any] = {"clock": SourceClock(), "longest_call": timedelta(hours=1)}
+    settings = url_settings(litellm_database, "DATABASE_URL")
+    with (
+        open_spend_logs(settings, statement_timeout=timedelta(seconds=30)) as spend_logs,
+        Workspace(tmp_path, memory_limit="200MB") as workspace,
+    ):
+        workspace.load("load_spend_logs", spend_logs.read(day, **how))
+        load_marks(
+            workspace, spend_logs, partial(spend_logs.read_all_marks, day, **how), "ask_about_readings", readings=["a"]
+        )
+        assert workspace.rows("has_internal_calls") == [{"has_internal_calls": True, "marks": 1}]
 
 
 def test_by_team_an_internal_call_takes_no_event_from_a_callers() -> None:

@@ -11,7 +11,20 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ARRAY, Connection, Dialect, Engine, MetaData, Table, Text, bindparam, func, insert, select
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Dialect,
+    Engine,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.adapters.ledger import reading, tables
@@ -263,30 +276,36 @@ def _intent_keys(connection: Connection, run_id: str, transaction_ids: Iterable[
     Raise `LedgerError` for an event that was not written down before it was sent.
     """
     ids = list(dict.fromkeys(transaction_ids))
-    stored = [tables.storable(id_) for id_ in ids]
-    # All ids in one parameter, and a subquery per id: no planner can take it for a reason to read all intents.
-    if connection.dialect.name == "sqlite":
-        asked = func.json_each(bindparam("ids", stored, tables.StoredJson)).table_valued("value", "key", name="asked")
-        order = asked.c.key
-    else:
-        unnested = func.unnest(bindparam("ids", stored, ARRAY(Text)))
-        asked = unnested.table_valued("value", with_ordinality="position", name="asked").render_derived()
-        order = asked.c.position
-    plans_of_run = select(tables.plan_uses.c.plan).where(tables.plan_uses.c.run_id == run_id)
-    key = (
-        select(func.max(tables.intents.c.sequence))
-        .where(tables.intents.c.transaction_id == asked.c.value, tables.intents.c.plan.in_(plans_of_run))
-        .correlate(asked)
-        .scalar_subquery()
-    )
-    keys = dict(zip(ids, connection.execute(select(key).select_from(asked).order_by(order)).scalars(), strict=True))
-    unrecorded = next((id_ for id_, found in keys.items() if found is None), None)
+    asked = {"ids": [tables.storable(id_) for id_ in ids], "run_id": run_id}
+    found = connection.execute(_keys_statement(connection.dialect.name), asked).scalars()
+    keys = dict(zip(ids, found, strict=True))
+    unrecorded = next((id_ for id_, key in keys.items() if key is None), None)
     if unrecorded is not None:
         raise LedgerError(
             f"the event {unrecorded!r} is no intent of the run {run_id}: nothing is sent unrecorded",
             "Another program seems to have changed the ledger; restore it, then run again",
         )
     return keys
+
+
+@cache
+def _keys_statement(dialect_name: str) -> Select[Any]:
+    # All ids in one parameter, and a subquery per id: no planner can take it for a reason to read all intents.
+    if dialect_name == "sqlite":
+        asked = func.json_each(bindparam("ids", type_=tables.StoredJson)).table_valued("value", "key", name="asked")
+        order = asked.c.key
+    else:
+        unnested = func.unnest(bindparam("ids", type_=ARRAY(Text)))
+        asked = unnested.table_valued("value", with_ordinality="position", name="asked").render_derived()
+        order = asked.c.position
+    plans_of_run = select(tables.plan_uses.c.plan).where(tables.plan_uses.c.run_id == bindparam("run_id"))
+    key = (
+        select(func.max(tables.intents.c.sequence))
+        .where(tables.intents.c.transaction_id == asked.c.value, tables.intents.c.plan.in_(plans_of_run))
+        .correlate(asked)
+        .scalar_subquery()
+    )
+    return select(key).select_from(asked).order_by(order)
 
 
 def _outcome_rows(

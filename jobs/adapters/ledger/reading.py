@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -40,12 +40,12 @@ from jobs.core.plan import Outcome, PlannedEvent
 from jobs.core.window import Window
 
 _AMOUNT = select(intent_amounts.c.amount).where(intent_amounts.c.intent == intents.c.sequence).scalar_subquery()
-_EVENT_COLUMNS = [
-    *(intents.c[field] for field in PlannedEvent.__struct_fields__ if field not in ("properties", "amount")),
-    type_coerce(intents.c.properties, StoredItems).label("properties"),
-    func.coalesce(_AMOUNT, "").label("amount"),
-]
-_EVENT_FIELDS = [column.name for column in _EVENT_COLUMNS]
+_COLUMNS: Mapping[str, ColumnElement[Any]] = {
+    **dict(intents.c.items()),
+    "properties": type_coerce(intents.c.properties, StoredItems).label("properties"),
+    "amount": func.coalesce(_AMOUNT, "").label("amount"),
+}
+_EVENT_COLUMNS = [_COLUMNS[field] for field in PlannedEvent.__struct_fields__]
 # Of entries recorded at one instant, the one that can only come first stands first.
 _ORDER: tuple[type[StoryEntry], ...] = (IntentEntry, AttemptEntry, OutcomeEntry, VerificationEntry)
 
@@ -98,7 +98,7 @@ def event_page(connection: Connection, run_id: str, after: int, limit: int) -> l
         outcome, outcome_reason = ended.get(sequence, (None, ""))
         verified, verification_reason = seen.get(sequence, (None, ""))
         record = EventRecord(
-            _planned_event(event),
+            PlannedEvent(*event),
             plan_hashes[plan],
             None if outcome is None else Outcome(outcome),
             outcome_reason,
@@ -120,7 +120,7 @@ def story(connection: Connection, which: ColumnElement[bool]) -> tuple[StoryEntr
     rows = connection.execute(found).all()
     transaction_ids = {row.sequence: row.transaction_id for row in rows}
     entries: tuple[StoryEntry, ...] = (
-        *(IntentEntry(at, run_id, plan_hash, _planned_event(event)) for _, at, run_id, plan_hash, *event in rows),
+        *(IntentEntry(at, run_id, plan_hash, PlannedEvent(*event)) for _, at, run_id, plan_hash, *event in rows),
         *_attempt_entries(connection, transaction_ids),
         *_outcome_entries(connection, transaction_ids),
         *_verification_entries(connection, transaction_ids),
@@ -197,12 +197,7 @@ def _last_said(
         .where(table.c.run_id == run_id, table.c.intent.between(first, last))
         .order_by(table.c.sequence)
     )
-    return {intent: (said, reason) for intent, said, reason in connection.execute(found)}
-
-
-def _planned_event(fields: Sequence[Any]) -> PlannedEvent:
-    """Return the event of the values of `_EVENT_COLUMNS`."""
-    return PlannedEvent(**dict(zip(_EVENT_FIELDS, fields, strict=True)))
+    return {intent: (said, reason) for intent, said, reason in connection.execute(found).all()}
 
 
 def _attempt_entries(connection: Connection, transaction_ids: Mapping[int, str]) -> Iterator[AttemptEntry]:

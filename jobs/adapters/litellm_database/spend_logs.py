@@ -66,7 +66,7 @@ class SpendLogs:
         The columns are `SPEND_LOG_COLUMNS`: times in UTC to the millisecond without a zone, token counts as
         integers, the spend in USD as the shortest text of its double (NaN and Infinity included), and in
         `extras` a JSON array with the text found under each of `metadata_paths`, in their order (a nested
-        value as JSON text; null where nothing is found). Every value is quoted; NULL is an empty field, and
+        value as JSON text; null where nothing is found). NULL is an empty field, an empty text is quoted, and
         absent or empty text is NULL but in request_id, call_type and model. `started` leaves out what did not begin
         then. Calls longer than `longest_call` may be missing. Where the table is partitioned, a request id can occur
         twice. Raise `SourceError` if the read is cancelled or breaks off.
@@ -92,21 +92,22 @@ class SpendLogs:
         counts failed attempts too. Raise `SourceError` if a read is cancelled or breaks off.
         """
         text, ids = query("litellm", "read_marks").encode(), iter(request_ids)
+        everywhere = dict.fromkeys(("window_start", "window_end", "longest_call", "zone"))
         while batch := list(islice(ids, _REQUEST_IDS_AT_A_TIME)):
             with (
                 explained(self.snapshot.settings, self.snapshot.statement_timeout),
                 self.snapshot.connection.cursor() as cursor,
             ):
-                cursor.execute(text, {"request_ids": orjson.dumps(batch).decode()})
+                cursor.execute(text, {**everywhere, "request_ids": orjson.dumps(batch).decode()})
                 yield from cursor.fetchall()
 
-    def read_internal_calls(self, window: Window, *, longest_call: timedelta) -> Iterator[bytes]:
-        """Yield as CSV which spend logs LiteLLM marked as calls of its own, of the window at least, and of which part.
+    def read_all_marks(self, window: Window, *, clock: SourceClock, longest_call: timedelta) -> Iterator[bytes]:
+        """Yield as CSV what `read_marks` tells, of all spend logs that `read` finds in the window, and some beside it.
 
         This reads the metadata of all of them. Raise `SourceError` if the read is cancelled or breaks off.
         """
-        asked = {"window_start": window.start, "window_end": window.end, "longest_call": longest_call}
-        return copy_rows(self.snapshot, query("litellm", "read_internal_calls"), asked)
+        asked = {**_asked(window, clock, longest_call), "request_ids": None}
+        return copy_rows(self.snapshot, query("litellm", "read_marks"), asked)
 
     def read_daily(self, table: DailyTable, first_day: date, last_day: date) -> Iterator[bytes]:
         """Yield one daily total's rows of these UTC days, both included, as CSV in chunks of whole rows.

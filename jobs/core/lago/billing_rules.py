@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from jobs.core.lago.billing_periods import final_from, invoiced_at, period_holding
 from jobs.core.lago.buckets import Bucket, buckets_of, properties_looked_at
@@ -95,6 +95,8 @@ class Span:
     """An event that Lago took after this instant is in no invoice; None where none is too late."""
     is_invoiced: bool = True
     """Whether Lago makes, or made, an invoice of the period at all."""
+    period: Window | None = None
+    """The row's billing period that all of them lie in; None where Lago does not tell enough."""
 
     @property
     def draft_until(self) -> datetime | None:
@@ -179,6 +181,7 @@ class BillingRules:
         }
         # A plan may have a filter for each of a hundred models, and millions of events few models.
         self._buckets = lru_cache(_BUCKETS_KEPT)(self._buckets_of)
+        self._pricing = cache(lambda plan, code: pricing_of(self.plans[plan], code))
 
     def has(self, external_id: str) -> bool:
         """Tell whether Lago has a subscription of this id, in whatever status."""
@@ -200,7 +203,7 @@ class BillingRules:
         plan = self.plans.get(row.plan_code or "")
         if plan is None:
             return Billing(Unbilled.UNKNOWN_PLAN, row)
-        pricing = pricing_of(plan, event.code)
+        pricing = self._pricing(plan.code, event.code)
         late = Unbilled.PERIOD_INVOICED if closes_at is not None and _came_after(event, closes_at) else None
         late = late if is_invoiced else Unbilled.PERIOD_NOT_INVOICED
         # What is billed as it arrives is billed whenever it does, if there is a row to bill it then.
@@ -215,7 +218,8 @@ class BillingRules:
             if unbilled is not Unbilled.PROPERTY_MISSING and (early if charge.pay_in_advance else late) is None
         )
         # A recurring metric counts events from before its row too, first in the row's first period.
-        return Billing(unbilled, row, self.period(row, max(event.time, begins(row))), tuple(buckets))
+        period = span.period if row is span.row else self.period(row, max(event.time, begins(row)))
+        return Billing(unbilled, row, period, tuple(buckets))
 
     def _buckets_of(self, charge_key: int, texts: tuple[str | None, ...]) -> tuple[Bucket, ...]:
         charge, names = self._charges[charge_key]
@@ -260,7 +264,7 @@ class BillingRules:
     def pricing(self, row: Subscription, code: str) -> Pricing | None:
         """Return how the row's plan charges a metric; None where Lago no longer tells its plan."""
         plan = self.plans.get(row.plan_code or "")
-        return None if plan is None else pricing_of(plan, code)
+        return None if plan is None else self._pricing(plan.code, code)
 
     def period(self, row: Subscription, at: datetime) -> Window | None:
         """Return the row's billing period that holds an instant, cut to the row; None where Lago tells too little."""
@@ -296,7 +300,7 @@ class BillingRules:
         elif told is not None:
             start, end = (max(start, told), end) if at >= told else (start, min(end, told))
         if row.terminated_at is None and told is not None and at >= told:
-            return Span(external_id, start, end, None, row, PeriodState.OPEN)
+            return Span(external_id, start, end, None, row, PeriodState.OPEN, period=period)
         if row.terminated_at is not None:
             billed_at = self._billed_of_ended(row, period)
             is_invoiced = billed_at is not None
@@ -314,6 +318,7 @@ class BillingRules:
             PeriodState.UNKNOWN if row.terminated_at is None and told is None else PeriodState.OVER,
             None if billed_at is None else final_from(billed_at, row),
             is_invoiced,
+            period,
         )
 
     def _billed_of_ended(self, row: Subscription, period: Window | None) -> datetime | None:

@@ -142,7 +142,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS events (
 CREATE UNIQUE INDEX IF NOT EXISTS index_unique_transaction_id
 ON events (organization_id, transaction_id, external_subscription_id);
 CREATE INDEX IF NOT EXISTS idx_events_billing_lookup
-ON events (external_subscription_id, organization_id, code, "timestamp")
+ON events (external_subscription_id, (organization_id::text), code, "timestamp")
 WHERE deleted_at IS NULL;
 CREATE INDEX IF NOT EXISTS index_events_on_organization_id_and_timestamp
 ON events (organization_id, "timestamp" DESC) WHERE deleted_at IS NULL;

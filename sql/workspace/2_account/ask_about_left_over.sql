@@ -1,5 +1,6 @@
 -- The spend logs whose metadata is worth its price: what has not matched, what is charged to nobody, and of identical
 -- calls, of which one has not matched, all that could have its event instead. Runs on DuckDB.
+CREATE OR REPLACE TABLE scratch.asked_about AS
 SELECT DISTINCT spend_log.request_id
 FROM spend_log
 WHERE rowid IN (

@@ -1,5 +1,6 @@
 -- The spend logs of days, payers and models of which LiteLLM's daily totals count otherwise: those of the gateway's own calls
 -- that have matched are not known yet, and are no requests there. Where both agree, there are none. Runs on DuckDB.
+CREATE OR REPLACE TABLE scratch.asked_about AS
 WITH logged AS (
     SELECT
         day,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 from jobs.adapters.lago.usage import CurrentUsage
 from jobs.core.caps import PlanFilter
 from jobs.core.plan import Outcome
+from jobs.errors import LagoError
 from jobs.steps.verify import Counting, behind
 from tests.support.backfilling import (
     CODE,
@@ -124,6 +126,31 @@ def test_a_long_window_is_judged_whole_and_sent_in_slices(world: World) -> None:
     assert world.sent() == early
     again = run_one(settings, "resumed")
     assert again.run.plan.events == len(LOST) - len(early)
+    assert_billed_once(world.organization, CALLS)
+
+
+def test_what_became_of_events_is_told_where_a_later_slice_breaks_off(world: World) -> None:
+    settings, slices = replace(world.settings(), slice_length=timedelta(hours=1)), count(1)
+
+    def step(name: str) -> None:
+        if name == "intents: before" and next(slices) == 2:
+            raise LagoError("Lago has gone away", "Wait for it")
+
+    with pytest.raises(LagoError, match="Lago has gone away"):
+        run_one(settings, step=step)
+    (told,) = settings.reconcile.output.glob("*/outcomes.csv")
+    rows = told.read_text(encoding="utf-8").splitlines()[1:]
+    assert len(rows) == sum(call.at < WINDOW.start + timedelta(hours=1) for call in LOST)
+    assert all(row.split(",")[8:] == ["sent", "", "true", ""] for row in rows)
+    assert_after_another_run(world)
+
+
+def test_a_plan_of_which_all_is_there_ends_well_in_slices_too(world: World) -> None:
+    plan, settings = world.plan(), replace(world.settings(), slice_length=timedelta(hours=1))
+    run_one(settings, plan=plan)
+    again = run_one(settings, plan=plan)
+    assert again.applied is not None
+    assert (again.applied.outcomes, again.applied.complete, again.discrepancies_remain) == ({}, True, False)
     assert_billed_once(world.organization, CALLS)
 
 

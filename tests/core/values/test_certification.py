@@ -1,5 +1,6 @@
 """Texts that are shown, and the reasons that forbid to certify."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -27,6 +28,10 @@ from tests.core.values.helpers import DAY, RULES
         ("-5", "'-5"),
         ("  +1", "  '+1"),
         ("a;=1", "a;'=1"),
+        ("a, -1", "a, '-1"),
+        ("a|@b|c", "a|'@b|c"),
+        (" a-b", " a-b"),
+        ("", ""),
         ("\uff1d1", "'\uff1d1"),
         ("\t=1", "\\t=1"),
         ("gpt-4o", "gpt-4o"),
@@ -38,6 +43,11 @@ from tests.core.values.helpers import DAY, RULES
 )
 def test_strangers_text_is_made_safe(text: str, shown: str) -> None:
     assert spreadsheet_safe(text) == shown
+
+
+@given(st.text("a1=+-@;,| \t\n\uff1d"))
+def test_no_cell_of_a_strangers_text_is_a_formula(text: str) -> None:
+    assert re.search(r"(^|[;,|\t])\s*[=+\-@\uff1d]", spreadsheet_safe(text)) is None
 
 
 @given(st.text())
