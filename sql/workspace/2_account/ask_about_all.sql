@@ -1,3 +1,3 @@
 -- All spend logs, for who has no events that tell which of them to ask about. Runs on DuckDB.
-CREATE OR REPLACE TABLE scratch.asked_about AS
-SELECT DISTINCT request_id FROM spend_log
+CREATE OR REPLACE VIEW scratch.asked_about AS
+SELECT request_id FROM spend_log
