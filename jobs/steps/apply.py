@@ -125,6 +125,7 @@ def _send_in_slices(
     if window.end - window.start <= length:
         return _send(work, client, run, path, plan_hash, computed)
     applied = Applied(Counter(), 0, 0, 0, ())
+    # A time is sent in milliseconds, so that of a window that begins within one an event may lie before it.
     slices = array("q", (max(0, (event.time - window.start) // length) for event in read_events(path)))
     unsent = Counter(slices)
     slice_path = run.folder / "slice-to-send.jsonl"

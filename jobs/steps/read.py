@@ -35,7 +35,7 @@ _DAILY_TABLES = {
     ChargeBy.USER_ID: DailyTable.USER,
     ChargeBy.TEAM_ID: DailyTable.TEAM,
 }
-# Looking a spend log up by its id takes as long as passing by twenty of small metadata, or one of 4 KB.
+# Looking a spend log up by its id takes as long as passing by twenty or more of small metadata, or one of 4 KB.
 _LOOK_UP_COST = 2
 
 

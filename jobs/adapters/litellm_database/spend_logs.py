@@ -63,8 +63,8 @@ class SpendLogs:
     ) -> Iterator[bytes]:
         """Yield the spend logs whose call ended in the window, as CSV in chunks of whole rows, in no order.
 
-        The columns are `SPEND_LOG_COLUMNS`: times in UTC to the millisecond without a zone, token counts as
-        integers, the spend in USD as the shortest text of its double (NaN and Infinity included), and in
+        The columns are `SPEND_LOG_COLUMNS`: times in UTC without a zone, as fine as they are stored, token
+        counts as integers, the spend in USD as the shortest text of its double (NaN and Infinity included), and in
         `extras` a JSON array with the text found under each of `metadata_paths`, in their order (a nested
         value as JSON text; null where nothing is found). NULL is an empty field, an empty text is quoted, and
         absent or empty text is NULL but in request_id, call_type and model. `started` leaves out what did not begin
